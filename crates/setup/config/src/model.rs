@@ -1,0 +1,270 @@
+//! The validated configuration: plain values that the rest of the program reads.
+//!
+//! Owns the types; leaves their numbers to `defaults` and their making to the section files and `check`.
+//!
+//! Invariant: a value of these types that came out of [`parse`](crate::parse) or [`load`](crate::load) is usable as it
+//! stands: every reference resolves, every number is in range, and every frontend has an address to listen on.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::{Diagnostic, Span, defaults};
+
+/// One configuration file, checked as a whole.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `[global]`: the process.
+    pub global: Global,
+    /// `[admin]`: metrics and health of the process itself; `None` when the file has no such table.
+    pub admin: Option<Admin>,
+    /// `[frontends.NAME]` in the order of the file; never empty.
+    pub frontends: Vec<Frontend>,
+    /// `[backends.NAME]` in the order of the file; [`BackendIndex`] counts in it.
+    pub backends: Vec<Backend>,
+    /// What is allowed but probably not meant, in the order of the file.
+    pub warnings: Vec<Diagnostic>,
+}
+
+impl Config {
+    /// The backend that `index` names.
+    #[must_use]
+    pub fn backend(&self, index: BackendIndex) -> &Backend {
+        &self.backends[index.0]
+    }
+}
+
+/// A place in [`Config::backends`] of the same configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BackendIndex(pub usize);
+
+/// `[global]`: settings of the whole process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Global {
+    /// The CPUs that carry a shard each.
+    pub cores: Cores,
+    /// Client connections over all shards; the next one waits in the listen queue.
+    pub max_connections: u32,
+    /// Go to the background once ready.
+    pub daemon: bool,
+    /// Time that requests in flight get after SIGTERM.
+    pub shutdown_timeout: Duration,
+    /// `listen(2)` backlog of every listener; the kernel cuts it to `net.core.somaxconn`.
+    pub listen_backlog: u32,
+}
+
+impl Default for Global {
+    fn default() -> Self {
+        Self {
+            cores: Cores::Auto,
+            max_connections: defaults::MAX_CONNECTIONS,
+            daemon: false,
+            shutdown_timeout: defaults::SHUTDOWN_TIMEOUT,
+            listen_backlog: defaults::LISTEN_BACKLOG,
+        }
+    }
+}
+
+/// Which CPUs carry a shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cores {
+    /// Every CPU that the process may run on.
+    Auto,
+    /// These CPU numbers: at least one, none twice, in the order of the file.
+    List(Vec<usize>),
+}
+
+/// `[admin]`: where the process answers about itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Admin {
+    /// Addresses to listen on; never empty.
+    pub bind: Vec<Bind>,
+}
+
+/// What a frontend speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// HTTP/1.0 and HTTP/1.1.
+    #[default]
+    Http,
+}
+
+/// `[frontends.NAME]`: addresses to listen on and what to do with what arrives.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frontend {
+    /// Its key in the file.
+    pub name: Arc<str>,
+    /// What it speaks.
+    pub mode: Mode,
+    /// Addresses to listen on; never empty, none twice in the file.
+    pub binds: Vec<Bind>,
+    /// Where requests go that no rule sends elsewhere; without one they are answered with 503.
+    pub default_backend: Option<BackendIndex>,
+    /// How long to wait for its clients.
+    pub timeouts: FrontendTimeouts,
+    /// How large a request's head may be.
+    pub header_limits: HeaderLimits,
+    /// Client connections of this frontend over all shards; `None`: only the global limit.
+    pub max_connections: Option<u32>,
+    /// Append the client's address to `X-Forwarded-For`.
+    pub forwarded_for: bool,
+}
+
+/// How long a frontend waits for a client. Each is between 1 ms and 30 days.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrontendTimeouts {
+    /// Between two bytes that the client takes of a response.
+    pub client: Duration,
+    /// From the first byte of a request to the end of its head.
+    pub request_head: Duration,
+    /// Between two pieces of a request's body.
+    pub request_body: Duration,
+    /// From the end of a response to the first byte of the next request.
+    pub keep_alive: Duration,
+}
+
+impl Default for FrontendTimeouts {
+    fn default() -> Self {
+        Self {
+            client: defaults::CLIENT_TIMEOUT,
+            request_head: defaults::REQUEST_HEAD_TIMEOUT,
+            request_body: defaults::REQUEST_BODY_TIMEOUT,
+            keep_alive: defaults::KEEP_ALIVE_TIMEOUT,
+        }
+    }
+}
+
+/// How large a head may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeaderLimits {
+    /// Start line and headers together, in bytes.
+    pub head_bytes_max: usize,
+    /// Header lines.
+    pub headers_count_max: usize,
+    /// Request target, in bytes.
+    pub target_bytes_max: usize,
+}
+
+impl Default for HeaderLimits {
+    fn default() -> Self {
+        Self { head_bytes_max: 16 << 10, headers_count_max: 100, target_bytes_max: 8 << 10 }
+    }
+}
+
+/// One address to listen on. Two are equal when their addresses are, wherever they stand in the file.
+#[derive(Clone, Debug)]
+pub struct Bind {
+    /// The address.
+    pub address: BindAddress,
+    /// Where the file says so.
+    pub span: Span,
+}
+
+impl PartialEq for Bind {
+    fn eq(&self, other: &Self) -> bool {
+        self.address == other.address
+    }
+}
+
+impl Eq for Bind {}
+
+/// Something to listen on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum BindAddress {
+    /// `127.0.0.1:8080`, `[::1]:8080`; `*:8080` is every IPv4 address, `[::]:8080` every IPv6 address and only those.
+    /// Port 0: the kernel chooses.
+    Tcp(SocketAddr),
+    /// `unix:/path`.
+    Unix(PathBuf),
+    /// `fd@3`: an inherited listening socket; 3 or higher.
+    Fd(i32),
+}
+
+/// `[backends.NAME]`: servers that answer the same requests.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Backend {
+    /// Its key in the file.
+    pub name: Arc<str>,
+    /// How a server is picked.
+    pub balance: BalancePolicy,
+    /// In the order of the file; never empty, and at least one has a weight above 0.
+    pub servers: Vec<Server>,
+    /// How long to wait for its servers.
+    pub timeouts: BackendTimeouts,
+    /// Connection attempts after the first.
+    pub retries: u8,
+    /// A retry goes to another server where there is one.
+    pub redispatch: bool,
+    /// Keep a server connection for the next request; `false`: one connection per request.
+    pub reuse_server_connections: bool,
+    /// Idle server connections.
+    pub pool: PoolSettings,
+}
+
+/// How a server is picked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BalancePolicy {
+    /// Each in turn, as often as its weight says.
+    #[default]
+    RoundRobin,
+}
+
+/// How long a backend waits for a server. Each is between 1 ms and 30 days.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackendTimeouts {
+    /// For a connection to be established.
+    pub connect: Duration,
+    /// For a response's first byte, and between two of its pieces.
+    pub server: Duration,
+    /// For a server's free slot.
+    pub queue: Duration,
+    /// Without a byte in either direction once a connection has turned into a tunnel.
+    pub tunnel: Duration,
+}
+
+impl Default for BackendTimeouts {
+    fn default() -> Self {
+        Self {
+            connect: defaults::CONNECT_TIMEOUT,
+            server: defaults::SERVER_TIMEOUT,
+            queue: defaults::QUEUE_TIMEOUT,
+            tunnel: defaults::TUNNEL_TIMEOUT,
+        }
+    }
+}
+
+/// Idle server connections that one shard keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolSettings {
+    /// To one server, by one shard; 0 keeps none.
+    pub max_idle: u32,
+    /// An idle connection is closed after this.
+    pub idle_timeout: Duration,
+}
+
+impl Default for PoolSettings {
+    fn default() -> Self {
+        Self { max_idle: defaults::POOL_MAX_IDLE, idle_timeout: defaults::POOL_IDLE_TIMEOUT }
+    }
+}
+
+/// One server of a backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Its key in the file.
+    pub name: Arc<str>,
+    /// Where it listens.
+    pub address: ServerAddress,
+    /// Its share of the requests, 0 to 256; 0: none.
+    pub weight: u16,
+}
+
+/// Where a server listens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ServerAddress {
+    /// `10.0.0.1:8080`, `[2001:db8::1]:8080`.
+    Tcp(SocketAddr),
+    /// `unix:/path`.
+    Unix(PathBuf),
+}
