@@ -1,0 +1,465 @@
+//! The driver's state: submissions, completions and what each means for its slot.
+//!
+//! Owns the kernel ring, the slots and everything in flight; leaves waiting to `park` and handles to `socket`,
+//! `listener`. Invariant: `in_flight` counts the operations whose last completion has not come, and memory that one
+//! of them points to (a slot's transmit box, a connect's address box) is kept until then.
+#![allow(unsafe_code, reason = "hands entries to the kernel; each block says why it is sound")]
+
+use std::collections::HashMap;
+use std::io;
+use std::rc::Rc;
+
+use io_uring::{IoUring, cqueue, opcode, squeue, types};
+use socket2::SockAddr;
+
+use crate::buffers::{Buffers, GROUP};
+use crate::operation::{GENERATION_MASK, Kind, pack, unpack};
+use crate::send::{Recycled, SendBuf, Transmit};
+use crate::slots::{Arrived, Flags, RECV_QUEUE_MAX, Slot, Slots};
+
+/// Transmit boxes kept for reuse: as many as sends that one turn may have in flight in the usual case.
+const TRANSMITS_KEPT_MAX: usize = 1024;
+
+/// What the ring has done since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Calls of `io_uring_enter`.
+    pub enters: u64,
+    /// Entries submitted.
+    pub submitted: u64,
+    /// Completions handled.
+    pub completed: u64,
+    /// Receives that ended because the kernel had no buffer left.
+    pub buffers_exhausted: u64,
+    /// Receives paused because a socket's queue reached [`RECV_QUEUE_MAX`].
+    pub receives_paused: u64,
+    /// Completions of detached operations that failed, other than cancels that came too late.
+    pub detached_failures: u64,
+    /// Times the shard slept.
+    pub parks: u64,
+}
+
+/// How an operation that takes connections or bytes is armed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shots {
+    One,
+    Many,
+}
+
+pub(crate) struct Core {
+    pub(crate) ring: IoUring,
+    pub(crate) slots: Slots,
+    pub(crate) buffers: Rc<Buffers>,
+    pub(crate) recycled: Recycled,
+    pub(crate) counters: Counters,
+    /// Tokens of parked sockets on which something arrived.
+    pub(crate) parked_ready: Vec<u32>,
+    /// Operations whose last completion has not come.
+    pub(crate) in_flight: usize,
+    #[allow(clippy::vec_box, reason = "boxes move between here and the slots; the kernel needs them in place")]
+    transmits: Vec<Box<Transmit>>,
+    addresses: HashMap<u32, Box<SockAddr>>,
+    starved: Vec<u32>,
+}
+
+impl Core {
+    pub(crate) fn new(ring: IoUring, buffers: Rc<Buffers>) -> Core {
+        Core {
+            ring,
+            slots: Slots::new(),
+            buffers,
+            recycled: Recycled::default(),
+            counters: Counters::default(),
+            parked_ready: Vec::new(),
+            in_flight: 0,
+            transmits: Vec::new(),
+            addresses: HashMap::new(),
+            starved: Vec::new(),
+        }
+    }
+
+    /// Queues `entry` for the next submission; a full queue is submitted first.
+    fn push(&mut self, entry: &squeue::Entry) {
+        loop {
+            // SAFETY: every entry is built in this crate. What it points to is a transmit box held by its slot, an
+            // address box held in `addresses`, or the registered buffer group, each kept until the completion.
+            let pushed = unsafe { self.ring.submission().push(entry) };
+            if pushed.is_ok() {
+                return;
+            }
+            self.enter(0);
+        }
+    }
+
+    fn push_detached(&mut self, entry: squeue::Entry) {
+        self.push(&entry.flags(squeue::Flags::SKIP_SUCCESS).user_data(pack(Kind::Detached, 0, 0)));
+    }
+
+    fn push_for(&mut self, kind: Kind, index: u32, entry: squeue::Entry) {
+        let user_data = pack(kind, index, self.slots.get(index).generation);
+        self.in_flight += 1;
+        self.push(&entry.user_data(user_data));
+    }
+
+    /// Submits what is queued and runs deferred kernel work, waiting for `want` completions.
+    ///
+    /// Errors other than "completions first" and "interrupted" cannot be provoked by peers; they are counted by the
+    /// caller through the missing progress and end in the operations' own deadlines.
+    pub(crate) fn enter(&mut self, want: usize) -> usize {
+        self.counters.enters += 1;
+        let queued = self.ring.submission().len();
+        let to_submit = u32::try_from(queued).unwrap_or(u32::MAX);
+        // SAFETY: no argument structure is passed; the flag asks for completions, as DEFER_TASKRUN needs.
+        let entered = unsafe {
+            let want = u32::try_from(want).unwrap_or(u32::MAX);
+            self.ring.submitter().enter::<libc::sigset_t>(to_submit, want, ENTER_GETEVENTS, None)
+        };
+        let submitted = entered.unwrap_or(0);
+        self.counters.submitted += submitted as u64;
+        submitted
+    }
+
+    /// Handles at most `budget` completions that have come; how many.
+    pub(crate) fn reap(&mut self, budget: usize) -> usize {
+        let mut handled = 0;
+        let mut batch = [const { std::mem::MaybeUninit::uninit() }; 64];
+        while handled < budget {
+            let room = batch.len().min(budget - handled);
+            let completions = self.ring.completion().fill(&mut batch[..room]).len();
+            for completion in &batch[..completions] {
+                // SAFETY: `fill` initialised the first `completions` entries.
+                let completion = unsafe { completion.assume_init_ref() };
+                self.complete(completion.user_data(), completion.result(), completion.flags());
+            }
+            handled += completions;
+            if completions < room {
+                break;
+            }
+        }
+        self.counters.completed += handled as u64;
+        if self.buffers.grow_if_low() || !self.starved.is_empty() {
+            self.feed_starved();
+        }
+        handled
+    }
+
+    /// Receives that ran out of buffers start again once some are back.
+    fn feed_starved(&mut self) {
+        while self.buffers.available() > 0 {
+            let Some(index) = self.starved.pop() else { return };
+            let slot = self.slots.get_mut(index);
+            slot.flags.clear(Flags::STARVED);
+            if slot.flags.has(Flags::RELEASED) {
+                self.remove_if_done(index);
+            } else if !slot.flags.has(Flags::ARMED) {
+                self.arm_recv(index);
+            }
+        }
+    }
+
+    pub(crate) fn has_starved(&self) -> bool {
+        !self.starved.is_empty()
+    }
+
+    fn complete(&mut self, user_data: u64, result: i32, flags: u32) {
+        let (kind, index, generation) = unpack(user_data);
+        if kind == Kind::Detached {
+            let too_late = matches!(-result, libc::ENOENT | libc::EALREADY | libc::ENOTCONN);
+            self.counters.detached_failures += u64::from(result < 0 && !too_late);
+            return;
+        }
+        assert_eq!(self.slots.get(index).generation & GENERATION_MASK, generation, "a completion outlived its slot");
+        let more = cqueue::more(flags);
+        if !more {
+            self.in_flight -= 1;
+        }
+        match kind {
+            Kind::Recv => self.recv_completed(index, result, flags, more),
+            Kind::Send => self.send_completed(index, result),
+            Kind::Connect => self.connect_completed(index, result),
+            Kind::Accept => self.accept_completed(index, result, more),
+            Kind::Detached => {}
+        }
+        if self.slots.get(index).flags.has(Flags::RELEASED) {
+            self.remove_if_done(index);
+        }
+    }
+
+    fn recv_completed(&mut self, index: u32, result: i32, flags: u32, more: bool) {
+        let buffer = cqueue::buffer_select(flags);
+        if let Some(id) = buffer {
+            self.buffers.taken_from_kernel(id);
+        }
+        let slot = self.slots.get_mut(index);
+        if !more {
+            slot.flags.clear(Flags::ARMED);
+            slot.flags.clear(Flags::CANCELLING);
+        }
+        let released = slot.flags.has(Flags::RELEASED);
+        match (result, buffer) {
+            (1.., Some(id)) if !released => {
+                self.slots.push_arrived(index, Arrived { value: result, buffer: id });
+                self.pause_if_full(index);
+            }
+            (_, Some(id)) => {
+                self.buffers.give_to_kernel(id);
+                if result <= 0 {
+                    slot.flags.set(Flags::EOF);
+                }
+            }
+            (0, None) => slot.flags.set(Flags::EOF),
+            (result, None) if result == -libc::ENOBUFS => {
+                self.counters.buffers_exhausted += 1;
+                if !released && !slot.flags.has(Flags::STARVED) {
+                    slot.flags.set(Flags::STARVED);
+                    self.starved.push(index);
+                }
+                return;
+            }
+            (result, None) if result == -libc::ECANCELED => return,
+            (result, None) => slot.recv_errno = -result,
+        }
+        self.notify_recv(index);
+    }
+
+    /// A socket whose owner does not keep up stops receiving, so that it cannot drain the shared buffers.
+    fn pause_if_full(&mut self, index: u32) {
+        let slot = self.slots.get_mut(index);
+        let armed = slot.flags.has(Flags::ARMED) && !slot.flags.has(Flags::CANCELLING);
+        if slot.queued >= RECV_QUEUE_MAX && armed {
+            self.counters.receives_paused += 1;
+            self.cancel_recv(index);
+        }
+    }
+
+    /// Asks the kernel to end the receive in flight; its last completion still comes.
+    pub(crate) fn cancel_recv(&mut self, index: u32) {
+        let slot = self.slots.get_mut(index);
+        if slot.flags.has(Flags::ARMED) && !slot.flags.has(Flags::CANCELLING) {
+            slot.flags.set(Flags::CANCELLING);
+            let target = pack(Kind::Recv, index, slot.generation);
+            self.push_detached(opcode::AsyncCancel::new(target).build());
+        }
+    }
+
+    fn notify_recv(&mut self, index: u32) {
+        let slot = self.slots.get_mut(index);
+        if slot.parked != Slot::NOT_PARKED {
+            self.parked_ready.push(std::mem::replace(&mut slot.parked, Slot::NOT_PARKED));
+        } else if let Some(waker) = &slot.recv_waker {
+            waker.wake_by_ref();
+        }
+    }
+
+    pub(crate) fn arm_recv(&mut self, index: u32) {
+        let slot = self.slots.get_mut(index);
+        debug_assert!(!slot.flags.has(Flags::ARMED) && !slot.flags.has(Flags::RELEASED));
+        slot.flags.set(Flags::ARMED);
+        let fd = types::Fd(slot.fd);
+        let entry = if slot.flags.has(Flags::ON_DEMAND) {
+            opcode::Recv::new(fd, std::ptr::null_mut(), 0)
+                .buf_group(GROUP)
+                .build()
+                .flags(squeue::Flags::BUFFER_SELECT)
+        } else {
+            opcode::RecvMulti::new(fd, GROUP).build()
+        };
+        self.push_for(Kind::Recv, index, entry);
+    }
+
+    pub(crate) fn queue_send(&mut self, index: u32, piece: SendBuf) {
+        let slot = self.slots.get_mut(index);
+        if slot.send_errno != 0 {
+            if let SendBuf::Vec(vec) = piece {
+                self.recycled.put(vec);
+            }
+            return;
+        }
+        if slot.transmit.is_none() {
+            slot.transmit = Some(self.transmits.pop().unwrap_or_else(Transmit::new));
+        }
+        if let Some(transmit) = &mut slot.transmit {
+            transmit.push(piece);
+        }
+    }
+
+    /// Starts sending what is queued unless a send is in flight, which then takes the rest along when it completes.
+    pub(crate) fn flush(&mut self, index: u32) {
+        let slot = self.slots.get_mut(index);
+        if slot.flags.has(Flags::SENDING) || slot.flags.has(Flags::CONNECTING) {
+            return;
+        }
+        let Some(transmit) = &mut slot.transmit else { return };
+        if transmit.is_empty() {
+            return;
+        }
+        let entry = transmit.prepare(slot.fd);
+        slot.flags.set(Flags::SENDING);
+        self.push_for(Kind::Send, index, entry);
+    }
+
+    #[allow(clippy::cast_sign_loss, reason = "only a positive result is read as a count")]
+    fn send_completed(&mut self, index: u32, result: i32) {
+        let slot = self.slots.get_mut(index);
+        slot.flags.clear(Flags::SENDING);
+        let Some(transmit) = &mut slot.transmit else { return };
+        let retry = matches!(-result, libc::EAGAIN | libc::EINTR);
+        if result > 0 {
+            slot.sent_bytes += result as u64;
+            transmit.taken(result as usize, &mut self.recycled);
+        } else if !retry {
+            slot.send_errno = if result == 0 { libc::EPIPE } else { -result };
+            transmit.clear(&mut self.recycled);
+        }
+        let released = slot.flags.has(Flags::RELEASED);
+        if released {
+            transmit.clear(&mut self.recycled);
+        }
+        if transmit.is_empty() {
+            self.recycle_transmit(index);
+        } else {
+            self.flush(index);
+        }
+        let slot = self.slots.get_mut(index);
+        if let Some(waker) = &slot.send_waker {
+            waker.wake_by_ref();
+        }
+        if slot.send_errno != 0 && slot.parked != Slot::NOT_PARKED {
+            self.notify_recv(index);
+        }
+    }
+
+    fn recycle_transmit(&mut self, index: u32) {
+        if let Some(transmit) = self.slots.get_mut(index).transmit.take()
+            && self.transmits.len() < TRANSMITS_KEPT_MAX
+        {
+            self.transmits.push(transmit);
+        }
+    }
+
+    pub(crate) fn start_connect(&mut self, index: u32, address: SockAddr) {
+        let fd = types::Fd(self.slots.get(index).fd);
+        let address = Box::new(address);
+        let entry = opcode::Connect::new(fd, address.as_ptr().cast(), address.len()).build();
+        self.addresses.insert(index, address);
+        self.slots.get_mut(index).flags.set(Flags::CONNECTING);
+        self.push_for(Kind::Connect, index, entry);
+    }
+
+    fn connect_completed(&mut self, index: u32, result: i32) {
+        self.addresses.remove(&index);
+        let slot = self.slots.get_mut(index);
+        slot.flags.clear(Flags::CONNECTING);
+        if result < 0 {
+            slot.recv_errno = -result;
+            slot.send_errno = -result;
+        }
+        if let Some(waker) = &slot.send_waker {
+            waker.wake_by_ref();
+        }
+    }
+
+    pub(crate) fn arm_accept(&mut self, index: u32, shots: Shots) {
+        let slot = self.slots.get_mut(index);
+        debug_assert!(!slot.flags.has(Flags::ARMED) && !slot.flags.has(Flags::RELEASED));
+        slot.flags.set(Flags::ARMED);
+        let fd = types::Fd(slot.fd);
+        let flags = libc::SOCK_CLOEXEC;
+        let entry = match shots {
+            Shots::Many => opcode::AcceptMulti::new(fd).flags(flags).build(),
+            Shots::One => opcode::Accept::new(fd, std::ptr::null_mut(), std::ptr::null_mut()).flags(flags).build(),
+        };
+        self.push_for(Kind::Accept, index, entry);
+    }
+
+    /// Asks the kernel to end the accept in flight; connections accepted before that still arrive.
+    pub(crate) fn cancel_accept(&mut self, index: u32) {
+        let slot = self.slots.get_mut(index);
+        if slot.flags.has(Flags::ARMED) && !slot.flags.has(Flags::CANCELLING) {
+            slot.flags.set(Flags::CANCELLING);
+            let target = pack(Kind::Accept, index, slot.generation);
+            self.push_detached(opcode::AsyncCancel::new(target).build());
+        }
+    }
+
+    fn accept_completed(&mut self, index: u32, result: i32, more: bool) {
+        let slot = self.slots.get_mut(index);
+        if !more {
+            slot.flags.clear(Flags::ARMED);
+            slot.flags.clear(Flags::CANCELLING);
+        }
+        if result >= 0 && slot.flags.has(Flags::RELEASED) {
+            self.push_detached(opcode::Close::new(types::Fd(result)).build());
+            return;
+        }
+        if result >= 0 {
+            self.slots.push_arrived(index, Arrived { value: result, buffer: 0 });
+        } else if result != -libc::ECANCELED {
+            slot.recv_errno = -result;
+        }
+        self.notify_recv(index);
+    }
+
+    /// Ends sending in one direction once what is queued has left; the caller waits for that first.
+    pub(crate) fn shutdown_write(&mut self, index: u32) {
+        let fd = types::Fd(self.slots.get(index).fd);
+        self.push_detached(opcode::Shutdown::new(fd, libc::SHUT_WR).build());
+    }
+
+    /// The handle is gone: cancels what is in flight and closes. The slot returns with its last completion.
+    pub(crate) fn release(&mut self, index: u32, accepts: bool) {
+        while let Some(arrived) = self.slots.pop_arrived(index) {
+            if accepts {
+                self.push_detached(opcode::Close::new(types::Fd(arrived.value)).build());
+            } else {
+                self.buffers.give_to_kernel(arrived.buffer);
+            }
+        }
+        if accepts {
+            self.cancel_accept(index);
+        } else {
+            self.cancel_recv(index);
+        }
+        let slot = self.slots.get_mut(index);
+        slot.flags.set(Flags::RELEASED);
+        slot.parked = Slot::NOT_PARKED;
+        slot.recv_waker = None;
+        slot.send_waker = None;
+        let (fd, flags, generation) = (std::mem::replace(&mut slot.fd, -1), slot.flags, slot.generation);
+        for (flag, kind) in [(Flags::SENDING, Kind::Send), (Flags::CONNECTING, Kind::Connect)] {
+            if flags.has(flag) {
+                self.push_detached(opcode::AsyncCancel::new(pack(kind, index, generation)).build());
+            }
+        }
+        if fd >= 0 {
+            self.push_detached(opcode::Close::new(types::Fd(fd)).build());
+        }
+        self.remove_if_done(index);
+    }
+
+    fn remove_if_done(&mut self, index: u32) {
+        let slot = self.slots.get_mut(index);
+        if slot.flags.in_flight() || slot.flags.has(Flags::STARVED) {
+            return;
+        }
+        if let Some(transmit) = &mut slot.transmit {
+            transmit.clear(&mut self.recycled);
+            self.recycle_transmit(index);
+        }
+        self.slots.remove(index);
+    }
+
+    /// Asks the kernel to end everything, for the end of the ring.
+    pub(crate) fn cancel_everything(&mut self) {
+        self.push_detached(opcode::AsyncCancel2::new(types::CancelBuilder::any()).build());
+    }
+
+    pub(crate) fn register(&self) -> io::Result<()> {
+        let (address, entries) = self.buffers.registration();
+        // SAFETY: the entries are mapped until `buffers` is dropped, which happens after the ring is closed.
+        unsafe { self.ring.submitter().register_buf_ring_with_flags(address, entries, GROUP, 0) }
+    }
+}
+
+/// `IORING_ENTER_GETEVENTS` of `io_uring_enter(2)`.
+const ENTER_GETEVENTS: u32 = 1;

@@ -1,0 +1,87 @@
+//! A listening socket: accepting many at a time, or exactly as many as asked.
+//!
+//! Owns one slot and the connections accepted but not yet taken; leaves limits to its user. Invariant: every accepted
+//! descriptor becomes a [`Socket`] or is closed.
+
+use std::io;
+use std::os::fd::{IntoRawFd, OwnedFd};
+use std::task::{Context, Poll};
+
+use crate::core::{Core, Shots};
+use crate::ring::Ring;
+use crate::slots::Flags;
+use crate::socket::Socket;
+
+/// A listening socket of one ring.
+pub struct Listener {
+    ring: Ring,
+    index: u32,
+}
+
+impl Listener {
+    /// Takes over a socket that listens already. It must be in blocking mode.
+    pub fn new(ring: &Ring, socket: OwnedFd) -> Listener {
+        let index = ring.0.core.borrow_mut().slots.insert(socket.into_raw_fd());
+        Listener { ring: ring.clone(), index }
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut Core, u32) -> T) -> T {
+        f(&mut self.ring.0.core.borrow_mut(), self.index)
+    }
+
+    /// Accepts until told to stop. Nothing happens when an accept is in flight already.
+    pub fn accept_many(&self) {
+        self.arm(Shots::Many);
+    }
+
+    /// Accepts one connection and leaves the next in the listen queue. Nothing happens when an accept is in flight already.
+    pub fn accept_one(&self) {
+        self.arm(Shots::One);
+    }
+
+    fn arm(&self, shots: Shots) {
+        self.with(|core, index| {
+            if !core.slots.get(index).flags.has(Flags::ARMED) {
+                core.arm_accept(index, shots);
+            }
+        });
+    }
+
+    /// Stops accepting; connections accepted until the kernel hears of it are still given out.
+    pub fn stop(&self) {
+        self.with(Core::cancel_accept);
+    }
+
+    /// Whether an accept is in flight.
+    pub fn is_accepting(&self) -> bool {
+        self.with(|core, index| core.slots.get(index).flags.has(Flags::ARMED))
+    }
+
+    /// The next accepted connection. Pending also when nothing is being accepted.
+    ///
+    /// # Errors
+    /// Accepting failed and has ended (no descriptors left, the listener was shut down); it may be started again.
+    pub fn poll_accept(&self, context: &Context<'_>) -> Poll<io::Result<Socket>> {
+        let accepted = self.with(|core, index| {
+            if let Some(arrived) = core.slots.pop_arrived(index) {
+                return Poll::Ready(Ok(core.slots.insert(arrived.value)));
+            }
+            let slot = core.slots.get_mut(index);
+            if slot.recv_errno != 0 {
+                return Poll::Ready(Err(std::mem::take(&mut slot.recv_errno)));
+            }
+            slot.recv_waker = Some(context.waker().clone());
+            Poll::Pending
+        });
+        accepted.map(|accepted| match accepted {
+            Ok(index) => Ok(Socket::new(self.ring.clone(), index)),
+            Err(errno) => Err(io::Error::from_raw_os_error(errno)),
+        })
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.with(|core, index| core.release(index, true));
+    }
+}

@@ -1,0 +1,238 @@
+//! The ring handle: making it, turning it, connecting through it, ending it.
+//!
+//! Owns the life of the core; leaves its meaning to `core` and sleeping to `park`. Invariant: the memory the kernel may
+//! write to is unmapped only after every operation has completed, or never.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
+use std::rc::Rc;
+use std::time::Duration;
+
+use io_uring::IoUring;
+use socket2::{Domain, Protocol, SockAddr, Type};
+
+use crate::buffers::Buffers;
+use crate::core::{Core, Counters};
+use crate::park::{Parker, Wakeup};
+use crate::socket::{ParkToken, Socket};
+
+/// Sizes of a ring.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Entries of the submission queue, a power of two; more than this are submitted in several calls.
+    pub submissions: u32,
+    /// Entries of the completion queue, a power of two; the kernel keeps what does not fit until there is room.
+    pub completions: u32,
+    /// Most receive buffers of [`crate::BUFFER_BYTES`] each, a power of two up to 32,768. Reaching it makes receives wait.
+    pub buffers_max: u16,
+    /// Receive buffers made at the start, at most `buffers_max`.
+    pub buffers_initial: u16,
+    /// Completions handled in one turn, so that timers and commands get theirs.
+    pub completions_per_turn_max: usize,
+}
+
+impl Default for Settings {
+    /// 4,096 submissions, 16,384 completions, 64 to 8,192 buffers (256 MiB of address space), 4,096 completions a turn.
+    fn default() -> Self {
+        Settings {
+            submissions: 4096,
+            completions: 16_384,
+            buffers_max: 8192,
+            buffers_initial: 64,
+            completions_per_turn_max: 4096,
+        }
+    }
+}
+
+/// What one turn did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// Completions handled.
+    pub completed: usize,
+    /// Whether the kernel was entered.
+    pub entered: bool,
+}
+
+pub(crate) struct Shared {
+    pub(crate) core: ManuallyDrop<RefCell<Core>>,
+    /// The receive buffers, beside the core so that a buffer may be dropped while the core is borrowed.
+    pub(crate) buffers: ManuallyDrop<Rc<Buffers>>,
+    pub(crate) parker: Parker,
+    completions_per_turn_max: usize,
+    ending: Cell<bool>,
+}
+
+/// One data ring, used by one thread. Clones are handles to the same ring.
+#[derive(Clone)]
+pub struct Ring(pub(crate) Rc<Shared>);
+
+impl Ring {
+    /// Makes the ring of this thread.
+    ///
+    /// # Errors
+    /// The kernel refuses the ring or its buffers; run [`crate::probe`] first for an error that explains itself.
+    pub fn new(settings: &Settings) -> io::Result<Ring> {
+        let ring = IoUring::builder()
+            .dontfork()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_taskrun_flag()
+            .setup_submit_all()
+            .setup_clamp()
+            .setup_cqsize(settings.completions)
+            .build(settings.submissions)?;
+        let parker = Parker::new()?;
+        ring.submitter().register_eventfd(parker.descriptor())?;
+        let buffers = Buffers::new(settings.buffers_max, settings.buffers_initial)?;
+        let mut core = Core::new(ring, buffers.clone());
+        core.register()?;
+        core.ring.completion().disable_eventfd();
+        Ok(Ring(Rc::new(Shared {
+            core: ManuallyDrop::new(RefCell::new(core)),
+            buffers: ManuallyDrop::new(buffers),
+            parker,
+            completions_per_turn_max: settings.completions_per_turn_max,
+            ending: Cell::new(false),
+        })))
+    }
+
+    /// Submits what is queued, runs deferred kernel work, and handles completions: wakes their owners.
+    ///
+    /// The wakers run inside and must not call back into the ring; an executor's waker only queues a task.
+    pub fn turn(&self) -> Turn {
+        let mut core = self.0.core.borrow_mut();
+        let entered = {
+            let mut submission = core.ring.submission();
+            submission.sync();
+            !submission.is_empty() || submission.taskrun() || submission.cq_overflow()
+        } || core.has_starved();
+        if entered {
+            core.enter(0);
+        }
+        let completed = core.reap(self.0.completions_per_turn_max);
+        Turn { completed, entered }
+    }
+
+    /// Takes the token of a parked socket on which something arrived (bytes, the peer's end, an error).
+    pub fn next_unparked(&self) -> Option<ParkToken> {
+        self.0.core.borrow_mut().parked_ready.pop().map(ParkToken)
+    }
+
+    /// Sleeps inside the executor until a completion, a [`Wakeup`] or `timeout`; returns at once when there is work.
+    pub async fn park(&self, timeout: Option<Duration>) {
+        if self.prepare_park() {
+            self.0.core.borrow_mut().counters.parks += 1;
+            self.0.parker.wait(timeout).await;
+        }
+        self.0.core.borrow_mut().ring.completion().disable_eventfd();
+    }
+
+    /// Asks the kernel for wake-ups; whether nothing happened before it was asked.
+    fn prepare_park(&self) -> bool {
+        let mut core = self.0.core.borrow_mut();
+        core.ring.completion().enable_eventfd();
+        // The kernel raises its flag and then looks whether wake-ups are wanted; we do the opposite. Without a full
+        // fence on this side both could miss each other.
+        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+        let mut submission = core.ring.submission();
+        submission.sync();
+        let idle = submission.is_empty() && !submission.taskrun() && !submission.cq_overflow();
+        drop(submission);
+        let mut completion = core.ring.completion();
+        completion.sync();
+        idle && completion.is_empty()
+    }
+
+    /// A handle with which other threads end this ring's sleep.
+    pub fn wakeup(&self) -> Wakeup {
+        self.0.parker.wakeup()
+    }
+
+    /// An empty vector to build bytes in; given back to the ring when sent as [`crate::SendBuf::Vec`].
+    pub fn take_vec(&self) -> Vec<u8> {
+        self.0.core.borrow_mut().recycled.take()
+    }
+
+    /// Gives back a vector from [`Ring::take_vec`] that was not sent.
+    pub fn put_vec(&self, bytes: Vec<u8>) {
+        self.0.core.borrow_mut().recycled.put(bytes);
+    }
+
+    /// Takes over a connected socket. It must be in blocking mode: the ring waits, not the caller.
+    pub fn adopt(&self, socket: OwnedFd) -> Socket {
+        let index = self.0.core.borrow_mut().slots.insert(socket.into_raw_fd());
+        Socket::new(self.clone(), index)
+    }
+
+    /// Starts connecting to `address`; [`Socket::poll_connected`] tells the outcome. Dropping the socket ends the attempt.
+    /// TCP sockets have `TCP_NODELAY` set.
+    ///
+    /// # Errors
+    /// No descriptor is left, or the address family is not supported.
+    pub fn connect(&self, address: &SockAddr) -> io::Result<Socket> {
+        let tcp = !address.is_unix();
+        let (domain, protocol) =
+            if tcp { (Domain::from(i32::from(address.family())), Some(Protocol::TCP)) } else { (Domain::UNIX, None) };
+        let socket = socket2::Socket::new(domain, Type::STREAM, protocol)?;
+        if tcp {
+            socket.set_tcp_nodelay(true)?;
+        }
+        let socket = self.adopt(socket.into());
+        self.0.core.borrow_mut().start_connect(socket.index(), address.clone());
+        Ok(socket)
+    }
+
+    /// What the ring has done so far.
+    pub fn counters(&self) -> Counters {
+        self.0.core.borrow().counters
+    }
+
+    /// Receive buffers made, and how many of them the kernel may fill now.
+    pub fn buffers(&self) -> (u16, u16) {
+        (self.0.buffers.made(), self.0.buffers.available())
+    }
+
+    /// Whether received bytes should be copied out rather than held: most of the buffers are in use and no more can be made.
+    pub fn buffers_scarce(&self) -> bool {
+        let buffers = &self.0.buffers;
+        buffers.made() == buffers.capacity() && buffers.available() < buffers.capacity() / 4
+    }
+
+    /// Sockets and listeners in use, and operations in flight: both return to what they were once handles are dropped.
+    pub fn in_use(&self) -> (u32, usize) {
+        let core = self.0.core.borrow();
+        (core.slots.used(), core.in_flight)
+    }
+
+    /// The kernel's descriptor of the ring, for diagnostics.
+    pub fn raw_descriptor(&self) -> i32 {
+        self.0.core.borrow().ring.as_raw_fd()
+    }
+}
+
+/// Rounds of waiting for cancelled operations before the ring's memory is left to the process: socket operations end at once
+/// when cancelled, so more than a few rounds means that the kernel holds on to something.
+const ENDING_ROUNDS_MAX: usize = 1000;
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.ending.set(true);
+        let core = self.core.get_mut();
+        for fd in core.slots.open_descriptors().collect::<Vec<_>>() {
+            crate::socket::close_now(fd);
+        }
+        core.cancel_everything();
+        for _ in 0..ENDING_ROUNDS_MAX {
+            core.enter(0);
+            core.reap(usize::MAX);
+            if core.in_flight == 0 {
+                crate::socket::free(&mut self.core, &mut self.buffers);
+                return;
+            }
+            std::thread::yield_now();
+        }
+        // Something still belongs to the kernel: leaking the core is safe, freeing it would not be.
+    }
+}

@@ -1,0 +1,171 @@
+//! The shard's loop inside a glommio executor: ring, clock, timers, commands, tasks, sleep.
+//!
+//! Owns the order of a turn; leaves meaning to the [`Service`]. Invariant: within a turn every source of work has a bound,
+//! so none starves the others.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::Future;
+use std::rc::Rc;
+
+use glommio::{LocalExecutorBuilder, Placement};
+use tidegate_ring::{ParkToken, Ring, Settings};
+
+use crate::clock::Clock;
+use crate::commands::Receiver;
+use crate::tasks::{PanicPayload, TaskId, Tasks};
+use crate::timers::Timers;
+
+/// Tasks polled in one turn, so that completions and timers get theirs.
+const POLLS_PER_TURN_MAX: usize = 4096;
+
+/// Commands handled in one turn.
+const COMMANDS_PER_TURN_MAX: usize = 64;
+
+/// Memory glommio registers for direct I/O, which a shard does not do (its default is 10 MiB, three times over).
+const EXECUTOR_IO_MEMORY_BYTES: usize = 64 << 10;
+
+/// Entries of the executor's own rings, which carry nothing but the shard's sleep.
+const EXECUTOR_RING_DEPTH: usize = 16;
+
+/// The parts of a shard that its tasks use.
+pub struct Shard {
+    /// The data ring.
+    pub ring: Ring,
+    /// Time as of this turn.
+    pub clock: Clock,
+    /// Deadlines.
+    pub timers: RefCell<Timers>,
+    /// The connections' tasks.
+    pub tasks: Tasks,
+    /// Turns taken.
+    pub turns: Cell<u64>,
+    stopping: Cell<bool>,
+}
+
+impl Shard {
+    /// Makes a shard on this thread.
+    ///
+    /// # Errors
+    /// As [`Ring::new`].
+    pub fn new(settings: &Settings) -> std::io::Result<Rc<Shard>> {
+        let ring = Ring::new(settings)?;
+        let clock = Clock::default();
+        Ok(Rc::new(Shard {
+            timers: RefCell::new(Timers::new(clock.now())),
+            tasks: Tasks::new(ring.wakeup()),
+            turns: Cell::new(0),
+            stopping: Cell::new(false),
+            ring,
+            clock,
+        }))
+    }
+
+    /// Ends [`drive`] after the current turn.
+    pub fn stop(&self) {
+        self.stopping.set(true);
+    }
+}
+
+/// What a shard does with the events of its loop.
+pub trait Service {
+    /// What the control core sends.
+    type Command;
+
+    /// Something arrived on a parked socket.
+    fn unparked(&self, token: ParkToken);
+
+    /// A timer fired.
+    fn fired(&self, payload: u32);
+
+    /// A command came.
+    fn command(&self, command: Self::Command);
+
+    /// A task panicked and is gone.
+    fn panicked(&self, task: TaskId, payload: PanicPayload);
+
+    /// The end of each turn, before sleeping if `idle`.
+    fn turned(&self, idle: bool);
+}
+
+/// Runs the shard until [`Shard::stop`].
+pub async fn drive<S: Service>(shard: &Shard, service: &S, mut commands: Receiver<S::Command>) {
+    while !shard.stopping.get() {
+        let turn = shard.ring.turn();
+        let now = shard.clock.update();
+        while let Some(token) = shard.ring.next_unparked() {
+            service.unparked(token);
+        }
+        let due = shard.timers.borrow().next().is_some_and(|at| at <= now);
+        if due {
+            let mut fired = Vec::new();
+            shard.timers.borrow_mut().advance(now, |payload| fired.push(payload));
+            fired.into_iter().for_each(|payload| service.fired(payload));
+        }
+        let mut handled = 0;
+        while handled < COMMANDS_PER_TURN_MAX
+            && let Some(command) = commands.receive()
+        {
+            service.command(command);
+            handled += 1;
+        }
+        let polled = shard.tasks.run(POLLS_PER_TURN_MAX, |task, payload| service.panicked(task, payload));
+        shard.turns.set(shard.turns.get() + 1);
+        let idle = turn.completed == 0 && handled == 0 && polled == 0 && !due && !shard.tasks.has_ready();
+        service.turned(idle);
+        if idle && !shard.stopping.get() {
+            let sleep = shard.timers.borrow().next().map(|at| at.saturating_duration_since(now));
+            shard.ring.park(sleep).await;
+        } else {
+            glommio::yield_if_needed().await;
+        }
+    }
+}
+
+/// Why an executor could not be started.
+#[derive(Debug)]
+pub struct ExecutorError {
+    /// The thread's name.
+    pub name: String,
+    cause: String,
+}
+
+impl fmt::Display for ExecutorError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the executor of {} could not be started: {}", self.name, self.cause)
+    }
+}
+
+impl std::error::Error for ExecutorError {}
+
+/// A running executor thread.
+pub struct ShardHandle(glommio::ExecutorJoinHandle<()>);
+
+impl ShardHandle {
+    /// Waits for the thread's end.
+    ///
+    /// # Errors
+    /// What the thread panicked with.
+    pub fn join(self) -> Result<(), String> {
+        self.0.join().map_err(|error| error.to_string())
+    }
+}
+
+/// Starts an executor thread named `name`, pinned to `cpu` if one is given, and runs `make`'s future on it.
+///
+/// # Errors
+/// The CPU does not exist, or the kernel refuses the thread or glommio's rings.
+pub fn spawn<F, T>(name: &str, cpu: Option<usize>, make: F) -> Result<ShardHandle, ExecutorError>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Future<Output = ()> + 'static,
+{
+    let placement = cpu.map_or(Placement::Unbound, Placement::Fixed);
+    LocalExecutorBuilder::new(placement)
+        .name(name)
+        .io_memory(EXECUTOR_IO_MEMORY_BYTES)
+        .ring_depth(EXECUTOR_RING_DEPTH)
+        .spawn(make)
+        .map(ShardHandle)
+        .map_err(|error| ExecutorError { name: name.to_owned(), cause: error.to_string() })
+}
