@@ -1,0 +1,416 @@
+//! Owns scripted origin servers: a listener on a port of the system's choice whose connections each
+//! run a script.
+//!
+//! Leaves the scripts to `script` and to the tests. Invariant: every byte an origin reads is
+//! recorded before the script sees it, and a request that is not well-formed fails the test that
+//! the origin belongs to.
+
+use crate::deadline::{Deadline, PATIENCE, Watched};
+use crate::message::{Request, read_request, read_request_body, read_request_head};
+use crate::ports;
+use crate::stream::{End, Recording, Stream, timed_out};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+/// A running origin server.
+pub struct Origin {
+    address: SocketAddr,
+    state: Arc<Watched<State>>,
+    accepting: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct State {
+    connections: Vec<Record>,
+    requests: Vec<Request>,
+    /// What scripts met that no product may send, and their panics.
+    faults: Vec<String>,
+    stopping: bool,
+}
+
+struct Record {
+    recording: Recording,
+    /// Present while the script runs, to end its reads when the origin stops.
+    socket: Option<Arc<Socket>>,
+}
+
+impl Origin {
+    /// Starts an origin on 127.0.0.1 that runs `script` on a thread of its own for each connection.
+    /// An error from the script ends that connection; the product under test may well have closed
+    /// it.
+    ///
+    /// # Panics
+    /// When no port is free.
+    #[must_use]
+    pub fn start(script: impl Fn(Connection) -> io::Result<()> + Send + Sync + 'static) -> Self {
+        Self::with_receive_buffer(None, script)
+    }
+
+    /// Starts an origin whose connections have a small receive buffer, so that a script that does
+    /// not read is felt by the sender soon. The kernel doubles the number and has a minimum of
+    /// about 2 KiB.
+    ///
+    /// # Panics
+    /// When no port is free.
+    #[must_use]
+    pub fn with_receive_buffer(
+        bytes: Option<usize>,
+        script: impl Fn(Connection) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))
+            .expect("a socket can be opened");
+        if let Some(bytes) = bytes {
+            // Accepted sockets inherit it, and the window is small from the first segment on.
+            socket.set_recv_buffer_size(bytes).expect("SO_RCVBUF is always supported");
+        }
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a port is free");
+        socket.listen(1024).expect("a bound socket can listen");
+        let listener = TcpListener::from(socket);
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let state = Arc::new(Watched::new(State::default()));
+        let accepting = {
+            let state = Arc::clone(&state);
+            std::thread::spawn(move || accept(&listener, &state, &Arc::new(script)))
+        };
+        Self { address, state, accepting: Some(accepting) }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many connections it accepted.
+    #[must_use]
+    pub fn connections_count(&self) -> usize {
+        self.state.look(|state| state.connections.len())
+    }
+
+    /// How many whole requests (or heads, where the script reads those) its scripts read.
+    #[must_use]
+    pub fn requests_count(&self) -> usize {
+        self.state.look(|state| state.requests.len())
+    }
+
+    /// The requests its scripts read, in the order read.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Request> {
+        self.state.look(|state| state.requests.clone())
+    }
+
+    /// Every byte read on connection `index` so far.
+    ///
+    /// # Panics
+    /// When there is no such connection.
+    #[must_use]
+    #[track_caller]
+    pub fn received(&self, index: usize) -> Vec<u8> {
+        self.recording(index).look(|received| received.bytes.clone())
+    }
+
+    /// How many bytes were read on all connections together: 0 proves that nothing reached this
+    /// server.
+    #[must_use]
+    pub fn received_bytes_total(&self) -> usize {
+        let recordings = |state: &State| -> Vec<Recording> {
+            state.connections.iter().map(|record| Arc::clone(&record.recording)).collect()
+        };
+        let recordings = self.state.look(recordings);
+        recordings.iter().map(|recording| recording.look(|received| received.bytes.len())).sum()
+    }
+
+    /// Waits until it has accepted `count` connections.
+    ///
+    /// # Panics
+    /// When that takes longer than [`PATIENCE`].
+    #[track_caller]
+    pub fn wait_connections(&self, count: usize) {
+        self.wait("connections", |state| (state.connections.len() >= count).then_some(()));
+    }
+
+    /// Waits until its scripts have read `count` requests, and returns the last of those.
+    ///
+    /// # Panics
+    /// When that takes longer than [`PATIENCE`], or `count` is 0.
+    #[track_caller]
+    pub fn wait_requests(&self, count: usize) -> Request {
+        let last = count.checked_sub(1).expect("there is nothing to wait for");
+        self.wait("requests", |state| state.requests.get(last).cloned())
+    }
+
+    /// Waits until a script has read `bytes` on connection `index`.
+    ///
+    /// # Panics
+    /// When that takes longer than [`PATIENCE`].
+    #[track_caller]
+    pub fn wait_received(&self, index: usize, bytes: usize) {
+        let arrived = self
+            .recording(index)
+            .wait(Deadline::default(), |received| (received.bytes.len() >= bytes).then_some(()));
+        assert!(
+            arrived.is_some(),
+            "connection {index} did not bring {bytes} bytes within {PATIENCE:?}"
+        );
+    }
+
+    /// Waits until a script has read the end of connection `index`, and says which end it was.
+    ///
+    /// # Panics
+    /// When that takes longer than [`PATIENCE`].
+    #[track_caller]
+    pub fn wait_end(&self, index: usize) -> End {
+        self.wait_connections(index + 1);
+        let end = self.recording(index).wait(Deadline::default(), |received| received.end);
+        end.unwrap_or_else(|| panic!("connection {index} did not end within {PATIENCE:?}"))
+    }
+
+    /// Waits until every script has returned.
+    ///
+    /// # Panics
+    /// When that takes longer than [`PATIENCE`].
+    #[track_caller]
+    pub fn wait_idle(&self) {
+        self.wait("the end of every script", |state| {
+            state.connections.iter().all(|record| record.socket.is_none()).then_some(())
+        });
+    }
+
+    #[track_caller]
+    fn wait<R>(&self, what: &str, condition: impl FnMut(&State) -> Option<R>) -> R {
+        let met = self.state.wait(Deadline::default(), condition);
+        met.unwrap_or_else(|| {
+            let (connections, requests) = (self.connections_count(), self.requests_count());
+            panic!("waited {PATIENCE:?} for {what}; there were {connections} connections and {requests} requests")
+        })
+    }
+
+    #[track_caller]
+    fn recording(&self, index: usize) -> Recording {
+        let recording = self
+            .state
+            .look(|state| state.connections.get(index).map(|record| Arc::clone(&record.recording)));
+        recording.unwrap_or_else(|| panic!("there is no connection {index}"))
+    }
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        self.state.update(|state| {
+            state.stopping = true;
+            for socket in state.connections.iter().filter_map(|record| record.socket.as_ref()) {
+                // A socket that is closed already needs no shutting down.
+                let _ = socket.shutdown(Shutdown::Both);
+            }
+        });
+        // Only a connection wakes a thread out of accept; if it fails, the thread is gone.
+        let _ = ports::connect(self.address);
+        if std::thread::panicking() {
+            return;
+        }
+        if let Some(accepting) = self.accepting.take() {
+            accepting.join().expect("the accepting thread does not panic");
+        }
+        let faults = self.state.look(|state| state.faults.clone());
+        assert!(
+            faults.is_empty(),
+            "the origin at {} met faults:\n{}",
+            self.address,
+            faults.join("\n")
+        );
+    }
+}
+
+fn accept<S>(listener: &TcpListener, state: &Arc<Watched<State>>, script: &Arc<S>)
+where
+    S: Fn(Connection) -> io::Result<()> + Send + Sync + 'static,
+{
+    let mut scripts = Vec::new();
+    while let Ok((socket, _)) = listener.accept() {
+        if state.look(|state| state.stopping) {
+            break;
+        }
+        // Without it a delayed acknowledgement would hold back scripts that write in pieces.
+        socket.set_nodelay(true).expect("a TCP socket takes TCP_NODELAY");
+        let connection = Connection::new(Stream::new(Socket::from(socket)), Arc::clone(state));
+        let (index, script) = (connection.index, Arc::clone(script));
+        scripts.push((index, std::thread::spawn(move || script(connection))));
+    }
+    for (index, script) in scripts {
+        let fault = match script.join() {
+            Ok(Err(error)) if error.kind() == ErrorKind::InvalidData => error.to_string(),
+            Ok(_) => continue,
+            Err(_) => "the script panicked".to_owned(),
+        };
+        state.update(|state| state.faults.push(format!("connection {index}: {fault}")));
+    }
+}
+
+/// One accepted connection, in the hands of a script. Dropping it closes the connection: in order,
+/// or with a reset when there are bytes the script has not read, as the kernel does for any server.
+pub struct Connection {
+    index: usize,
+    stream: Stream,
+    state: Arc<Watched<State>>,
+}
+
+impl Connection {
+    fn new(stream: Stream, state: Arc<Watched<State>>) -> Self {
+        let record = Record { recording: stream.recording(), socket: Some(stream.socket()) };
+        let index = state.update(|state| {
+            state.connections.push(record);
+            state.connections.len() - 1
+        });
+        Self { index, stream, state }
+    }
+
+    /// The number of this connection, from 0, in the order accepted.
+    #[must_use]
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Reads one request with its body; `None` when the other side has finished.
+    ///
+    /// # Errors
+    /// `InvalidData` when it is not well-formed, which fails the test; what the system says
+    /// otherwise.
+    pub fn read_request(&mut self) -> io::Result<Option<Request>> {
+        let request = read_request(&mut self.stream, Deadline::default())?;
+        self.record(request.as_ref());
+        Ok(request)
+    }
+
+    /// Reads the head of a request and leaves its body unread.
+    ///
+    /// # Errors
+    /// As [`Connection::read_request`].
+    pub fn read_request_head(&mut self) -> io::Result<Option<Request>> {
+        let request = read_request_head(&mut self.stream, Deadline::default())?;
+        self.record(request.as_ref());
+        Ok(request)
+    }
+
+    /// Reads the body that this head, read before, declares.
+    ///
+    /// # Errors
+    /// As [`Connection::read_request`].
+    pub fn read_body(&mut self, head: Request) -> io::Result<Request> {
+        read_request_body(&mut self.stream, Deadline::default(), head)
+    }
+
+    /// Reads exactly `count` bytes, whatever they are.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` when the connection ends first.
+    pub fn read_exactly(&mut self, count: usize) -> io::Result<Vec<u8>> {
+        self.stream.fill_until(Deadline::default(), count)?;
+        Ok(self.stream.take(count))
+    }
+
+    /// Reads once, at most `bytes_max`: a slow reader is a loop over this. Empty at the end of the
+    /// stream.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn read_some(&mut self, bytes_max: usize) -> io::Result<Vec<u8>> {
+        if self.stream.unread().is_empty() {
+            self.stream.fill_at_most(Deadline::default(), bytes_max)?;
+        }
+        let count = self.stream.unread().len().min(bytes_max);
+        Ok(self.stream.take(count))
+    }
+
+    /// Sends bytes as they are.
+    ///
+    /// # Errors
+    /// What the system says, `TimedOut` when the other side does not take them.
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.stream.write(Deadline::default(), bytes.as_ref())
+    }
+
+    /// Sends each byte in a segment of its own.
+    ///
+    /// # Errors
+    /// As [`Connection::send`].
+    pub fn send_bytewise(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        bytes.as_ref().iter().try_for_each(|byte| self.send([*byte]))
+    }
+
+    /// Sends FIN and goes on reading.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub fn half_close(&mut self) -> io::Result<()> {
+        self.stream.half_close()
+    }
+
+    /// Ends the connection with a reset.
+    ///
+    /// # Errors
+    /// When the socket does not take the option.
+    pub fn reset(self) -> io::Result<()> {
+        self.stream.reset_on_close()
+    }
+
+    /// Sends FIN, then reads until the other side finishes too, so that the end is in order
+    /// whatever was unread.
+    ///
+    /// # Errors
+    /// `TimedOut` when the other side does not finish.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.stream.half_close()?;
+        self.stream.drain(Deadline::default()).map(drop)
+    }
+
+    /// Reads and records, never answers, until the other side ends the connection.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn hang(mut self) -> io::Result<()> {
+        self.stream.drain(Deadline::default()).map(drop)
+    }
+
+    /// Keeps the connection open and reads nothing until the origin stops.
+    ///
+    /// # Errors
+    /// `TimedOut` when it does not stop within [`PATIENCE`].
+    pub fn ignore(self) -> io::Result<()> {
+        let stopped = self.state.wait(Deadline::default(), |state| state.stopping.then_some(()));
+        stopped.ok_or_else(timed_out)
+    }
+
+    /// Sends every byte back, from those already received on, until the other side finishes.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn echo(mut self) -> io::Result<()> {
+        loop {
+            let bytes = self.read_some(usize::MAX)?;
+            if bytes.is_empty() {
+                return self.half_close();
+            }
+            self.send(bytes)?;
+        }
+    }
+
+    fn record(&self, request: Option<&Request>) {
+        if let Some(request) = request {
+            self.state.update(|state| state.requests.push(request.clone()));
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // The record's hold on the socket ends first, so that dropping the stream really closes it.
+        self.state.update(|state| state.connections[self.index].socket = None);
+    }
+}
+
+#[cfg(test)]
+#[path = "origin_tests.rs"]
+mod tests;
