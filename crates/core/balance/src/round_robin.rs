@@ -1,0 +1,280 @@
+//! Weighted round robin: exact, smooth, and without a table of turns.
+//!
+//! Owns whose turn it is. Servers of equal weight form a class; within a class the turn goes round.
+//! Between classes the earliest turn is next: a class with `n` turns in a period has them evenly
+//! spaced, at `(j + ½) / n`, and a heap yields the earliest. So a pick costs the logarithm of the number
+//! of *distinct* weights, which is nothing when all weights are equal, and a change of weights costs one
+//! sort rather than a schedule as long as their sum.
+//!
+//! Exactness: any run of as many picks as the weights add up to (divided by their greatest common
+//! divisor) holds every server exactly as often as its weight says. Smoothness: over any run of picks a
+//! class is off its share by at most `1 + p·(c - 2)` turns, where `p` is the share and `c` the number of
+//! classes, and a server by that divided by the size of its class and less than one turn more. Picks
+//! that avoid a server are outside both.
+//!
+//! Invariant: the turns are a heap, their rounds differ by at most one, and each class has one turn in
+//! it and a cursor within its servers.
+
+use crate::server::{ShardId, Weight};
+
+/// A turn: 8 bits of round, which wrap; 48 bits of time within the round; 8 bits that name the class
+/// and settle ties always in the same order.
+type Turn = u64;
+
+const CLASS_BITS: u32 = 8;
+const TIME_BITS: u32 = 48;
+const ROUND_SHIFT: u32 = CLASS_BITS + TIME_BITS;
+const CLASS_MASK: Turn = (1 << CLASS_BITS) - 1;
+const ROUND_MASK: Turn = Turn::MAX << ROUND_SHIFT;
+
+#[derive(Debug)]
+pub(crate) struct RoundRobin {
+    /// A binary heap of the next turn of each class, the earliest first.
+    turns: Vec<Turn>,
+    /// By ascending weight.
+    classes: Vec<Class>,
+    /// The classes before a rebuild; otherwise empty, kept for its memory.
+    previous: Vec<Class>,
+    /// The servers by weight and then by id, so that those of each class are together.
+    servers: Vec<(Weight, u32)>,
+    /// The turns are those of the backup servers.
+    backup: bool,
+    shard: ShardId,
+    shards_count: u16,
+}
+
+/// Servers of one weight.
+#[derive(Clone, Copy, Debug)]
+struct Class {
+    /// The time between two of its turns, in place for adding to a [`Turn`].
+    stride: Turn,
+    /// Where its servers begin.
+    first: usize,
+    count: usize,
+    /// Whose turn is next, below `count`.
+    cursor: usize,
+    weight: Weight,
+    /// That server's id, set for a rebuild.
+    resume: u32,
+}
+
+impl RoundRobin {
+    pub(crate) fn new(servers_count: usize, shard: ShardId, shards_count: u16) -> Self {
+        let classes_max = servers_count.min(usize::from(Weight::MAX.value()));
+        Self {
+            turns: Vec::with_capacity(classes_max),
+            classes: Vec::with_capacity(classes_max),
+            previous: Vec::with_capacity(classes_max),
+            servers: Vec::with_capacity(servers_count),
+            backup: false,
+            shard,
+            shards_count,
+        }
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.servers.len()
+    }
+
+    #[inline]
+    pub(crate) fn pick(&mut self, avoid: Option<u32>) -> Option<u32> {
+        if self.turns.is_empty() {
+            return None;
+        }
+        let next = self.next(0);
+        if avoid == Some(next) {
+            return Some(self.pick_other(next));
+        }
+        self.take(0);
+        Some(next)
+    }
+
+    /// Starts anew over these servers, which come by ascending id and have weights above zero. What was
+    /// due stays due: a server that flaps does not send everyone back to the first one. Between primary
+    /// and backup servers nothing carries over, and each shard starts at its own place again.
+    pub(crate) fn rebuild(&mut self, backup: bool, servers: impl Iterator<Item = (Weight, u32)>) {
+        if backup != self.backup {
+            self.turns.clear();
+            self.classes.clear();
+            self.backup = backup;
+        }
+        let start = match self.turns.first() {
+            Some(turn) => (turn & !ROUND_MASK) >> CLASS_BITS,
+            None => (u64::from(self.shard.0) << TIME_BITS) / u64::from(self.shards_count),
+        };
+        for class in &mut self.classes {
+            class.resume = self.servers[class.first + class.cursor].1;
+        }
+        std::mem::swap(&mut self.classes, &mut self.previous);
+        self.classes.clear();
+        self.turns.clear();
+        self.servers.clear();
+        self.servers.extend(servers);
+        self.servers.sort_unstable();
+        self.build_classes(start);
+        self.previous.clear();
+        if cfg!(debug_assertions) {
+            self.check_invariants();
+        }
+    }
+
+    fn build_classes(&mut self, start: u64) {
+        let divisor =
+            self.servers.iter().fold(0, |divisor, (weight, _)| gcd(divisor, weight.value()));
+        let mut first = 0;
+        for (index, group) in (0..).zip(self.servers.chunk_by(|a, b| a.0 == b.0)) {
+            let (weight, count) = (group[0].0, group.len());
+            let cursor = match self.previous.iter().find(|class| class.weight == weight) {
+                Some(class) => group.partition_point(|&(_, server)| server < class.resume) % count,
+                None => usize::from(self.shard.0) * count / usize::from(self.shards_count),
+            };
+            let turns_count = count as u64 * u64::from(weight.value() / divisor);
+            let stride = (1 << TIME_BITS) / turns_count;
+            self.classes.push(Class {
+                stride: stride << CLASS_BITS,
+                first,
+                count,
+                cursor,
+                weight,
+                resume: 0,
+            });
+            self.turns.push(first_turn_from(start, stride, turns_count) | index);
+            first += count;
+        }
+        // No turn's round has wrapped, so sorted is a heap.
+        self.turns.sort_unstable();
+    }
+
+    /// The server whose turn stands at this place in the heap.
+    #[inline]
+    fn next(&self, place: usize) -> u32 {
+        let class = &self.classes[class_of(self.turns[place])];
+        self.servers[class.first + class.cursor].1
+    }
+
+    /// Ends the turn at this place in the heap.
+    #[inline]
+    fn take(&mut self, place: usize) {
+        let turn = self.turns[place];
+        let class = &mut self.classes[class_of(turn)];
+        class.cursor += 1;
+        if class.cursor == class.count {
+            class.cursor = 0;
+        }
+        let next = turn.wrapping_add(class.stride);
+        let round_over = round_of(next) != round_of(turn);
+        self.turns[place] = if round_over {
+            round_of(next) | class.first_turn() | (turn & CLASS_MASK)
+        } else {
+            next
+        };
+        self.sift_down(place);
+    }
+
+    /// Another server than this one, whose turn it is. Within its class it forfeits the turn. Alone in
+    /// its class it keeps the turn, but not beyond the round: it would be flooded by turns it missed,
+    /// and the rounds would come too far apart to be compared.
+    #[cold]
+    fn pick_other(&mut self, avoided: u32) -> u32 {
+        let turn = self.turns[0];
+        let class = &mut self.classes[class_of(turn)];
+        let round_start = class.first_turn() | (turn & CLASS_MASK);
+        if class.count > 1 {
+            class.cursor = (class.cursor + 1) % class.count;
+            return self.pick_first();
+        }
+        if self.turns.len() == 1 {
+            return self.pick_first();
+        }
+        let other = self.turns[self.earliest_child(0)];
+        if round_of(turn) != round_of(other) {
+            self.turns[0] = round_of(other) | round_start;
+            self.sift_down(0);
+        }
+        let place = if self.next(0) == avoided { self.earliest_child(0) } else { 0 };
+        let server = self.next(place);
+        self.take(place);
+        server
+    }
+
+    fn pick_first(&mut self) -> u32 {
+        let server = self.next(0);
+        self.take(0);
+        server
+    }
+
+    #[inline]
+    fn sift_down(&mut self, mut place: usize) {
+        while 2 * place + 1 < self.turns.len() {
+            let child = self.earliest_child(place);
+            if is_before(self.turns[place], self.turns[child]) {
+                return;
+            }
+            self.turns.swap(place, child);
+            place = child;
+        }
+    }
+
+    /// The earlier one of the children of a place that has at least one.
+    #[inline]
+    fn earliest_child(&self, place: usize) -> usize {
+        let (left, right) = (2 * place + 1, 2 * place + 2);
+        match self.turns.get(right) {
+            Some(&turn) if is_before(turn, self.turns[left]) => right,
+            _ => left,
+        }
+    }
+
+    /// Checks what must hold between any two picks.
+    fn check_invariants(&self) {
+        assert_eq!(self.turns.len(), self.classes.len(), "each class has one turn");
+        for (place, &turn) in self.turns.iter().enumerate().skip(1) {
+            assert!(is_before(self.turns[(place - 1) / 2], turn), "the turns are a heap");
+            let rounds = (round_of(turn) >> ROUND_SHIFT)
+                .wrapping_sub(round_of(self.turns[0]) >> ROUND_SHIFT);
+            assert!(rounds & CLASS_MASK <= 1, "the rounds differ by at most one");
+        }
+        let end = self.classes.iter().fold(0, |first, class| {
+            assert_eq!(class.first, first, "the classes follow each other");
+            assert!(class.cursor < class.count, "a cursor lies within its class");
+            first + class.count
+        });
+        assert_eq!(end, self.servers.len(), "each server is in a class");
+    }
+}
+
+impl Class {
+    /// The first turn of a round, without the round and the class.
+    #[inline]
+    const fn first_turn(&self) -> Turn {
+        (self.stride >> 1) & !CLASS_MASK
+    }
+}
+
+/// The first turn at `start` or later, without the class.
+const fn first_turn_from(start: u64, stride: u64, turns_count: u64) -> Turn {
+    let half = stride / 2;
+    let passed = start.saturating_sub(half).div_ceil(stride);
+    let (round, time) = if passed < turns_count { (0, passed * stride + half) } else { (1, half) };
+    (round << ROUND_SHIFT) | (time << CLASS_BITS)
+}
+
+#[inline]
+const fn class_of(turn: Turn) -> usize {
+    (turn & CLASS_MASK) as usize
+}
+
+#[inline]
+const fn round_of(turn: Turn) -> Turn {
+    turn & ROUND_MASK
+}
+
+/// Rounds wrap, but are close together: the sign of the difference tells.
+#[inline]
+const fn is_before(a: Turn, b: Turn) -> bool {
+    a.wrapping_sub(b) > Turn::MAX / 2
+}
+
+const fn gcd(a: u16, b: u16) -> u16 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
