@@ -98,8 +98,18 @@ pub const POOL_MAX_IDLE_RANGE: RangeInclusive<u32> = 0..=1_000_000;
 /// Just below the 5 s after which Node.js and Apache close an idle connection: a request seldom meets a closing one.
 pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// What `header_limits.bytes` and `.target_bytes` take: below 1 KiB ordinary browsers fail; a head is held in one piece.
-pub const HEAD_BYTES_RANGE: RangeInclusive<u64> = 1 << 10..=1 << 20;
+/// What `header_limits.bytes` and `.target_bytes` take: below 1 KiB ordinary browsers fail, and the parser keeps places in a
+/// head as 16 bits.
+pub const HEAD_BYTES_RANGE: RangeInclusive<u64> = 1 << 10..=u16::MAX as u64;
 
-/// What `header_limits.count` takes: browsers send about 20, proxies add 10.
-pub const HEADERS_COUNT_RANGE: RangeInclusive<u32> = 16..=1_000;
+/// What `header_limits.count` takes: browsers send about 20 and proxies add 10; the parser has room for 256.
+pub const HEADERS_COUNT_RANGE: RangeInclusive<usize> = 16..=256;
+
+/// Appending `X-Forwarded-For` is asked for, not assumed: it hands a client's address to whoever runs the server.
+pub const FORWARDED_FOR: bool = false;
+
+/// A retry at another server is what makes one dead server invisible.
+pub const REDISPATCH: bool = true;
+
+/// A connection per request costs a handshake each; servers that cannot take a second request say `Connection: close`.
+pub const REUSE_SERVER_CONNECTIONS: bool = true;

@@ -102,7 +102,10 @@ impl fmt::Display for Diagnostic {
         let number = place.line.to_string();
         let margin = " ".repeat(number.len());
         let (before, marked, after) = place.split();
-        let (before, marked, after) = (printable(before), printable(marked), printable(after));
+        let (before, mut marked, after) = (printable(before), printable(marked), printable(after));
+        if let Some((at, _)) = marked.char_indices().nth(LINE_COLUMNS_MAX) {
+            marked.truncate(at);
+        }
         let (before, after) = shorten(before, &marked, after);
         writeln!(f, "{margin} |")?;
         writeln!(f, "{}", format!("{number} | {before}{marked}{after}").trim_end())?;
@@ -125,19 +128,19 @@ fn write_advice(f: &mut fmt::Formatter<'_>, margin: &str, diagnostic: &Diagnosti
 /// Cuts a line that is too wide at both ends, keeping what stands next to the mark.
 fn shorten(before: String, marked: &str, after: String) -> (String, String) {
     let room = LINE_COLUMNS_MAX.saturating_sub(columns(marked));
-    if columns(&before) + columns(&after) <= room {
+    let (before_count, after_count) = (before.chars().count(), after.chars().count());
+    if before_count + after_count <= room {
         return (before, after);
     }
-    let before_count = before.chars().count();
-    let kept_before = before_count.min(room / 2);
-    let kept_after = room / 2;
+    let kept_before = before_count.min((room / 2).max(room.saturating_sub(after_count)));
+    let kept_after = after_count.min(room - kept_before);
     let before = match before_count - kept_before {
         0 => before,
         cut => format!("…{}", before.chars().skip(cut).collect::<String>()),
     };
-    let after = match after.char_indices().nth(kept_after) {
-        Some((at, _)) => format!("{}…", &after[..at]),
-        None => after,
+    let after = match after_count - kept_after {
+        0 => after,
+        _ => format!("{}…", after.chars().take(kept_after).collect::<String>()),
     };
     (before, after)
 }

@@ -5,6 +5,7 @@
 //! Invariant: a value of these types that came out of [`parse`](crate::parse) or [`load`](crate::load) is usable as it
 //! stands: every reference resolves, every number is in range, and every frontend has an address to listen on.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -181,6 +182,16 @@ pub enum BindAddress {
     Fd(i32),
 }
 
+impl fmt::Display for BindAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(socket) => socket.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Fd(fd) => write!(f, "fd@{fd}"),
+        }
+    }
+}
+
 /// `[backends.NAME]`: servers that answer the same requests.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Backend {
@@ -267,4 +278,13 @@ pub enum ServerAddress {
     Tcp(SocketAddr),
     /// `unix:/path`.
     Unix(PathBuf),
+}
+
+impl fmt::Display for ServerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(socket) => socket.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }

@@ -1,0 +1,175 @@
+//! `[backends.NAME]`: the keys of a backend and of its servers.
+//!
+//! Owns their lists of keys; leaves what only the whole file can tell to `check`.
+//!
+//! Invariant: every backend of the file becomes a draft, however wrong, so that references to it are judged rightly.
+
+use toml::de::DeValue;
+
+use crate::diagnostic::{Problem, Span, quoted};
+use crate::model::{Backend, BackendTimeouts, BalancePolicy, PoolSettings, Server, ServerAddress};
+use crate::walk::{Key, Node, entries, key, set, unsupported, walk};
+use crate::{address, defaults, file};
+
+/// A backend while its file is read.
+pub(crate) struct BackendDraft {
+    pub backend: Backend,
+    pub name_span: Span,
+    /// `servers` stands in the file, readable or not.
+    pub servers_written: bool,
+}
+
+pub(crate) const BACKEND_KEYS: &[Key<BackendDraft>] = &[
+    key("servers", "{ app1 = \"10.0.0.1:8080\" }", |draft, node| {
+        draft.servers_written = true;
+        draft.backend.servers = servers(node);
+    }),
+    key("balance", "\"round_robin\"", |draft, node| set(&mut draft.backend.balance, balance(node))),
+    key("retries", "3", |draft, node| {
+        set(&mut draft.backend.retries, node.integer(defaults::RETRIES_RANGE));
+    }),
+    key("redispatch", "true", |draft, node| set(&mut draft.backend.redispatch, node.boolean())),
+    key("reuse_server_connections", "true", |draft, node| {
+        set(&mut draft.backend.reuse_server_connections, node.boolean());
+    }),
+    key("pool", "{ max_idle = 64 }", |draft, node| walk(node, POOL_KEYS, &mut draft.backend.pool)),
+    key("timeouts", "{ connect = \"5s\", server = \"30s\" }", |draft, node| {
+        walk(node, BACKEND_TIMEOUT_KEYS, &mut draft.backend.timeouts);
+    }),
+    unsupported("health_check"),
+    unsupported("passive_health"),
+    unsupported("persistence"),
+    unsupported("protocol"),
+    unsupported("send_proxy"),
+    unsupported("slow_start"),
+    unsupported("tls"),
+];
+
+pub(crate) const BACKEND_TIMEOUT_KEYS: &[Key<BackendTimeouts>] = &[
+    key("connect", "\"5s\"", |timeouts, node| set(&mut timeouts.connect, node.timeout())),
+    key("server", "\"30s\"", |timeouts, node| set(&mut timeouts.server, node.timeout())),
+    key("queue", "\"5s\"", |timeouts, node| set(&mut timeouts.queue, node.timeout())),
+    key("tunnel", "\"1h\"", |timeouts, node| set(&mut timeouts.tunnel, node.timeout())),
+];
+
+pub(crate) const POOL_KEYS: &[Key<PoolSettings>] = &[
+    key("max_idle", "64", |pool, node| {
+        set(&mut pool.max_idle, node.integer(defaults::POOL_MAX_IDLE_RANGE));
+    }),
+    key("idle_timeout", "\"4s\"", |pool, node| set(&mut pool.idle_timeout, node.timeout())),
+];
+
+/// A server in its long form while it is read.
+pub(crate) struct ServerDraft {
+    address: Option<ServerAddress>,
+    address_written: bool,
+    weight: u16,
+}
+
+pub(crate) const SERVER_KEYS: &[Key<ServerDraft>] = &[
+    key("address", "\"10.0.0.1:8080\"", |draft, node| {
+        draft.address_written = true;
+        draft.address = server_address(node);
+    }),
+    key("weight", "1", |draft, node| set(&mut draft.weight, node.integer(defaults::WEIGHT_RANGE))),
+    unsupported("backup"),
+    unsupported("max_connections"),
+];
+
+/// Reads one backend on top of `template`.
+pub(crate) fn read(node: &Node<'_>, template: &Backend) -> BackendDraft {
+    let mut draft = BackendDraft {
+        backend: Backend { name: node.name.into(), ..template.clone() },
+        name_span: node.name_span,
+        // A backend that is no table at all has been reported as such, and not for lacking servers.
+        servers_written: !node.value.is_table(),
+    };
+    walk(node, BACKEND_KEYS, &mut draft);
+    draft
+}
+
+/// How a server is picked.
+pub(crate) fn balance(node: &Node<'_>) -> Option<BalancePolicy> {
+    const LATER: [&str; 4] = ["least_conn", "random", "source", "uri"];
+    let problem = match node.value {
+        DeValue::String(text) => match &**text {
+            "round_robin" => return Some(BalancePolicy::RoundRobin),
+            later if LATER.contains(&later) => Problem::error(
+                node.span,
+                format!("algorithm {} is not supported by this version", quoted(later)),
+            ),
+            other => Problem::error(node.span, format!("there is no algorithm {}", quoted(other))),
+        },
+        DeValue::Table(_) => Problem::error(
+            node.span,
+            format!("{} as a table is not supported by this version", quoted(&node.path())),
+        ),
+        _ => return node.wrong_type("the name of an algorithm"),
+    };
+    node.report(problem.help("write \"round_robin\""));
+    None
+}
+
+fn servers(node: &Node<'_>) -> Vec<Server> {
+    let Some(table) = node.table() else { return Vec::new() };
+    let path = node.path();
+    let entries = entries(&path, table, node.problems);
+    if entries.is_empty() {
+        let message = format!("{} is empty: nothing could answer", quoted(&path));
+        node.report(
+            Problem::error(node.span, message)
+                .absent()
+                .help("add a server, for example app1 = \"10.0.0.1:8080\""),
+        );
+    }
+    if node.too_many(entries.len()) {
+        return Vec::new();
+    }
+    let servers: Vec<_> = entries.iter().filter_map(|entry| server(entry)).collect();
+    let complete = !servers.is_empty() && servers.len() == entries.len();
+    if complete && servers.iter().all(|server| server.weight == 0) {
+        let message = format!(
+            "every server of {} has weight 0: none would get a request",
+            quoted(node.parent)
+        );
+        node.report(
+            Problem::error(entries[0].name_span, message)
+                .help("give one of them a weight of 1 or more"),
+        );
+    }
+    servers
+}
+
+fn server(entry: &Node<'_>) -> Option<Server> {
+    file::check_name("server", entry);
+    let entry = &Node { example: "\"10.0.0.1:8080\"", ..*entry };
+    let mut draft = ServerDraft { address: None, address_written: false, weight: defaults::WEIGHT };
+    match entry.value {
+        DeValue::String(_) => draft.address = server_address(entry),
+        DeValue::Table(_) => {
+            walk(entry, SERVER_KEYS, &mut draft);
+            if !draft.address_written {
+                let message = format!("server {} has no `address`", quoted(entry.name));
+                entry.report(
+                    Problem::error(entry.name_span, message)
+                        .absent()
+                        .help("for example address = \"10.0.0.1:8080\""),
+                );
+            }
+        }
+        _ => {
+            return entry.wrong_type("an address in quotes, or a table with an `address`");
+        }
+    }
+    Some(Server { name: entry.name.into(), address: draft.address?, weight: draft.weight })
+}
+
+fn server_address(node: &Node<'_>) -> Option<ServerAddress> {
+    match address::server(node.string()?) {
+        Ok(address) => Some(address),
+        Err(error) => {
+            node.report(Problem::error(node.span, error.message).help(error.help));
+            None
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! `[frontends.NAME]`: the keys of a frontend, and the lists of addresses to listen on.
+//!
+//! Owns their lists of keys; leaves references and conflicts between frontends to `check`.
+//!
+//! Invariant: every frontend of the file becomes a draft, however wrong, so that what refers to it is judged rightly.
+
+use toml::de::DeValue;
+
+use crate::diagnostic::{Problem, Span, quoted};
+use crate::model::{Bind, BindAddress, Frontend, FrontendTimeouts, HeaderLimits, Mode};
+use crate::walk::{Key, Node, key, set, unsupported, walk};
+use crate::{address, defaults};
+
+/// A frontend while its file is read.
+pub(crate) struct FrontendDraft {
+    pub frontend: Frontend,
+    pub name_span: Span,
+    /// `bind` stands in the file, readable or not.
+    pub bind_written: bool,
+    pub default_backend: Reference,
+    /// Where `max_connections` stands.
+    pub max_connections_span: Span,
+}
+
+/// A name that stands for something defined elsewhere in the file.
+pub(crate) enum Reference {
+    /// The key is not in the file.
+    Absent,
+    /// It is, and its value has been reported.
+    Unreadable,
+    /// It is.
+    Name(String, Span),
+}
+
+pub(crate) const FRONTEND_KEYS: &[Key<FrontendDraft>] = &[
+    key("bind", "[\"127.0.0.1:8080\"]", |draft, node| {
+        draft.bind_written = true;
+        draft.frontend.binds = binds(node);
+    }),
+    key("default_backend", "\"app\"", |draft, node| {
+        draft.default_backend = match node.string() {
+            Some(name) => Reference::Name(name.to_owned(), node.span),
+            None => Reference::Unreadable,
+        };
+    }),
+    key("mode", "\"http\"", |draft, node| set(&mut draft.frontend.mode, mode(node))),
+    key("max_connections", "10_000", |draft, node| {
+        draft.frontend.max_connections = node.integer(defaults::MAX_CONNECTIONS_RANGE);
+        draft.max_connections_span = node.span;
+    }),
+    key("forwarded_for", "true", |draft, node| {
+        set(&mut draft.frontend.forwarded_for, node.boolean());
+    }),
+    key("header_limits", "{ bytes = \"16KiB\", count = 100 }", |draft, node| {
+        walk(node, HEADER_LIMIT_KEYS, &mut draft.frontend.header_limits);
+    }),
+    key("timeouts", "{ client = \"30s\" }", |draft, node| {
+        walk(node, FRONTEND_TIMEOUT_KEYS, &mut draft.frontend.timeouts);
+    }),
+    unsupported("conditions"),
+    unsupported("connection_limits"),
+    unsupported("rules"),
+    unsupported("response_rules"),
+];
+
+pub(crate) const FRONTEND_TIMEOUT_KEYS: &[Key<FrontendTimeouts>] = &[
+    key("client", "\"30s\"", |timeouts, node| set(&mut timeouts.client, node.timeout())),
+    key("request_head", "\"10s\"", |timeouts, node| {
+        set(&mut timeouts.request_head, node.timeout());
+    }),
+    key("request_body", "\"30s\"", |timeouts, node| {
+        set(&mut timeouts.request_body, node.timeout());
+    }),
+    key("keep_alive", "\"60s\"", |timeouts, node| set(&mut timeouts.keep_alive, node.timeout())),
+];
+
+pub(crate) const HEADER_LIMIT_KEYS: &[Key<HeaderLimits>] = &[
+    key("bytes", "\"16KiB\"", |limits, node| {
+        set(&mut limits.head_bytes_max, node.size(defaults::HEAD_BYTES_RANGE));
+    }),
+    key("count", "100", |limits, node| {
+        set(&mut limits.headers_count_max, node.integer(defaults::HEADERS_COUNT_RANGE));
+    }),
+    key("target_bytes", "\"8KiB\"", |limits, node| {
+        set(&mut limits.target_bytes_max, node.size(defaults::HEAD_BYTES_RANGE));
+    }),
+];
+
+/// One element of a `bind` list in its long form: the address and where it stands.
+#[derive(Default)]
+pub(crate) struct BindDraft {
+    address: Option<BindAddress>,
+    span: Span,
+    written: bool,
+}
+
+pub(crate) const BIND_KEYS: &[Key<BindDraft>] = &[
+    key("address", "\"127.0.0.1:8080\"", |draft, node| {
+        *draft = BindDraft { address: bind_address(node), span: node.span, written: true };
+    }),
+    unsupported("accept_proxy"),
+    unsupported("protocols"),
+    unsupported("tls"),
+];
+
+/// Reads one frontend on top of `template`.
+pub(crate) fn read(node: &Node<'_>, template: &Frontend) -> FrontendDraft {
+    let mut draft = FrontendDraft {
+        frontend: Frontend { name: node.name.into(), ..template.clone() },
+        name_span: node.name_span,
+        // A frontend that is no table at all has been reported as such, and not for lacking keys.
+        bind_written: !node.value.is_table(),
+        default_backend: if node.value.is_table() {
+            Reference::Absent
+        } else {
+            Reference::Unreadable
+        },
+        max_connections_span: Span::default(),
+    };
+    walk(node, FRONTEND_KEYS, &mut draft);
+    draft
+}
+
+/// What a frontend speaks.
+pub(crate) fn mode(node: &Node<'_>) -> Option<Mode> {
+    let text = node.string()?;
+    let problem = match text {
+        "http" => return Some(Mode::Http),
+        "tcp" => Problem::error(node.span, "mode `tcp` is not supported by this version"),
+        _ => Problem::error(node.span, format!("there is no mode {}", quoted(text))),
+    };
+    node.report(problem.help("write \"http\""));
+    None
+}
+
+/// A list of addresses to listen on: strings, or tables with an `address`.
+pub(crate) fn binds(node: &Node<'_>) -> Vec<Bind> {
+    if let DeValue::String(text) = node.value {
+        let problem = Problem::error(
+            node.span,
+            format!("{} must be a list of addresses", quoted(&node.path())),
+        );
+        let shown = quoted(text);
+        node.report(
+            problem.help(format!("put it in brackets: bind = [\"{}\"]", shown.trim_matches('`'))),
+        );
+        return Vec::new();
+    }
+    let Some(elements) = node.elements() else { return Vec::new() };
+    if elements.is_empty() {
+        let message = format!("{} is empty: nothing would be listened on", quoted(&node.path()));
+        node.report(
+            Problem::error(node.span, message).help("for example bind = [\"127.0.0.1:8080\"]"),
+        );
+    }
+    elements.iter().filter_map(|element| bind(element)).collect()
+}
+
+fn bind(element: &Node<'_>) -> Option<Bind> {
+    match element.value {
+        DeValue::String(_) => {
+            bind_address(element).map(|address| Bind { address, span: element.span })
+        }
+        DeValue::Table(_) => {
+            let mut draft = BindDraft::default();
+            walk(element, BIND_KEYS, &mut draft);
+            if !draft.written {
+                let message = format!("an entry of {} has no `address`", quoted(&element.path()));
+                element.report(
+                    Problem::error(element.span, message)
+                        .absent()
+                        .help("for example address = \"127.0.0.1:8080\""),
+                );
+            }
+            draft.address.map(|address| Bind { address, span: draft.span })
+        }
+        _ => element.wrong_type("a list of addresses in quotes, or of tables with an `address`"),
+    }
+}
+
+fn bind_address(node: &Node<'_>) -> Option<BindAddress> {
+    match address::bind(node.string()?) {
+        Ok(address) => Some(address),
+        Err(error) => {
+            node.report(Problem::error(node.span, error.message).help(error.help));
+            None
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Every key of the format, as a list.
+//!
+//! Owns the enumeration of tables; leaves the keys to the section files that read them.
+//!
+//! Invariant: a table that the walk knows is listed here; the tests hold the reference file and the documentation to it.
+
+use crate::backend::{BACKEND_KEYS, BACKEND_TIMEOUT_KEYS, POOL_KEYS, SERVER_KEYS};
+use crate::file::FILE_KEYS;
+use crate::frontend::{BIND_KEYS, FRONTEND_KEYS, FRONTEND_TIMEOUT_KEYS, HEADER_LIMIT_KEYS};
+use crate::global::{ADMIN_KEYS, GLOBAL_KEYS};
+use crate::templates::{DEFAULT_TIMEOUT_KEYS, DEFAULTS_KEYS};
+use crate::walk::{Key, Reader};
+
+/// One key of the format.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyInfo {
+    /// The table it is in, such as `backends.NAME.timeouts`; empty for a top-level table.
+    pub table: &'static str,
+    /// Its name.
+    pub name: &'static str,
+    /// A value it takes, as TOML text; empty for a key that is not supported.
+    pub example: &'static str,
+    /// This version reads it. Otherwise it is part of the format, and refused.
+    pub supported: bool,
+}
+
+impl KeyInfo {
+    /// Its full path, with `NAME` where the file chooses a name.
+    #[must_use]
+    pub fn path(&self) -> String {
+        if self.table.is_empty() {
+            self.name.to_owned()
+        } else {
+            format!("{}.{}", self.table, self.name)
+        }
+    }
+}
+
+/// Every key of the format, table by table.
+#[must_use]
+pub fn keys() -> Vec<KeyInfo> {
+    let mut keys = Vec::new();
+    table("", FILE_KEYS, &mut keys);
+    table("global", GLOBAL_KEYS, &mut keys);
+    table("admin", ADMIN_KEYS, &mut keys);
+    table("admin.bind", BIND_KEYS, &mut keys);
+    table("defaults", DEFAULTS_KEYS, &mut keys);
+    table("defaults.header_limits", HEADER_LIMIT_KEYS, &mut keys);
+    table("defaults.pool", POOL_KEYS, &mut keys);
+    table("defaults.timeouts", DEFAULT_TIMEOUT_KEYS, &mut keys);
+    table("frontends.NAME", FRONTEND_KEYS, &mut keys);
+    table("frontends.NAME.bind", BIND_KEYS, &mut keys);
+    table("frontends.NAME.header_limits", HEADER_LIMIT_KEYS, &mut keys);
+    table("frontends.NAME.timeouts", FRONTEND_TIMEOUT_KEYS, &mut keys);
+    table("backends.NAME", BACKEND_KEYS, &mut keys);
+    table("backends.NAME.pool", POOL_KEYS, &mut keys);
+    table("backends.NAME.servers.NAME", SERVER_KEYS, &mut keys);
+    table("backends.NAME.timeouts", BACKEND_TIMEOUT_KEYS, &mut keys);
+    keys
+}
+
+fn table<T>(table: &'static str, of: &[Key<T>], keys: &mut Vec<KeyInfo>) {
+    keys.extend(of.iter().map(|key| KeyInfo {
+        table,
+        name: key.name,
+        example: key.example,
+        supported: matches!(key.reader, Reader::Value(_)),
+    }));
+}
+
+/// The tables, in backticks, that have a key `name`.
+pub(crate) fn paths_ending_in(name: &str) -> Vec<String> {
+    let described = |key: KeyInfo| {
+        if key.table.is_empty() {
+            "the file's top level".to_owned()
+        } else {
+            format!("`{}`", key.table)
+        }
+    };
+    keys().into_iter().filter(|key| key.name == name).map(described).collect()
+}

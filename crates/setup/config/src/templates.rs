@@ -1,0 +1,85 @@
+//! `[defaults]`: what frontends and backends take when they do not say otherwise.
+//!
+//! Owns the section's keys and the first state of every frontend and backend; leaves the overriding to their own files.
+//!
+//! Invariant: a frontend or backend starts as what this section says, wherever the section stands in the file.
+
+use crate::backend::{POOL_KEYS, balance};
+use crate::defaults;
+use crate::frontend::{HEADER_LIMIT_KEYS, mode};
+use crate::model::{
+    Backend, BackendTimeouts, BalancePolicy, Frontend, FrontendTimeouts, HeaderLimits, Mode,
+    PoolSettings,
+};
+use crate::walk::{Key, key, set, unsupported, walk};
+
+/// A frontend and a backend that only lack what cannot have a default: name, addresses, servers.
+pub(crate) struct Templates {
+    pub frontend: Frontend,
+    pub backend: Backend,
+}
+
+impl Default for Templates {
+    fn default() -> Self {
+        let frontend = Frontend {
+            name: "".into(),
+            mode: Mode::default(),
+            binds: Vec::new(),
+            default_backend: None,
+            timeouts: FrontendTimeouts::default(),
+            header_limits: HeaderLimits::default(),
+            max_connections: None,
+            forwarded_for: defaults::FORWARDED_FOR,
+        };
+        let backend = Backend {
+            name: "".into(),
+            balance: BalancePolicy::default(),
+            servers: Vec::new(),
+            timeouts: BackendTimeouts::default(),
+            retries: defaults::RETRIES,
+            redispatch: defaults::REDISPATCH,
+            reuse_server_connections: defaults::REUSE_SERVER_CONNECTIONS,
+            pool: PoolSettings::default(),
+        };
+        Self { frontend, backend }
+    }
+}
+
+pub(crate) const DEFAULTS_KEYS: &[Key<Templates>] = &[
+    key("mode", "\"http\"", |to, node| set(&mut to.frontend.mode, mode(node))),
+    key("forwarded_for", "false", |to, node| set(&mut to.frontend.forwarded_for, node.boolean())),
+    key("header_limits", "{ bytes = \"16KiB\" }", |to, node| {
+        walk(node, HEADER_LIMIT_KEYS, &mut to.frontend.header_limits);
+    }),
+    key("balance", "\"round_robin\"", |to, node| set(&mut to.backend.balance, balance(node))),
+    key("retries", "3", |to, node| {
+        set(&mut to.backend.retries, node.integer(defaults::RETRIES_RANGE));
+    }),
+    key("redispatch", "true", |to, node| set(&mut to.backend.redispatch, node.boolean())),
+    key("reuse_server_connections", "true", |to, node| {
+        set(&mut to.backend.reuse_server_connections, node.boolean());
+    }),
+    key("pool", "{ max_idle = 64 }", |to, node| walk(node, POOL_KEYS, &mut to.backend.pool)),
+    key("timeouts", "{ connect = \"5s\", client = \"30s\", server = \"30s\" }", |to, node| {
+        walk(node, DEFAULT_TIMEOUT_KEYS, to);
+    }),
+    unsupported("log_format"),
+    unsupported("log_empty_connections"),
+];
+
+pub(crate) const DEFAULT_TIMEOUT_KEYS: &[Key<Templates>] = &[
+    key("client", "\"30s\"", |to, node| set(&mut to.frontend.timeouts.client, node.timeout())),
+    key("request_head", "\"10s\"", |to, node| {
+        set(&mut to.frontend.timeouts.request_head, node.timeout());
+    }),
+    key("request_body", "\"30s\"", |to, node| {
+        set(&mut to.frontend.timeouts.request_body, node.timeout());
+    }),
+    key("keep_alive", "\"60s\"", |to, node| {
+        set(&mut to.frontend.timeouts.keep_alive, node.timeout());
+    }),
+    key("connect", "\"5s\"", |to, node| set(&mut to.backend.timeouts.connect, node.timeout())),
+    key("server", "\"30s\"", |to, node| set(&mut to.backend.timeouts.server, node.timeout())),
+    key("queue", "\"5s\"", |to, node| set(&mut to.backend.timeouts.queue, node.timeout())),
+    key("tunnel", "\"1h\"", |to, node| set(&mut to.backend.timeouts.tunnel, node.timeout())),
+];
