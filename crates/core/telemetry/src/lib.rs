@@ -12,6 +12,7 @@
 //! reads. A reader never sees a counter go back.
 
 mod cell;
+pub mod exposition;
 mod histogram;
 mod reasons;
 mod registry;
