@@ -172,28 +172,28 @@ impl RoundRobin {
     }
 
     /// Another server than this one, whose turn it is. Within its class it forfeits the turn. Alone in
-    /// its class it keeps the turn, but not beyond the round: it would be flooded by turns it missed,
-    /// and the rounds would come too far apart to be compared.
+    /// its class it keeps the turn, but only one: it would be flooded by all those it missed, and the
+    /// rounds would come too far apart to be compared.
     #[cold]
     fn pick_other(&mut self, avoided: u32) -> u32 {
-        let turn = self.turns[0];
-        let class = &mut self.classes[class_of(turn)];
-        let round_start = class.first_turn() | (turn & CLASS_MASK);
+        let class_index = class_of(self.turns[0]);
+        let class = self.classes[class_index];
         if class.count > 1 {
-            class.cursor = (class.cursor + 1) % class.count;
+            self.classes[class_index].cursor = (class.cursor + 1) % class.count;
             return self.pick_first();
         }
         if self.turns.len() == 1 {
             return self.pick_first();
         }
         let other = self.turns[self.earliest_child(0)];
-        if round_of(turn) != round_of(other) {
-            self.turns[0] = round_of(other) | round_start;
-            self.sift_down(0);
-        }
+        self.turns[0] = class.last_turn_before(other, self.turns[0]);
+        self.sift_down(0);
         let place = if self.next(0) == avoided { self.earliest_child(0) } else { 0 };
         let server = self.next(place);
         self.take(place);
+        if cfg!(debug_assertions) {
+            self.check_invariants();
+        }
         server
     }
 
@@ -248,6 +248,17 @@ impl Class {
     #[inline]
     const fn first_turn(&self) -> Turn {
         (self.stride >> 1) & !CLASS_MASK
+    }
+
+    /// Where the class stands if it misses all of its turns from `turn` up to `other`, the earliest of
+    /// the other classes, but the last one; or the first turn of the other's round if that is later.
+    const fn last_turn_before(&self, other: Turn, turn: Turn) -> Turn {
+        let round_start = round_of(other) | self.first_turn() | (turn & CLASS_MASK);
+        let from = if round_of(turn) == round_of(other) { turn } else { round_start };
+        if is_before(other, from) {
+            return from;
+        }
+        from + other.wrapping_sub(from) / self.stride * self.stride
     }
 }
 
