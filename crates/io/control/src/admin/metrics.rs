@@ -1,0 +1,294 @@
+//! `/metrics`: the registry's counts and the process's figures as Prometheus text.
+//!
+//! Owns when a family has a series, and for what. Leaves the list of families to `families`,
+//! counting to the data plane, the text of histograms to `tidegate_telemetry::exposition`, and the
+//! HTTP response to the admin listener.
+//!
+//! Counters and gauges go through a `metrics` recorder that lives for one scrape, so an entity that
+//! a reload removed is not in the next one. Histograms do not: the recorder takes single samples
+//! (ADR-0004).
+//!
+//! **Invariant:** a scrape has each family once, with its help and type, and only families of the
+//! table; it runs no code on a shard.
+
+mod families;
+#[cfg(test)]
+mod tests;
+
+use families::{
+    BACKEND_DURATION, BACKEND_FAILED, BACKEND_REQUESTS, BACKEND_SCALARS, BUILD_INFO, CPU_SECONDS,
+    FDS_MAX, FRONTEND_DURATION, FRONTEND_FAILED, FRONTEND_REJECTED, FRONTEND_REQUESTS,
+    FRONTEND_SCALARS, FRONTEND_SHARD_SCALARS, Family, Kind, OPEN_FDS, RESIDENT_BYTES,
+    SERVER_FAILED, SERVER_REQUESTS, SERVER_SCALARS, SHARD_SCALARS, START_TIME, Scalar,
+};
+use metrics::{Key, Label, Level, Metadata, Recorder, SharedString};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
+use std::fs;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tidegate_telemetry::exposition::{write_header, write_histogram, write_sample};
+use tidegate_telemetry::{HistogramSnapshot, ReasonCounts, Registry, ServerSnapshot, StatusCounts};
+
+/// The media type of a scrape, for the `Content-Type` header.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What a scrape says about the process itself. A figure that could not be read is left out.
+#[derive(Clone, Debug)]
+pub struct ProcessInfo {
+    /// The version of the program.
+    pub version: &'static str,
+    /// When the process started.
+    pub started: SystemTime,
+    /// CPU time of all threads, user and system.
+    pub cpu_time: Duration,
+    /// Memory in RAM, in bytes; `None` without `/proc`.
+    pub resident_bytes: Option<u64>,
+    /// Open file descriptors; `None` without `/proc`.
+    pub fds_open: Option<u64>,
+    /// The soft limit of file descriptors; `None` when there is none.
+    pub fds_max: Option<u64>,
+}
+
+impl ProcessInfo {
+    /// Reads the figures of this process now. Takes microseconds: `/proc` is memory, not a disk.
+    #[must_use]
+    pub fn read(version: &'static str, started: SystemTime) -> Self {
+        let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        Self {
+            version,
+            started,
+            cpu_time: Duration::try_from(cpu).unwrap_or_default(),
+            resident_bytes: resident_bytes(),
+            fds_open: fds_open(),
+            fds_max: rustix::process::getrlimit(rustix::process::Resource::Nofile).current,
+        }
+    }
+}
+
+fn resident_bytes() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(kib.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1_024)
+}
+
+/// Since Linux 6.2 the size of the directory is the number of descriptors; before, they have to be
+/// listed, which counts the one that lists.
+fn fds_open() -> Option<u64> {
+    const DIRECTORY: &str = "/proc/self/fd";
+    match fs::metadata(DIRECTORY).ok()?.len() {
+        0 => Some(fs::read_dir(DIRECTORY).ok()?.count().saturating_sub(1) as u64),
+        count => Some(count),
+    }
+}
+
+/// Renders scrapes. `Send`, like a clone of the registry, so a large scrape can be rendered on a
+/// thread of its own.
+#[derive(Debug)]
+pub struct Exposition {
+    /// The size of the last scrape in bytes: the next one starts with a buffer that large.
+    body_bytes: usize,
+}
+
+impl Exposition {
+    /// Prepares for scrapes. Takes about a millisecond, in which the exporter calibrates its clock,
+    /// so that the first scrape does not.
+    #[must_use]
+    pub fn new() -> Self {
+        drop(PrometheusBuilder::new().build_recorder());
+        Self { body_bytes: 0 }
+    }
+
+    /// The body of a `/metrics` response: families in the order of their names, the histograms
+    /// last.
+    pub fn render(&mut self, registry: &Registry, process: &ProcessInfo) -> String {
+        let scrape = Scrape::new();
+        scrape.process(process);
+        scrape.entities(registry);
+        let mut body = String::with_capacity(self.body_bytes);
+        push_sorted(&mut body, &scrape.recorder.handle().render());
+        write_header_of(&mut body, &CPU_SECONDS);
+        write_sample(&mut body, CPU_SECONDS.name, &[], process.cpu_time.as_secs_f64());
+        let frontends =
+            registry.frontends().map(|(name, stats)| (name, stats.total().request_duration));
+        push_histograms(&mut body, &FRONTEND_DURATION, frontends);
+        let backends =
+            registry.backends().map(|(name, stats)| (name, stats.total().request_duration));
+        push_histograms(&mut body, &BACKEND_DURATION, backends);
+        self.body_bytes = body.len();
+        body
+    }
+}
+
+impl Default for Exposition {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The exporter keeps series in hash maps: sorting makes two scrapes comparable. An empty line ends
+/// a family and nothing else, since a label's line breaks are escaped.
+fn push_sorted(body: &mut String, text: &str) {
+    let mut families: Vec<&str> = text.split_terminator("\n\n").collect();
+    families.sort_unstable();
+    for family in families {
+        let mut lines: Vec<&str> = family.lines().collect();
+        let comments = lines.iter().take_while(|line| line.starts_with('#')).count();
+        lines[comments..].sort_unstable();
+        for line in lines {
+            body.push_str(line);
+            body.push('\n');
+        }
+    }
+}
+
+fn push_histograms<'a>(
+    body: &mut String,
+    family: &Family,
+    entities: impl Iterator<Item = (&'a Arc<str>, HistogramSnapshot)>,
+) {
+    for (position, (name, histogram)) in entities.enumerate() {
+        if position == 0 {
+            write_header_of(body, family);
+        }
+        write_histogram(body, family.name, &[(family.labels[0], name)], &histogram);
+    }
+}
+
+fn write_header_of(body: &mut String, family: &Family) {
+    write_header(body, family.name, family.kind.label(), family.help);
+}
+
+/// The recorder of one scrape.
+struct Scrape {
+    recorder: PrometheusRecorder,
+}
+
+static METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
+
+impl Scrape {
+    fn new() -> Self {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        for family in families::all() {
+            let help = SharedString::const_str(family.help);
+            match family.kind {
+                Kind::Counter => recorder.describe_counter(family.name.into(), None, help),
+                Kind::Gauge => recorder.describe_gauge(family.name.into(), None, help),
+                Kind::FractionalCounter | Kind::Histogram => {}
+            }
+        }
+        Self { recorder }
+    }
+
+    fn process(&self, process: &ProcessInfo) {
+        let since_epoch =
+            process.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.gauge(&BUILD_INFO, 1.0, vec![Label::new("version", process.version)]);
+        self.gauge(&START_TIME, since_epoch.as_secs_f64(), Vec::new());
+        let figures = [
+            (&RESIDENT_BYTES, process.resident_bytes),
+            (&OPEN_FDS, process.fds_open),
+            (&FDS_MAX, process.fds_max),
+        ];
+        for (family, figure) in figures {
+            if let Some(value) = figure {
+                self.gauge(family, value as f64, Vec::new());
+            }
+        }
+    }
+
+    fn entities(&self, registry: &Registry) {
+        for (shard, values) in registry.shards().snapshots().enumerate() {
+            self.scalars(SHARD_SCALARS, &values, &[shard_label(shard)]);
+        }
+        for (name, stats) in registry.frontends() {
+            let frontend = name_label("frontend", name);
+            for (shard, values) in stats.snapshots().enumerate() {
+                let labels = [frontend.clone(), shard_label(shard)];
+                self.scalars(FRONTEND_SHARD_SCALARS, &values, &labels);
+                self.statuses(&FRONTEND_REQUESTS, &values.requests, &labels);
+            }
+            let (total, labels) = (stats.total(), [frontend]);
+            self.scalars(FRONTEND_SCALARS, &total, &labels);
+            self.reasons(&FRONTEND_REJECTED, &total.rejected, &labels);
+            self.reasons(&FRONTEND_FAILED, &total.failures, &labels);
+        }
+        for (name, stats) in registry.backends() {
+            let (total, labels) = (stats.total(), [name_label("backend", name)]);
+            self.scalars(BACKEND_SCALARS, &total, &labels);
+            self.statuses(&BACKEND_REQUESTS, &total.requests, &labels);
+            self.reasons(&BACKEND_FAILED, &total.failures, &labels);
+        }
+        for (backend, server, stats) in registry.servers() {
+            let labels = [name_label("backend", backend), name_label("server", server)];
+            self.server(&stats.total(), &labels);
+        }
+    }
+
+    /// A reason is a series per server only once it has occurred: thousands of servers times every
+    /// reason would be a scrape of zeros.
+    fn server(&self, total: &ServerSnapshot, labels: &[Label]) {
+        self.scalars(SERVER_SCALARS, total, labels);
+        self.statuses(&SERVER_REQUESTS, &total.requests, labels);
+        for (reason, count) in total.failures.iter().filter(|(_, count)| *count > 0) {
+            self.counter(&SERVER_FAILED, count, with(labels, "reason", reason));
+        }
+    }
+
+    fn scalars<S>(&self, scalars: &[Scalar<S>], values: &S, labels: &[Label]) {
+        for Scalar { family, value } in scalars {
+            let value = value(values);
+            match family.kind {
+                Kind::Gauge => self.gauge(family, value as f64, labels.to_vec()),
+                Kind::Counter | Kind::FractionalCounter | Kind::Histogram => {
+                    self.counter(family, value, labels.to_vec());
+                }
+            }
+        }
+    }
+
+    fn statuses(&self, family: &Family, counts: &StatusCounts, labels: &[Label]) {
+        for (class, count) in counts.iter() {
+            self.counter(family, count, with(labels, "status", class.label()));
+        }
+    }
+
+    fn reasons(&self, family: &Family, counts: &ReasonCounts, labels: &[Label]) {
+        for (reason, count) in counts.iter() {
+            self.counter(family, count, with(labels, "reason", reason));
+        }
+    }
+
+    fn counter(&self, family: &Family, value: u64, labels: Vec<Label>) {
+        self.recorder.register_counter(&key(family, labels), &METADATA).absolute(value);
+    }
+
+    fn gauge(&self, family: &Family, value: f64, labels: Vec<Label>) {
+        self.recorder.register_gauge(&key(family, labels), &METADATA).set(value);
+    }
+}
+
+fn key(family: &Family, labels: Vec<Label>) -> Key {
+    debug_assert!(
+        family.labels.iter().copied().eq(labels.iter().map(Label::key)),
+        "{}",
+        family.name
+    );
+    Key::from_parts(family.name, labels)
+}
+
+fn with(labels: &[Label], name: &'static str, value: &'static str) -> Vec<Label> {
+    labels.iter().cloned().chain([Label::from_static_parts(name, value)]).collect()
+}
+
+fn shard_label(shard: usize) -> Label {
+    Label::new("shard", shard.to_string())
+}
+
+/// The exporter takes a backslash before another, or before a quote, for an escape already made, so
+/// two names could become one series. Doubled, each comes out as the escape of one.
+fn name_label(label: &'static str, name: &Arc<str>) -> Label {
+    if name.contains('\\') {
+        return Label::new(label, name.replace('\\', "\\\\"));
+    }
+    Label::new(label, Arc::clone(name))
+}

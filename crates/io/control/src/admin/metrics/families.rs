@@ -1,0 +1,207 @@
+//! Which metrics exist: name, type, labels and help of every family of a scrape.
+//!
+//! Owns this list, and which number of a snapshot each plain family shows. `docs/METRICS.md` has
+//! the same list for people, held to this one by a test. Leaves rendering to the parent module.
+//!
+//! **Invariant:** a name appears once; it ends in its unit where it has one, and in `_total` when
+//! it is a counter.
+
+use tidegate_telemetry::{BackendSnapshot, FrontendSnapshot, ServerSnapshot, ShardSnapshot};
+
+/// A metric: a row of the table in `docs/METRICS.md`.
+#[derive(Debug)]
+pub(super) struct Family {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    pub(super) labels: &'static [&'static str],
+    pub(super) help: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Counter,
+    Gauge,
+    /// A counter that our own code writes: the exporter has none of fractions.
+    FractionalCounter,
+    /// Our own code writes it: the exporter has no histograms that are already counted.
+    Histogram,
+}
+
+impl Kind {
+    /// The type in the text format.
+    pub(super) const fn label(self) -> &'static str {
+        match self {
+            Self::Counter | Self::FractionalCounter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// A family that shows one number of an entity's snapshot.
+pub(super) struct Scalar<S> {
+    pub(super) family: Family,
+    pub(super) value: fn(&S) -> u64,
+}
+
+/// Rows of `TABLE: Snapshot [labels] { Kind "metric name" = field: "help"; … }`.
+macro_rules! scalars {
+    ($(#[$about:meta])* $table:ident: $snapshot:ident $labels:tt {
+        $($kind:ident $name:literal = $field:ident: $help:literal;)*
+    }) => {
+        $(#[$about])*
+        pub(super) static $table: &[Scalar<$snapshot>] = &[$(Scalar {
+            family: Family { name: $name, kind: Kind::$kind, labels: &$labels, help: $help },
+            value: |values| values.$field,
+        },)*];
+    };
+}
+
+/// Rows of `FAMILY: Kind "metric name" [labels] "help";`.
+macro_rules! families {
+    ($($family:ident: $kind:ident $name:literal $labels:tt $help:literal;)*) => {
+        $(pub(super) static $family: Family =
+            Family { name: $name, kind: Kind::$kind, labels: &$labels, help: $help };)*
+    };
+}
+
+families! {
+    BUILD_INFO: Gauge "tidegate_build_info" ["version"]
+        "Always 1; the version is the label.";
+    START_TIME: Gauge "process_start_time_seconds" []
+        "When the process started, since the Unix epoch.";
+    CPU_SECONDS: FractionalCounter "process_cpu_seconds_total" []
+        "CPU time used by all threads, user and system.";
+    RESIDENT_BYTES: Gauge "process_resident_memory_bytes" []
+        "Memory of the process in RAM.";
+    OPEN_FDS: Gauge "process_open_fds" []
+        "File descriptors open now.";
+    FDS_MAX: Gauge "process_max_fds" []
+        "File descriptors that may be open: the soft limit.";
+
+    FRONTEND_REQUESTS: Counter "tidegate_frontend_requests_total" ["frontend", "shard", "status"]
+        "Responses sent to clients, by status class; `other` when the client left before its response.";
+    FRONTEND_REJECTED: Counter "tidegate_frontend_requests_rejected_total" ["frontend", "reason"]
+        "Requests refused before a backend was asked, by reason.";
+    FRONTEND_FAILED: Counter "tidegate_frontend_requests_failed_total" ["frontend", "reason"]
+        "Accepted requests that failed, by reason.";
+    FRONTEND_DURATION: Histogram "tidegate_frontend_request_duration_seconds" ["frontend"]
+        "From the first byte of the request to the last byte of the response.";
+
+    BACKEND_REQUESTS: Counter "tidegate_backend_requests_total" ["backend", "status"]
+        "Requests answered, by class of the status sent to the client; one each, whatever the retries.";
+    BACKEND_FAILED: Counter "tidegate_backend_requests_failed_total" ["backend", "reason"]
+        "Requests that failed for good, by reason.";
+    BACKEND_DURATION: Histogram "tidegate_backend_request_duration_seconds" ["backend"]
+        "From the choice of the backend to the last byte of the response.";
+
+    SERVER_REQUESTS: Counter "tidegate_server_requests_total" ["backend", "server", "status"]
+        "Responses received from the server, by status class.";
+    SERVER_FAILED: Counter "tidegate_server_attempts_failed_total" ["backend", "server", "reason"]
+        "Attempts that failed, by reason, once there was one; some were retried.";
+}
+
+scalars! {
+    SHARD_SCALARS: ShardSnapshot ["shard"] {
+        Counter "tidegate_shard_connections_accepted_total" = accepted:
+            "Connections accepted from the kernel, over all frontends.";
+        Counter "tidegate_shard_accept_errors_total" = accept_errors:
+            "Accepts that failed: no descriptor or memory left, or reset while waiting.";
+        Gauge "tidegate_shard_tasks" = tasks:
+            "Tasks alive now.";
+        Counter "tidegate_shard_panics_contained_total" = panics_contained:
+            "Panics that closed one connection and touched nothing else.";
+        Counter "tidegate_shard_commands_handled_total" = commands_handled:
+            "Commands of the control core carried out.";
+        Counter "tidegate_shard_log_lines_dropped_total" = log_lines_dropped:
+            "Access-log lines dropped because the writer could not keep up.";
+        Counter "tidegate_shard_loop_turns_total" = loop_turns:
+            "Turns of the driver of the data ring.";
+        Counter "tidegate_shard_ring_submissions_total" = ring_submissions:
+            "Entries submitted to the data ring.";
+        Counter "tidegate_shard_ring_completions_total" = ring_completions:
+            "Completions handled from the data ring.";
+        Counter "tidegate_shard_ring_enters_total" = ring_enters:
+            "System calls of the data ring.";
+        Gauge "tidegate_shard_buffers" = buffers_total:
+            "Receive buffers of the data ring.";
+        Counter "tidegate_shard_buffers_exhausted_total" = buffers_exhausted:
+            "Receives that found every buffer taken and had to wait.";
+    }
+}
+
+scalars! {
+    /// Given shard by shard: they show how evenly the kernel spreads connections.
+    FRONTEND_SHARD_SCALARS: FrontendSnapshot ["frontend", "shard"] {
+        Counter "tidegate_frontend_connections_total" = connections_total:
+            "Client connections accepted.";
+        Gauge "tidegate_frontend_connections_open" = connections_open:
+            "Client connections open now.";
+    }
+}
+
+scalars! {
+    FRONTEND_SCALARS: FrontendSnapshot ["frontend"] {
+        Counter "tidegate_frontend_connections_refused_total" = connections_refused:
+            "Connections closed unread because a limit was reached.";
+        Counter "tidegate_frontend_connections_empty_total" = connections_empty:
+            "Connections that ended without having sent a byte.";
+        Counter "tidegate_frontend_received_bytes_total" = bytes_in:
+            "Bytes received from clients.";
+        Counter "tidegate_frontend_sent_bytes_total" = bytes_out:
+            "Bytes sent to clients.";
+    }
+}
+
+scalars! {
+    BACKEND_SCALARS: BackendSnapshot ["backend"] {
+        Counter "tidegate_backend_retries_total" = retries:
+            "Further attempts made after a failed one.";
+        Counter "tidegate_backend_redispatches_total" = redispatches:
+            "Further attempts that went to another server.";
+        Counter "tidegate_backend_received_bytes_total" = bytes_in:
+            "Bytes received from servers.";
+        Counter "tidegate_backend_sent_bytes_total" = bytes_out:
+            "Bytes sent to servers.";
+    }
+}
+
+scalars! {
+    SERVER_SCALARS: ServerSnapshot ["backend", "server"] {
+        Counter "tidegate_server_connections_total" = connections_total:
+            "Connections opened to the server.";
+        Gauge "tidegate_server_connections_open" = connections_open:
+            "Connections to the server open now, idle ones included.";
+        Gauge "tidegate_server_connections_idle" = connections_idle:
+            "Connections to the server waiting for a request now.";
+        Counter "tidegate_server_connections_reused_total" = connections_reused:
+            "Attempts that found an idle connection.";
+        Counter "tidegate_server_connects_failed_total" = connects_failed:
+            "Connection attempts refused, timed out or otherwise failed.";
+        Gauge "tidegate_server_requests_in_flight" = in_flight:
+            "Requests at the server now.";
+        Counter "tidegate_server_received_bytes_total" = bytes_in:
+            "Bytes received from the server.";
+        Counter "tidegate_server_sent_bytes_total" = bytes_out:
+            "Bytes sent to the server.";
+    }
+}
+
+fn of<S>(scalars: &'static [Scalar<S>]) -> impl Iterator<Item = &'static Family> {
+    scalars.iter().map(|scalar| &scalar.family)
+}
+
+/// Every family, in the order of `docs/METRICS.md`.
+pub(super) fn all() -> impl Iterator<Item = &'static Family> {
+    [&BUILD_INFO, &START_TIME, &CPU_SECONDS, &RESIDENT_BYTES, &OPEN_FDS, &FDS_MAX]
+        .into_iter()
+        .chain(of(SHARD_SCALARS))
+        .chain(of(FRONTEND_SHARD_SCALARS))
+        .chain([&FRONTEND_REQUESTS])
+        .chain(of(FRONTEND_SCALARS))
+        .chain([&FRONTEND_REJECTED, &FRONTEND_FAILED, &FRONTEND_DURATION, &BACKEND_REQUESTS])
+        .chain(of(BACKEND_SCALARS))
+        .chain([&BACKEND_FAILED, &BACKEND_DURATION])
+        .chain(of(SERVER_SCALARS))
+        .chain([&SERVER_REQUESTS, &SERVER_FAILED])
+}

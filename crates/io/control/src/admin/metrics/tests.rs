@@ -1,0 +1,422 @@
+//! Scrapes read back by a strict parser, and the documentation held to the table of families.
+//!
+//! **Invariant:** the parser takes only what the text format allows, each family whole and once.
+
+use super::families::{Family, Kind};
+use super::{Exposition, ProcessInfo, families};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, SystemTime};
+use tidegate_telemetry::{EntityName, Reasons, Registry};
+
+const REASONS: Reasons =
+    Reasons { rejections: &["bad_chunk", "no_host"], failures: &["connect_refused", "timeout"] };
+
+type Labels = Vec<(String, String)>;
+
+#[derive(Debug)]
+struct ParsedFamily {
+    help: String,
+    kind: String,
+    samples: Vec<(String, Labels, f64)>,
+}
+
+type Families = BTreeMap<String, ParsedFamily>;
+
+fn parse(text: &str) -> Result<Families, String> {
+    let text = text.strip_suffix('\n').ok_or("the last line has no end")?;
+    let mut families = Families::new();
+    let mut lines = text.split('\n').peekable();
+    while let Some(line) = lines.next() {
+        let (name, help) = comment(line, "HELP")?;
+        let kind_line = lines.next().ok_or("no TYPE after HELP")?;
+        let (typed, kind) = comment(kind_line, "TYPE")?;
+        if typed != name || !["counter", "gauge", "histogram"].contains(&kind) {
+            return Err(format!("not the type of {name}: {kind_line}"));
+        }
+        let mut samples = Vec::new();
+        while let Some(line) = lines.next_if(|line| !line.starts_with('#')) {
+            samples.push(sample(line).ok_or_else(|| format!("not a sample: {line}"))?);
+        }
+        check_samples(name, kind, &samples)?;
+        let family = ParsedFamily { help: help.to_owned(), kind: kind.to_owned(), samples };
+        if families.insert(name.to_owned(), family).is_some() {
+            return Err(format!("{name} appears twice"));
+        }
+    }
+    Ok(families)
+}
+
+fn comment<'a>(line: &'a str, keyword: &str) -> Result<(&'a str, &'a str), String> {
+    line.strip_prefix("# ")
+        .and_then(|line| line.strip_prefix(keyword)?.strip_prefix(' ')?.split_once(' '))
+        .filter(|(name, _)| is_name(name))
+        .ok_or_else(|| format!("not a {keyword} line: {line}"))
+}
+
+fn is_name(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && name.chars().all(|character| character.is_ascii_alphanumeric() || character == '_')
+}
+
+fn sample(line: &str) -> Option<(String, Labels, f64)> {
+    let end = line.find(['{', ' '])?;
+    let (name, mut rest) = line.split_at(end);
+    let mut labels = Labels::new();
+    if let Some(inside) = rest.strip_prefix('{') {
+        rest = inside;
+        loop {
+            let (label, value) = rest.split_once("=\"")?;
+            let (value, after) = quoted(value)?;
+            labels.push((is_name(label).then(|| label.to_owned())?, value));
+            rest = match after.strip_prefix(',') {
+                Some(more) => more,
+                None => break rest = after.strip_prefix('}')?,
+            };
+        }
+    }
+    let value = rest.strip_prefix(' ').filter(|value| !value.contains(char::is_whitespace))?;
+    is_name(name).then_some((name.to_owned(), labels, value.parse().ok()?))
+}
+
+/// A label value up to its closing quote, without its escapes, and what follows.
+fn quoted(text: &str) -> Option<(String, &str)> {
+    let mut value = String::new();
+    let mut characters = text.char_indices();
+    while let Some((position, character)) = characters.next() {
+        match character {
+            '"' => return Some((value, &text[position + 1..])),
+            '\\' => value.push(match characters.next()?.1 {
+                'n' => '\n',
+                escaped @ ('\\' | '"') => escaped,
+                _ => return None,
+            }),
+            other => value.push(other),
+        }
+    }
+    None
+}
+
+fn check_samples(name: &str, kind: &str, samples: &[(String, Labels, f64)]) -> Result<(), String> {
+    let mut seen = BTreeSet::new();
+    for (sample, labels, value) in samples {
+        let suffix = sample.strip_prefix(name).ok_or_else(|| format!("{sample} under {name}"))?;
+        let expected = match kind {
+            "histogram" => ["_bucket", "_sum", "_count"].contains(&suffix),
+            _ => suffix.is_empty(),
+        };
+        let distinct: BTreeSet<_> = labels.iter().map(|(label, _)| label).collect();
+        if !expected || distinct.len() != labels.len() || !seen.insert((sample, labels)) {
+            return Err(format!("{sample} {labels:?} does not belong or is there twice"));
+        }
+        if kind != "gauge" && *value < 0.0 {
+            return Err(format!("{sample} is below zero"));
+        }
+    }
+    if kind == "histogram" { check_histograms(name, samples) } else { Ok(()) }
+}
+
+fn check_histograms(name: &str, samples: &[(String, Labels, f64)]) -> Result<(), String> {
+    let mut samples = samples.iter().peekable();
+    while samples.peek().is_some() {
+        let (mut last_le, mut last_count) = (f64::NEG_INFINITY, 0.0);
+        let mut series = None;
+        while let Some((_, labels, count)) =
+            samples.next_if(|(sample, ..)| sample.ends_with("_bucket"))
+        {
+            let (le, rest) = labels.split_last().ok_or("a bucket without labels")?;
+            let boundary = le.1.parse().map_err(|_| format!("{name}: le {le:?}"))?;
+            let same_series = *series.get_or_insert(rest) == rest;
+            if le.0 != "le" || !same_series || boundary <= last_le || *count < last_count {
+                return Err(format!("{name}: bucket {labels:?} after le {last_le}"));
+            }
+            (last_le, last_count) = (boundary, *count);
+        }
+        let sum = samples.next().ok_or("no _sum")?;
+        let count = samples.next().ok_or("no _count")?;
+        let of_series = |labels: &Labels| series == Some(labels.as_slice());
+        let complete = last_le.is_infinite() && of_series(&sum.1) && of_series(&count.1);
+        if !complete || !sum.0.ends_with("_sum") || !count.0.ends_with("_count") {
+            return Err(format!("{name}: incomplete histogram before {count:?}"));
+        }
+        if count.2 != last_count {
+            return Err(format!("{name}: +Inf is {last_count} and the count {}", count.2));
+        }
+    }
+    Ok(())
+}
+
+fn process() -> ProcessInfo {
+    ProcessInfo {
+        version: "1.2.3",
+        started: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_250),
+        cpu_time: Duration::from_millis(12_340),
+        resident_bytes: Some(4_096),
+        fds_open: Some(7),
+        fds_max: Some(1_024),
+    }
+}
+
+/// Two shards, two frontends, one backend with two servers, every cell of shard 1 in use.
+fn registry() -> Registry {
+    let mut registry = Registry::new(2, REASONS);
+    registry.frontend("api");
+    registry.server("app", "b");
+    registry.shards().shard(1).accepted.add(9);
+    let web = registry.frontend("web").clone();
+    for shard in 0..2 {
+        let stats = web.shard(shard);
+        stats.connections_total.add(3 + shard as u64);
+        stats.connections_open.increment();
+        stats.requests.record(200);
+        stats.bytes_in.add(100);
+        stats.request_duration.record(Duration::from_millis(2));
+    }
+    web.shard(1).requests.record(503);
+    web.shard(1).rejected.increment(1);
+    web.shard(1).request_duration.record(Duration::from_secs(90));
+    let app = registry.backend("app").clone();
+    app.shard(0).retries.increment();
+    app.shard(1).failures.increment(1);
+    let server = registry.server("app", "a").clone();
+    server.shard(0).requests.record(200);
+    server.shard(1).requests.record(204);
+    server.shard(1).failures.increment(0);
+    registry
+}
+
+fn scrape(registry: &Registry) -> Families {
+    let text = Exposition::new().render(registry, &process());
+    parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+/// The value of the one sample with these labels, if there is one.
+fn value(families: &Families, sample: &str, labels: &[(&str, &str)]) -> Option<f64> {
+    let matches = |found: &Labels| {
+        found.iter().map(|(label, value)| (&**label, &**value)).eq(labels.iter().copied())
+    };
+    let all = families.values().flat_map(|family| &family.samples);
+    all.filter(|(name, found, _)| name == sample && matches(found)).map(|sample| sample.2).next()
+}
+
+#[test]
+fn a_scrape_is_valid_and_has_every_family_with_its_type_help_and_labels() {
+    let scrape = scrape(&registry());
+    let names: BTreeSet<&str> = scrape.keys().map(String::as_str).collect();
+    assert_eq!(names, families::all().map(|family| family.name).collect());
+    for family in families::all() {
+        let parsed = &scrape[family.name];
+        assert_eq!((&*parsed.help, &*parsed.kind), (family.help, family.kind.label()));
+        assert!(!parsed.samples.is_empty(), "{} has no samples", family.name);
+        for (name, labels, _) in &parsed.samples {
+            let labels = labels.iter().map(|(label, _)| &**label);
+            let expected = family.labels.iter().copied();
+            assert!(labels.filter(|label| *label != "le").eq(expected), "labels of {name}");
+        }
+    }
+}
+
+#[test]
+fn series_show_the_counts_of_their_shard_or_the_sum() {
+    let scrape = scrape(&registry());
+    let shards = "tidegate_frontend_connections_total";
+    assert_eq!(value(&scrape, shards, &[("frontend", "web"), ("shard", "0")]), Some(3.0));
+    assert_eq!(value(&scrape, shards, &[("frontend", "web"), ("shard", "1")]), Some(4.0));
+    assert_eq!(value(&scrape, shards, &[("frontend", "api"), ("shard", "1")]), Some(0.0));
+    for (name, labels, expected) in [
+        ("tidegate_frontend_received_bytes_total", &[("frontend", "web")][..], 200.0),
+        (
+            "tidegate_frontend_requests_rejected_total",
+            &[("frontend", "web"), ("reason", "no_host")],
+            1.0,
+        ),
+        (
+            "tidegate_frontend_requests_rejected_total",
+            &[("frontend", "web"), ("reason", "bad_chunk")],
+            0.0,
+        ),
+        (
+            "tidegate_frontend_requests_total",
+            &[("frontend", "web"), ("shard", "1"), ("status", "5xx")],
+            1.0,
+        ),
+        (
+            "tidegate_frontend_request_duration_seconds_bucket",
+            &[("frontend", "web"), ("le", "0.0025")],
+            2.0,
+        ),
+        (
+            "tidegate_frontend_request_duration_seconds_bucket",
+            &[("frontend", "web"), ("le", "60")],
+            2.0,
+        ),
+        ("tidegate_frontend_request_duration_seconds_sum", &[("frontend", "web")], 90.004),
+        ("tidegate_backend_retries_total", &[("backend", "app")], 1.0),
+        (
+            "tidegate_server_requests_total",
+            &[("backend", "app"), ("server", "a"), ("status", "2xx")],
+            2.0,
+        ),
+        ("tidegate_shard_connections_accepted_total", &[("shard", "1")], 9.0),
+        ("tidegate_build_info", &[("version", "1.2.3")], 1.0),
+        ("process_start_time_seconds", &[], 1_700_000_000.25),
+        ("process_cpu_seconds_total", &[], 12.34),
+        ("process_resident_memory_bytes", &[], 4_096.0),
+    ] {
+        assert_eq!(value(&scrape, name, labels), Some(expected), "{name} {labels:?}");
+    }
+}
+
+#[test]
+fn a_server_has_a_reason_only_once_it_has_occurred() {
+    let scrape = scrape(&registry());
+    let samples = &scrape["tidegate_server_attempts_failed_total"].samples;
+    assert_eq!(samples.len(), 1, "{samples:?}");
+    assert_eq!(samples[0].1[2], ("reason".to_owned(), "connect_refused".to_owned()));
+}
+
+#[test]
+fn what_a_reload_removes_is_gone_from_the_next_scrape_and_the_rest_goes_on() {
+    let mut registry = registry();
+    let mut exposition = Exposition::new();
+    let before = exposition.render(&registry, &process());
+    assert!(before.contains("frontend=\"api\"") && before.contains("server=\"b\""));
+
+    let removed = [EntityName::Frontend("api"), EntityName::Server { backend: "app", server: "b" }];
+    registry.retain(|name| !removed.contains(&name));
+    registry.frontend("web").shard(0).connections_total.increment();
+    let after = exposition.render(&registry, &process());
+    assert!(!after.contains("api") && !after.contains("server=\"b\""));
+    let after = parse(&after).expect("a valid scrape");
+    let web = [("frontend", "web"), ("shard", "0")];
+    assert_eq!(value(&after, "tidegate_frontend_connections_total", &web), Some(4.0));
+}
+
+#[test]
+fn a_registry_without_names_is_a_valid_scrape() {
+    let scrape = scrape(&Registry::new(1, REASONS));
+    assert!(scrape.keys().all(|name| name.starts_with("process_")
+        || name.starts_with("tidegate_shard_")
+        || name == "tidegate_build_info"));
+}
+
+#[test]
+fn every_name_comes_back_as_it_went_in() {
+    let mut registry = Registry::new(1, REASONS);
+    let mut names = vec![String::new()];
+    for shorter in 0..85 {
+        names.extend(['\\', '"', '\n', 'n'].map(|last| format!("{}{last}", names[shorter])));
+    }
+    names.extend(["ü{x=\"1\"}".to_owned(), "a\n\n# TYPE b counter".to_owned()]);
+    for name in &names {
+        registry.frontend(name);
+    }
+    let scrape = scrape(&registry);
+    let expected: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+    for family in
+        ["tidegate_frontend_sent_bytes_total", "tidegate_frontend_request_duration_seconds"]
+    {
+        let samples = &scrape[family].samples;
+        let found: BTreeSet<&str> = samples.iter().map(|(_, labels, _)| &*labels[0].1).collect();
+        assert_eq!(found, expected, "{family}");
+    }
+}
+
+#[test]
+fn figures_that_cannot_be_read_are_left_out() {
+    let unknown = ProcessInfo { resident_bytes: None, fds_open: None, fds_max: None, ..process() };
+    let text = Exposition::new().render(&Registry::new(1, REASONS), &unknown);
+    let names: Vec<_> = parse(&text).expect("a valid scrape").into_keys().collect();
+    assert!(names.contains(&"process_cpu_seconds_total".to_owned()));
+    assert!(
+        !names.iter().any(|name| name.ends_with("_fds") || name.contains("memory")),
+        "{names:?}"
+    );
+}
+
+#[test]
+fn the_figures_of_this_process_are_plausible() {
+    let files: Vec<_> = (0..64).map(|_| std::fs::File::open("/proc/self/exe")).collect();
+    let info = ProcessInfo::read("1.2.3", SystemTime::UNIX_EPOCH);
+    assert!(files.iter().all(Result::is_ok));
+    assert!(info.fds_open.is_some_and(|open| (64..100_000).contains(&open)), "{info:?}");
+    assert!(info.fds_max.is_none_or(|max| max >= info.fds_open.unwrap_or(0)), "{info:?}");
+    assert!(
+        info.resident_bytes.is_some_and(|bytes| (100 << 10..1 << 40).contains(&bytes)),
+        "{info:?}"
+    );
+    assert!(info.cpu_time > Duration::ZERO, "{info:?}");
+}
+
+#[test]
+fn a_scrape_can_be_rendered_on_another_thread() {
+    let (registry, mut exposition) = (registry(), Exposition::new());
+    let here = exposition.render(&registry, &process());
+    let there = std::thread::spawn(move || exposition.render(&registry, &process())).join();
+    assert_eq!(there.expect("rendering does not panic"), here);
+}
+
+#[test]
+fn the_documentation_lists_every_metric_as_it_is() {
+    let document = include_str!("../../../../../../docs/METRICS.md");
+    let documented: Vec<&str> = document
+        .lines()
+        .filter(|line| line.starts_with("| `tidegate_") || line.starts_with("| `process_"))
+        .collect();
+    let expected: Vec<String> = families::all().map(row).collect();
+    assert!(documented == expected, "the tables should be:\n{}", expected.join("\n"));
+}
+
+fn row(family: &Family) -> String {
+    let Family { name, kind, labels, help } = family;
+    let labels = labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
+    format!("| `{name}` | {} | {} | {labels} | {help} |", kind.label(), unit(name))
+}
+
+fn unit(name: &str) -> &'static str {
+    let stem = name.strip_suffix("_total").unwrap_or(name);
+    if stem.ends_with("_seconds") {
+        "seconds"
+    } else if stem.ends_with("_bytes") {
+        "bytes"
+    } else {
+        "count"
+    }
+}
+
+#[test]
+fn names_end_in_total_when_and_only_when_they_are_counters() {
+    for family in families::all() {
+        let is_counter = matches!(family.kind, Kind::Counter | Kind::FractionalCounter);
+        assert_eq!(family.name.ends_with("_total"), is_counter, "{}", family.name);
+    }
+}
+
+#[test]
+fn the_parser_of_these_tests_is_strict() {
+    let valid = "# HELP a help\n# TYPE a counter\na{x=\"1\"} 1\na{x=\"2\"} 2\n";
+    assert!(parse(valid).is_ok());
+    let header = "# HELP h help\n# TYPE h histogram\n";
+    let histogram = "h_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 2\nh_sum 3\nh_count 2\n";
+    assert!(parse(&format!("{header}{histogram}")).is_ok());
+    for invalid in [
+        valid.trim_end(),
+        &valid.replace("# HELP a help\n", ""),
+        &valid.replace("# TYPE a counter\n", ""),
+        &valid.replace("counter", "number"),
+        &valid.replace("\"2\"", "\"1\""),
+        &valid.replace("\"2\"", "2"),
+        &valid.replace("\"2\"", "\"\\2\""),
+        &valid.replace("} 2", "} two"),
+        &valid.replace("a{x=\"2\"", "b{x=\"2\""),
+        &valid.replace("{x=\"2\"", "{x-y=\"2\""),
+        &valid.replace("{x=\"2\"}", "{x=\"2\",x=\"2\"}"),
+        &format!("{valid}{valid}"),
+        &format!("{valid}\n"),
+        &format!("{header}{}", histogram.replace("+Inf", "2")),
+        &format!("{header}{}", histogram.replace("1\"} 1", "1\"} 3")),
+        &format!("{header}{}", histogram.replace("count 2", "count 3")),
+        &format!("{header}{}", histogram.replace("h_sum 3\n", "")),
+    ] {
+        assert!(parse(invalid).is_err(), "took\n{invalid}");
+    }
+}
