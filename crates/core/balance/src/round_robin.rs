@@ -78,15 +78,11 @@ impl RoundRobin {
 
     #[inline]
     pub(crate) fn pick(&mut self, avoid: Option<u32>) -> Option<u32> {
-        if self.turns.is_empty() {
-            return None;
+        let turn = *self.turns.first()?;
+        if avoid.is_some() && avoid == Some(self.next(turn)) {
+            return Some(self.pick_other());
         }
-        let next = self.next(0);
-        if avoid == Some(next) {
-            return Some(self.pick_other(next));
-        }
-        self.take(0);
-        Some(next)
+        Some(self.take(0))
     }
 
     /// Starts anew over these servers, which come by ascending id and have weights above zero. What was
@@ -145,61 +141,52 @@ impl RoundRobin {
         self.turns.sort_unstable();
     }
 
-    /// The server whose turn stands at this place in the heap.
+    /// The server whose turn it is.
     #[inline]
-    fn next(&self, place: usize) -> u32 {
-        let class = &self.classes[class_of(self.turns[place])];
+    fn next(&self, turn: Turn) -> u32 {
+        let class = &self.classes[class_of(turn)];
         self.servers[class.first + class.cursor].1
     }
 
-    /// Ends the turn at this place in the heap.
+    /// Ends the turn at this place in the heap and returns the server whose it was.
     #[inline]
-    fn take(&mut self, place: usize) {
+    fn take(&mut self, place: usize) -> u32 {
         let turn = self.turns[place];
         let class = &mut self.classes[class_of(turn)];
+        let server = self.servers[class.first + class.cursor].1;
         class.cursor += 1;
         if class.cursor == class.count {
             class.cursor = 0;
         }
-        let next = turn.wrapping_add(class.stride);
-        let round_over = round_of(next) != round_of(turn);
-        self.turns[place] = if round_over {
-            round_of(next) | class.first_turn() | (turn & CLASS_MASK)
-        } else {
-            next
-        };
+        self.turns[place] = class.turn_after(turn);
         self.sift_down(place);
-    }
-
-    /// Another server than this one, whose turn it is. Within its class it forfeits the turn. Alone in
-    /// its class it keeps the turn, but only one: it would be flooded by all those it missed, and the
-    /// rounds would come too far apart to be compared.
-    #[cold]
-    fn pick_other(&mut self, avoided: u32) -> u32 {
-        let class_index = class_of(self.turns[0]);
-        let class = self.classes[class_index];
-        if class.count > 1 {
-            self.classes[class_index].cursor = (class.cursor + 1) % class.count;
-            return self.pick_first();
-        }
-        if self.turns.len() == 1 {
-            return self.pick_first();
-        }
-        let other = self.turns[self.earliest_child(0)];
-        self.turns[0] = class.last_turn_before(other, self.turns[0]);
-        self.sift_down(0);
-        let place = if self.next(0) == avoided { self.earliest_child(0) } else { 0 };
-        let server = self.next(place);
-        self.take(place);
-        if cfg!(debug_assertions) {
-            self.check_invariants();
-        }
         server
     }
 
-    fn pick_first(&mut self) -> u32 {
-        let server = self.next(0);
-        self.take(0);
+    /// Another server than the one whose turn it is. Within its class it forfeits the turn. Alone in
+    /// its class it keeps the turn, but only one: it would be flooded by all those it missed, and the
+    /// rounds would come too far apart to be compared.
+    #[cold]
+    fn pick_other(&mut self) -> u32 {
+        let turn = self.turns[0];
+        let class = &mut self.classes[class_of(turn)];
+        if class.count > 1 {
+            class.cursor = (class.cursor + 1) % class.count;
+            return self.take(0);
+        }
+        if self.turns.len() == 1 {
+            return self.take(0);
+        }
+        let class = *class;
+        let other = self.turns[self.earliest_child(0)];
+        self.turns[0] = class.last_turn_before(other, turn);
+        self.sift_down(0);
+        let avoided_is_first = class_of(self.turns[0]) == class_of(turn);
+        let place = if avoided_is_first { self.earliest_child(0) } else { 0 };
+        let server = self.take(place);
+        if cfg!(debug_assertions) {
+            self.check_invariants();
+        }
         server
     }
 
@@ -244,6 +231,16 @@ impl RoundRobin {
 }
 
 impl Class {
+    /// The turn after this one, in the same round or the first of the next.
+    #[inline]
+    const fn turn_after(&self, turn: Turn) -> Turn {
+        let next = turn.wrapping_add(self.stride);
+        if round_of(next) == round_of(turn) {
+            return next;
+        }
+        round_of(next) | self.first_turn() | (turn & CLASS_MASK)
+    }
+
     /// The first turn of a round, without the round and the class.
     #[inline]
     const fn first_turn(&self) -> Turn {

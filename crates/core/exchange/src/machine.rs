@@ -92,7 +92,6 @@ impl Exchange {
 
     /// Takes what happened and says what to do. Total: an input that has no meaning in the current
     /// state, a completion that came too late for one, changes nothing and returns [`Action::Wait`].
-    #[inline]
     pub fn handle(&mut self, now: Instant, input: Input) -> Action {
         let action = match (self.state, input) {
             (State::Over, _) => Action::Wait,
@@ -168,7 +167,6 @@ impl Exchange {
         assert!(!(self.reused && self.fresh_only), "the pool is not used after a dead connection");
     }
 
-    #[inline]
     fn on_picking(&mut self, now: Instant, input: Input) -> Action {
         match input {
             Input::Picked { server, reused } => {
@@ -195,7 +193,6 @@ impl Exchange {
         }
     }
 
-    #[inline]
     fn on_exchanging(&mut self, now: Instant, input: Input) -> Action {
         match input {
             Input::RequestSent => {
@@ -233,7 +230,6 @@ impl Exchange {
         }
     }
 
-    #[inline]
     fn on_relaying(&mut self, now: Instant, input: Input) -> Action {
         match input {
             Input::ResponseProgress | Input::ResponseBytes | Input::RequestProgress => {
@@ -261,7 +257,6 @@ impl Exchange {
 
     /// A response head before the request was sent whole is legal (RFC 9112 §9.5): it is relayed, and
     /// its status says whether the server still reads.
-    #[inline]
     fn on_head(&mut self, now: Instant, status: u16, interim: bool) -> Action {
         self.response_begun = true;
         self.deadline = Some(due(now, self.server_timeout));
