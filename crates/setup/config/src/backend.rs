@@ -81,8 +81,7 @@ pub(crate) fn read(node: &Node<'_>, template: &Backend) -> BackendDraft {
     let mut draft = BackendDraft {
         backend: Backend { name: node.name.into(), ..template.clone() },
         name_span: node.name_span,
-        // A backend that is no table at all has been reported as such, and not for lacking servers.
-        servers_written: !node.value.is_table(),
+        servers_written: node.obscures("servers"),
     };
     walk(node, BACKEND_KEYS, &mut draft);
     draft
@@ -143,7 +142,11 @@ fn servers(node: &Node<'_>) -> Vec<Server> {
 fn server(entry: &Node<'_>) -> Option<Server> {
     file::check_name("server", entry);
     let entry = &Node { example: "\"10.0.0.1:8080\"", ..*entry };
-    let mut draft = ServerDraft { address: None, address_written: false, weight: defaults::WEIGHT };
+    let mut draft = ServerDraft {
+        address: None,
+        address_written: entry.obscures("address"),
+        weight: defaults::WEIGHT,
+    };
     match entry.value {
         DeValue::String(_) => draft.address = server_address(entry),
         DeValue::Table(_) => {

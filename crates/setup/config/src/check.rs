@@ -18,8 +18,10 @@ use crate::walk::Problems;
 
 /// Checks the file as a whole. The result is usable if `problems` holds no error.
 pub(crate) fn finish(file: FileDraft, problems: &Problems) -> Config {
-    let FileDraft { global, admin, frontends, backends, .. } = file;
-    if frontends.is_empty() {
+    let FileDraft {
+        global, admin, frontends, backends, frontends_obscured, backends_obscured, ..
+    } = file;
+    if frontends.is_empty() && !frontends_obscured {
         problems.push(
             Problem::error(Span::default(), "there is no frontend: nothing would be listened on")
                 .absent()
@@ -51,7 +53,7 @@ pub(crate) fn finish(file: FileDraft, problems: &Problems) -> Config {
         let mut frontend = draft.frontend;
         if let Reference::Name(name, span) = &draft.default_backend {
             frontend.default_backend = indices.get(&**name).copied();
-            if frontend.default_backend.is_none() {
+            if frontend.default_backend.is_none() && !backends_obscured {
                 problems.push(missing_backend(name, *span, &backends));
             }
         }

@@ -13,7 +13,7 @@ use crate::frontend::{self, FrontendDraft};
 use crate::global::{ADMIN_KEYS, AdminDraft, GLOBAL_KEYS};
 use crate::model::Global;
 use crate::templates::{DEFAULTS_KEYS, Templates};
-use crate::walk::{Key, Node, Problems, entries, key, unsupported, walk, walk_table};
+use crate::walk::{Key, Node, Problems, entries, key, misspells, unsupported, walk, walk_table};
 
 /// The file as far as each of its tables can be judged alone.
 #[derive(Default)]
@@ -22,14 +22,17 @@ pub(crate) struct FileDraft {
     pub admin: Option<(AdminDraft, Span)>,
     pub frontends: Vec<FrontendDraft>,
     pub backends: Vec<BackendDraft>,
+    /// There may be frontends that were not read: `frontends` is no table, or is misspelt.
+    pub frontends_obscured: bool,
+    /// The same of `backends`.
+    pub backends_obscured: bool,
     templates: Templates,
 }
 
 pub(crate) const FILE_KEYS: &[Key<FileDraft>] = &[
     key("global", "{ cores = \"auto\" }", |file, node| walk(node, GLOBAL_KEYS, &mut file.global)),
     key("admin", "{ bind = [\"127.0.0.1:8404\"] }", |file, node| {
-        let mut draft =
-            AdminDraft { bind_written: !node.value.is_table(), ..AdminDraft::default() };
+        let mut draft = AdminDraft { bind_written: node.obscures("bind"), ..AdminDraft::default() };
         walk(node, ADMIN_KEYS, &mut draft);
         file.admin = Some((draft, node.name_span));
     }),
@@ -55,7 +58,14 @@ pub(crate) const FILE_KEYS: &[Key<FileDraft>] = &[
 
 /// Reads the whole file; what is wrong with single values and tables goes to `problems`.
 pub(crate) fn read(table: &DeTable<'_>, problems: &Problems) -> FileDraft {
-    let mut file = FileDraft::default();
+    let obscured = |name: &str| {
+        table.get(name).is_some_and(|value| !value.get_ref().is_table()) || misspells(table, name)
+    };
+    let mut file = FileDraft {
+        frontends_obscured: obscured("frontends"),
+        backends_obscured: obscured("backends"),
+        ..FileDraft::default()
+    };
     for entry in entries("", table, problems).iter_mut().filter(|entry| entry.name == "defaults") {
         entry.example = "{ mode = \"http\" }";
         walk(entry, DEFAULTS_KEYS, &mut file.templates);

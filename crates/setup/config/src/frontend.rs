@@ -108,13 +108,8 @@ pub(crate) fn read(node: &Node<'_>, template: &Frontend) -> FrontendDraft {
     let mut draft = FrontendDraft {
         frontend: Frontend { name: node.name.into(), ..template.clone() },
         name_span: node.name_span,
-        // A frontend that is no table at all has been reported as such, and not for lacking keys.
-        bind_written: !node.value.is_table(),
-        default_backend: if node.value.is_table() {
-            Reference::Absent
-        } else {
-            Reference::Unreadable
-        },
+        bind_written: node.obscures("bind"),
+        default_backend: Reference::Absent,
         max_connections_span: Span::default(),
     };
     walk(node, FRONTEND_KEYS, &mut draft);

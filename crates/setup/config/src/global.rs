@@ -71,7 +71,7 @@ fn cores(node: &Node<'_>) -> Option<Cores> {
         return None;
     }
     let mut listed: Vec<(usize, Span)> = Vec::new();
-    for element in &elements {
+    for element in elements.iter().map(|element| Node { example: "[0, 2, 4]", ..*element }) {
         let Some(core) = element.integer(0..=defaults::CORE_MAX) else { continue };
         match listed.iter().find(|(known, _)| *known == core) {
             Some((_, first)) => node.report(

@@ -36,7 +36,6 @@ mod units;
 mod value;
 mod walk;
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
@@ -130,15 +129,11 @@ fn examine(source: &Source<'_>, text: &str) -> (Config, Vec<Problem>) {
     let config = check::finish(file, &problems);
     let mut problems = problems.into_list();
     if !syntax_errors.is_empty() {
-        let syntax: Vec<_> =
-            syntax_errors.iter().map(|error| syntax::problem(error, text)).collect();
-        let broken_lines: HashSet<_> =
-            syntax.iter().map(|problem| source.line_index(problem.span.start)).collect();
+        let syntax = syntax::examine(&syntax_errors, source, text);
         problems.retain(|problem| {
-            problem.basis == Basis::Written
-                && !broken_lines.contains(&source.line_index(problem.span.start))
+            problem.basis == Basis::Written && !syntax.spoil(source.line_index(problem.span.start))
         });
-        problems.extend(syntax);
+        problems.extend(syntax.problems);
     }
     if problems.iter().any(|problem| problem.severity == Severity::Error) {
         // What the wrong part was meant to say may be just what the warning misses.

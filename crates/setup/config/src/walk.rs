@@ -74,6 +74,15 @@ impl Node<'_> {
         self.problems.push(problem);
     }
 
+    /// Whether the value may have an entry `key` although none was read: it is no table, or an entry's name is near. That
+    /// has been reported, and the key is not to be reported as missing besides.
+    pub fn obscures(&self, key: &str) -> bool {
+        match self.value {
+            DeValue::Table(table) => misspells(table, key),
+            _ => true,
+        }
+    }
+
     /// The path of the value itself.
     pub fn path(&self) -> String {
         if self.parent.is_empty() {
@@ -148,6 +157,13 @@ pub(crate) fn entries<'a>(
         .collect();
     entries.sort_by_key(|entry| entry.name_span.start);
     entries
+}
+
+/// Whether one of the table's entries looks like `key`, misspelt.
+pub(crate) fn misspells(table: &DeTable<'_>, key: &str) -> bool {
+    table
+        .keys()
+        .any(|name| name.get_ref() != key && suggest::nearest(name.get_ref(), [key]).is_some())
 }
 
 impl From<Range<usize>> for Span {
