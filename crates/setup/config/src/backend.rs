@@ -4,10 +4,11 @@
 //!
 //! Invariant: every backend of the file becomes a draft, however wrong, so that references to it are judged rightly.
 
+use tidegate_balance::{Policy, Weight};
 use toml::de::DeValue;
 
 use crate::diagnostic::{Problem, Span, quoted};
-use crate::model::{Backend, BackendTimeouts, BalancePolicy, PoolSettings, Server, ServerAddress};
+use crate::model::{Backend, BackendTimeouts, PoolSettings, Server, ServerAddress};
 use crate::walk::{Key, Node, entries, key, set, unsupported, walk};
 use crate::{address, defaults, file};
 
@@ -63,7 +64,7 @@ pub(crate) const POOL_KEYS: &[Key<PoolSettings>] = &[
 pub(crate) struct ServerDraft {
     address: Option<ServerAddress>,
     address_written: bool,
-    weight: u16,
+    weight: Weight,
 }
 
 pub(crate) const SERVER_KEYS: &[Key<ServerDraft>] = &[
@@ -71,7 +72,9 @@ pub(crate) const SERVER_KEYS: &[Key<ServerDraft>] = &[
         draft.address_written = true;
         draft.address = server_address(node);
     }),
-    key("weight", "1", |draft, node| set(&mut draft.weight, node.integer(defaults::WEIGHT_RANGE))),
+    key("weight", "1", |draft, node| {
+        set(&mut draft.weight, node.integer(defaults::WEIGHT_RANGE).and_then(Weight::new));
+    }),
     unsupported("backup"),
     unsupported("max_connections"),
 ];
@@ -88,11 +91,11 @@ pub(crate) fn read(node: &Node<'_>, template: &Backend) -> BackendDraft {
 }
 
 /// How a server is picked.
-pub(crate) fn balance(node: &Node<'_>) -> Option<BalancePolicy> {
+pub(crate) fn balance(node: &Node<'_>) -> Option<Policy> {
     const LATER: [&str; 4] = ["least_conn", "random", "source", "uri"];
     let problem = match node.value {
         DeValue::String(text) => match &**text {
-            "round_robin" => return Some(BalancePolicy::RoundRobin),
+            "round_robin" => return Some(Policy::RoundRobin),
             later if LATER.contains(&later) => Problem::error(
                 node.span,
                 format!("algorithm {} is not supported by this version", quoted(later)),
@@ -126,7 +129,7 @@ fn servers(node: &Node<'_>) -> Vec<Server> {
     }
     let servers: Vec<_> = entries.iter().filter_map(|entry| server(entry)).collect();
     let complete = !servers.is_empty() && servers.len() == entries.len();
-    if complete && servers.iter().all(|server| server.weight == 0) {
+    if complete && servers.iter().all(|server| server.weight == Weight::ZERO) {
         let message = format!(
             "every server of {} has weight 0: none would get a request",
             quoted(node.parent)
@@ -145,7 +148,7 @@ fn server(entry: &Node<'_>) -> Option<Server> {
     let mut draft = ServerDraft {
         address: None,
         address_written: entry.obscures("address"),
-        weight: defaults::WEIGHT,
+        weight: Weight::default(),
     };
     match entry.value {
         DeValue::String(_) => draft.address = server_address(entry),

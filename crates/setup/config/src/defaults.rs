@@ -1,11 +1,14 @@
 //! Every default and every limit of the configuration, each beside its reason.
 //!
-//! Owns the numbers; leaves the types that carry them to `model` and the reading of overrides to the section files.
+//! Owns the numbers that no other crate owns (heads: `tidegate_http1::Limits`, weights: `tidegate_balance::Weight`); leaves the types that carry them to `model` and the reading of overrides to the section files.
 //!
 //! Invariant: a default lies inside the range that a file may set, and stands nowhere else in the project.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
+
+use tidegate_balance::Weight;
+use tidegate_http1::{HEAD_BYTES_CAPACITY, HEADERS_CAPACITY};
 
 /// Longest file that is read, in bytes. The largest real configurations of this kind hold tens of thousands of servers
 /// at about 100 bytes each.
@@ -82,11 +85,8 @@ pub const RETRIES: u8 = 3;
 /// What `retries` takes: each attempt may last `timeouts.connect`.
 pub const RETRIES_RANGE: RangeInclusive<u8> = 0..=10;
 
-/// Weight of a server that names none: all the same.
-pub const WEIGHT: u16 = 1;
-
-/// What `weight` takes, as in other balancers; 0 sends no requests.
-pub const WEIGHT_RANGE: RangeInclusive<u16> = 0..=256;
+/// What `weight` takes; 0 sends no requests.
+pub const WEIGHT_RANGE: RangeInclusive<u16> = Weight::ZERO.value()..=Weight::MAX.value();
 
 /// Idle connections kept to one server by one shard. It only has to hold the swing of the requests in flight: more idle
 /// connections than the busiest moment needed never exist. 2,048 × about 0.5 KiB is 1 MiB a server and shard.
@@ -99,11 +99,11 @@ pub const POOL_MAX_IDLE_RANGE: RangeInclusive<u32> = 0..=1_000_000;
 pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// What `header_limits.bytes` and `.target_bytes` take: below 1 KiB ordinary browsers fail, and the parser keeps places in a
-/// head as 16 bits.
-pub const HEAD_BYTES_RANGE: RangeInclusive<u64> = 1 << 10..=u16::MAX as u64;
+/// head in 16 bits.
+pub const HEAD_BYTES_RANGE: RangeInclusive<usize> = 1 << 10..=HEAD_BYTES_CAPACITY;
 
 /// What `header_limits.count` takes: browsers send about 20 and proxies add 10; the parser has room for 256.
-pub const HEADERS_COUNT_RANGE: RangeInclusive<usize> = 16..=256;
+pub const HEADERS_COUNT_RANGE: RangeInclusive<usize> = 16..=HEADERS_CAPACITY;
 
 /// Appending `X-Forwarded-For` is asked for, not assumed: it hands a client's address to whoever runs the server.
 pub const FORWARDED_FOR: bool = false;

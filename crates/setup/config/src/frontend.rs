@@ -4,10 +4,11 @@
 //!
 //! Invariant: every frontend of the file becomes a draft, however wrong, so that what refers to it is judged rightly.
 
+use tidegate_http1::Limits;
 use toml::de::DeValue;
 
 use crate::diagnostic::{Problem, Span, quoted};
-use crate::model::{Bind, BindAddress, Frontend, FrontendTimeouts, HeaderLimits, Mode};
+use crate::model::{Bind, BindAddress, Frontend, FrontendTimeouts, Mode};
 use crate::walk::{Key, Node, key, set, unsupported, walk};
 use crate::{address, defaults};
 
@@ -74,7 +75,7 @@ pub(crate) const FRONTEND_TIMEOUT_KEYS: &[Key<FrontendTimeouts>] = &[
     key("keep_alive", "\"60s\"", |timeouts, node| set(&mut timeouts.keep_alive, node.timeout())),
 ];
 
-pub(crate) const HEADER_LIMIT_KEYS: &[Key<HeaderLimits>] = &[
+pub(crate) const HEADER_LIMIT_KEYS: &[Key<Limits>] = &[
     key("bytes", "\"16KiB\"", |limits, node| {
         set(&mut limits.head_bytes_max, node.size(defaults::HEAD_BYTES_RANGE));
     }),

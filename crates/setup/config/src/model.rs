@@ -1,6 +1,7 @@
 //! The validated configuration: plain values that the rest of the program reads.
 //!
-//! Owns the types; leaves their numbers to `defaults` and their making to the section files and `check`.
+//! Owns the types; leaves their numbers to `defaults`, the settings of the leaf crates to those crates, and the making to the section
+//! files and `check`.
 //!
 //! Invariant: a value of these types that came out of [`parse`](crate::parse) or [`load`](crate::load) is usable as it
 //! stands: every reference resolves, every number is in range, and every frontend has an address to listen on.
@@ -10,6 +11,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+use tidegate_balance::{Policy, Weight};
+use tidegate_http1::Limits;
 
 use crate::{Diagnostic, Span, defaults};
 
@@ -105,7 +109,7 @@ pub struct Frontend {
     /// How long to wait for its clients.
     pub timeouts: FrontendTimeouts,
     /// How large a request's head may be.
-    pub header_limits: HeaderLimits,
+    pub header_limits: Limits,
     /// Client connections of this frontend over all shards; `None`: only the global limit.
     pub max_connections: Option<u32>,
     /// Append the client's address to `X-Forwarded-For`.
@@ -133,23 +137,6 @@ impl Default for FrontendTimeouts {
             request_body: defaults::REQUEST_BODY_TIMEOUT,
             keep_alive: defaults::KEEP_ALIVE_TIMEOUT,
         }
-    }
-}
-
-/// How large a head may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HeaderLimits {
-    /// Start line and headers together, in bytes.
-    pub head_bytes_max: usize,
-    /// Header lines.
-    pub headers_count_max: usize,
-    /// Request target, in bytes.
-    pub target_bytes_max: usize,
-}
-
-impl Default for HeaderLimits {
-    fn default() -> Self {
-        Self { head_bytes_max: 16 << 10, headers_count_max: 100, target_bytes_max: 8 << 10 }
     }
 }
 
@@ -198,7 +185,7 @@ pub struct Backend {
     /// Its key in the file.
     pub name: Arc<str>,
     /// How a server is picked.
-    pub balance: BalancePolicy,
+    pub balance: Policy,
     /// In the order of the file; never empty, and at least one has a weight above 0.
     pub servers: Vec<Server>,
     /// How long to wait for its servers.
@@ -211,14 +198,6 @@ pub struct Backend {
     pub reuse_server_connections: bool,
     /// Idle server connections.
     pub pool: PoolSettings,
-}
-
-/// How a server is picked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum BalancePolicy {
-    /// Each in turn, as often as its weight says.
-    #[default]
-    RoundRobin,
 }
 
 /// How long a backend waits for a server. Each is between 1 ms and 30 days.
@@ -267,8 +246,8 @@ pub struct Server {
     pub name: Arc<str>,
     /// Where it listens.
     pub address: ServerAddress,
-    /// Its share of the requests, 0 to 256; 0: none.
-    pub weight: u16,
+    /// Its share of the requests; 0: none.
+    pub weight: Weight,
 }
 
 /// Where a server listens.

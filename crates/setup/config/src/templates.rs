@@ -4,13 +4,13 @@
 //!
 //! Invariant: a frontend or backend starts as what this section says, wherever the section stands in the file.
 
+use tidegate_balance::Policy;
+use tidegate_http1::Limits;
+
 use crate::backend::{POOL_KEYS, balance};
 use crate::defaults;
 use crate::frontend::{HEADER_LIMIT_KEYS, mode};
-use crate::model::{
-    Backend, BackendTimeouts, BalancePolicy, Frontend, FrontendTimeouts, HeaderLimits, Mode,
-    PoolSettings,
-};
+use crate::model::{Backend, BackendTimeouts, Frontend, FrontendTimeouts, Mode, PoolSettings};
 use crate::walk::{Key, key, set, unsupported, walk};
 
 /// A frontend and a backend that only lack what cannot have a default: name, addresses, servers.
@@ -27,13 +27,13 @@ impl Default for Templates {
             binds: Vec::new(),
             default_backend: None,
             timeouts: FrontendTimeouts::default(),
-            header_limits: HeaderLimits::default(),
+            header_limits: Limits::default(),
             max_connections: None,
             forwarded_for: defaults::FORWARDED_FOR,
         };
         let backend = Backend {
             name: "".into(),
-            balance: BalancePolicy::default(),
+            balance: Policy::default(),
             servers: Vec::new(),
             timeouts: BackendTimeouts::default(),
             retries: defaults::RETRIES,

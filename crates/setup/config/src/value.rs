@@ -82,7 +82,7 @@ impl<'a> Node<'a> {
     }
 
     /// A number of bytes in `range`: text with a unit.
-    pub fn size(&self, range: RangeInclusive<u64>) -> Option<usize> {
+    pub fn size(&self, range: RangeInclusive<usize>) -> Option<usize> {
         let DeValue::String(text) = self.value else {
             return self.wrong_type("a string with a size");
         };
@@ -94,15 +94,16 @@ impl<'a> Node<'a> {
                 return None;
             }
         };
-        if range.contains(&size) {
-            return usize::try_from(size).ok();
+        let fitting = usize::try_from(size).ok().filter(|size| range.contains(size));
+        if fitting.is_some() {
+            return fitting;
         }
         let message =
             format!("{} is {}, which is out of range", quoted(&self.path()), quoted(text));
         let help = format!(
             "take a size from {} to {}",
-            units::size_text(*range.start()),
-            units::size_text(*range.end())
+            units::size_text(*range.start() as u64),
+            units::size_text(*range.end() as u64)
         );
         self.report(Problem::error(self.span, message).help(help));
         None
