@@ -1,0 +1,355 @@
+//! Owns the dependency table: which package may name which, and what each layer may never reach.
+//!
+//! Leaves versions and licences to `cargo deny`. Invariant: the table is exact, so that a new
+//! dependency is a decision made here, and the layer rules hold whatever the table says, so that
+//! the table cannot decide against them.
+
+use crate::Complaint;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How close to the outside a package is. Lower layers know nothing of higher ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Layer {
+    /// L0: no I/O, no clock, no threads, no globals.
+    Core,
+    /// L1: text and certificates to typed values.
+    Setup,
+    /// L2: executors, rings, sockets.
+    Io,
+    /// L3: the program.
+    Program,
+    /// Beside the layers: tests and benches. Nothing that ships depends on it.
+    Dev,
+}
+
+/// What one package may name.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// The package.
+    pub package: &'static str,
+    /// Its layer.
+    pub layer: Layer,
+    /// Its dependencies, those of the workspace without their `tidegate-`.
+    pub dependencies: &'static [&'static str],
+    /// What its tests may name besides.
+    pub dev_dependencies: &'static [&'static str],
+}
+
+const fn row(
+    package: &'static str,
+    layer: Layer,
+    dependencies: &'static [&'static str],
+    dev_dependencies: &'static [&'static str],
+) -> Row {
+    Row { package, layer, dependencies, dev_dependencies }
+}
+
+/// The table: every package of the workspace and exactly what it names.
+pub const TABLE: &[Row] = &[
+    row("tidegate-http1", Layer::Core, &["httparse"], &["proptest", "tidegate-testkit"]),
+    row("tidegate-balance", Layer::Core, &[], &["proptest"]),
+    row("tidegate-exchange", Layer::Core, &[], &["proptest"]),
+    row("tidegate-telemetry", Layer::Core, &[], &["proptest"]),
+    row(
+        "tidegate-config",
+        Layer::Setup,
+        &["serde", "strsim", "tidegate-balance", "tidegate-exchange", "tidegate-http1", "toml"],
+        &["proptest"],
+    ),
+    row(
+        "tidegate-ring",
+        Layer::Io,
+        &["glommio", "io-uring", "libc", "rustix", "socket2"],
+        &["futures-lite"],
+    ),
+    row(
+        "tidegate-shard",
+        Layer::Io,
+        &["futures-lite", "glommio", "rtrb", "rustix", "tidegate-ring"],
+        &["proptest"],
+    ),
+    row(
+        "tidegate-proxy",
+        Layer::Io,
+        &[
+            "rustix",
+            "socket2",
+            "tidegate-balance",
+            "tidegate-exchange",
+            "tidegate-http1",
+            "tidegate-ring",
+            "tidegate-shard",
+            "tidegate-telemetry",
+        ],
+        &[],
+    ),
+    row(
+        "tidegate-control",
+        Layer::Io,
+        &[
+            "futures-lite",
+            "glommio",
+            "metrics",
+            "metrics-exporter-prometheus",
+            "rtrb",
+            "rustix",
+            "signal-hook",
+            "socket2",
+            "tidegate-config",
+            "tidegate-http1",
+            "tidegate-proxy",
+            "tidegate-ring",
+            "tidegate-shard",
+            "tidegate-telemetry",
+        ],
+        &[],
+    ),
+    row(
+        "tidegate",
+        Layer::Program,
+        &["tidegate-config", "tidegate-control"],
+        &["tidegate-testkit"],
+    ),
+    row("tidegate-testkit", Layer::Dev, &["rustix", "socket2"], &[]),
+    row("tidegate-tidy", Layer::Dev, &["cargo_metadata"], &[]),
+    row(
+        "tidegate-icount",
+        Layer::Dev,
+        &["serde_json", "tidegate-balance", "tidegate-exchange", "tidegate-http1"],
+        &[],
+    ),
+    row("tidegate-load", Layer::Dev, &["mio", "rustix", "serde", "serde_json", "socket2"], &[]),
+];
+
+/// External packages that only the I/O crates may name: the executor, the ring, the system's
+/// interface.
+const IO_ONLY: [&str; 3] = ["glommio", "io-uring", "libc"];
+
+/// External packages that the pure crates may name: they do no I/O either.
+const PURE: [&str; 1] = ["httparse"];
+
+/// Pairs of packages of which the first must not reach the second, however far: the data plane
+/// serves what it is given.
+const NEVER_REACHES: [(&str, &str); 4] = [
+    ("tidegate-proxy", "tidegate-control"),
+    ("tidegate-proxy", "tidegate-config"),
+    ("tidegate-shard", "tidegate-proxy"),
+    ("tidegate-ring", "tidegate-shard"),
+];
+
+/// A package as Cargo sees it.
+#[derive(Clone, Debug)]
+pub struct Package {
+    /// Its name.
+    pub name: String,
+    /// Normal and build dependencies.
+    pub dependencies: BTreeSet<String>,
+    /// Dependencies of its tests.
+    pub dev_dependencies: BTreeSet<String>,
+}
+
+/// Checks the packages against the table and the rules of the layers.
+#[must_use]
+pub fn check(packages: &[Package], table: &[Row]) -> Vec<Complaint> {
+    let mut complaints = Vec::new();
+    for package in packages {
+        match table.iter().find(|row| row.package == package.name) {
+            Some(row) => {
+                complaints.extend(check_row(package, row));
+                complaints.extend(check_layer(package, row, table));
+            }
+            None => complaints.push(Complaint::new(&package.name, "not in the dependency table")),
+        }
+    }
+    let is_gone = |row: &&Row| !packages.iter().any(|package| package.name == row.package);
+    let gone = table.iter().filter(is_gone);
+    complaints.extend(gone.map(|row| {
+        Complaint::new(row.package, "in the dependency table, but not in the workspace")
+    }));
+    complaints.extend(check_reach(packages));
+    complaints
+}
+
+fn check_row(package: &Package, row: &Row) -> Vec<Complaint> {
+    let pairs = [
+        (&package.dependencies, row.dependencies, "dependency"),
+        (&package.dev_dependencies, row.dev_dependencies, "dev-dependency"),
+    ];
+    let mut complaints = Vec::new();
+    for (found, allowed, kind) in pairs {
+        let allowed: BTreeSet<String> = allowed.iter().map(ToString::to_string).collect();
+        let extra =
+            found.difference(&allowed).map(|name| format!("{kind} {name} is not in the table"));
+        let stale = allowed
+            .difference(found)
+            .map(|name| format!("the table has {kind} {name}, the package has not"));
+        complaints.extend(extra.chain(stale).map(|message| Complaint::new(&package.name, message)));
+    }
+    complaints
+}
+
+fn check_layer(package: &Package, row: &Row, table: &[Row]) -> Vec<Complaint> {
+    let mut complaints = Vec::new();
+    let mut complain = |message: String| complaints.push(Complaint::new(&package.name, message));
+    for name in &package.dependencies {
+        let internal = table.iter().find(|row| row.package == *name);
+        match internal {
+            Some(named) if named.layer > row.layer => {
+                complain(format!("names {name} of a higher layer"));
+            }
+            Some(_) => {}
+            None if row.layer == Layer::Core && !PURE.contains(&name.as_str()) => {
+                complain(format!("names {name}; a pure crate may name {PURE:?}"));
+            }
+            None if row.layer != Layer::Io
+                && row.layer != Layer::Dev
+                && IO_ONLY.contains(&name.as_str()) =>
+            {
+                complain(format!("names {name}, which only the I/O crates may"));
+            }
+            None => {}
+        }
+    }
+    complaints
+}
+
+fn check_reach(packages: &[Package]) -> Vec<Complaint> {
+    let names: BTreeMap<&str, &Package> =
+        packages.iter().map(|package| (package.name.as_str(), package)).collect();
+    let reaches = |from: &str, to: &str| {
+        let (mut seen, mut next) = (BTreeSet::new(), vec![from]);
+        while let Some(name) = next.pop() {
+            if let Some(package) = names.get(name)
+                && seen.insert(name)
+            {
+                next.extend(package.dependencies.iter().map(String::as_str));
+            }
+        }
+        from != to && seen.contains(to)
+    };
+    let broken = NEVER_REACHES.iter().filter(|(from, to)| reaches(from, to));
+    broken.map(|(from, to)| Complaint::new(*from, format!("reaches {to}, and must not"))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLE: &[Row] = &[
+        row("tidegate-core", Layer::Core, &["httparse"], &["proptest"]),
+        row("tidegate-config", Layer::Setup, &["tidegate-core"], &[]),
+        row("tidegate-control", Layer::Io, &["glommio", "tidegate-core"], &[]),
+        row("tidegate-proxy", Layer::Io, &["tidegate-core"], &[]),
+    ];
+
+    fn package(name: &str, dependencies: &[&str], dev_dependencies: &[&str]) -> Package {
+        let set = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+        Package {
+            name: name.to_owned(),
+            dependencies: set(dependencies),
+            dev_dependencies: set(dev_dependencies),
+        }
+    }
+
+    fn good() -> Vec<Package> {
+        SAMPLE
+            .iter()
+            .map(|row| package(row.package, row.dependencies, row.dev_dependencies))
+            .collect()
+    }
+
+    /// The complaints about the good packages with the one of this name replaced, table and all.
+    fn complaints_with(replacement: &Package, layer: Layer) -> Vec<String> {
+        let leak = |names: &BTreeSet<String>| -> &'static [&'static str] {
+            let names: Vec<&'static str> = names.iter().map(|name| &*name.clone().leak()).collect();
+            names.leak()
+        };
+        let name: &'static str = replacement.name.clone().leak();
+        let new =
+            row(name, layer, leak(&replacement.dependencies), leak(&replacement.dev_dependencies));
+        let rows = SAMPLE.iter().filter(|row| row.package != name).copied().chain([new]);
+        let packages =
+            good().into_iter().filter(|package| package.name != name).chain([replacement.clone()]);
+        let complaints = check(&packages.collect::<Vec<_>>(), &rows.collect::<Vec<_>>());
+        complaints.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn packages_that_match_the_table_pass() {
+        assert_eq!(check(&good(), SAMPLE), []);
+    }
+
+    #[test]
+    fn every_difference_from_the_table_is_found() {
+        let cases = [
+            (
+                package("tidegate-core", &["httparse", "serde"], &["proptest"]),
+                "serde is not in the table",
+            ),
+            (
+                package("tidegate-core", &["httparse"], &["proptest", "rand"]),
+                "rand is not in the table",
+            ),
+            (package("tidegate-core", &["httparse"], &[]), "the table has dev-dependency proptest"),
+            (package("tidegate-config", &[], &[]), "the table has dependency tidegate-core"),
+        ];
+        for (changed, expected) in cases {
+            let packages: Vec<Package> =
+                good().into_iter().filter(|package| package.name != changed.name).collect();
+            let complaints = check(&[packages, vec![changed]].concat(), SAMPLE);
+            assert!(
+                complaints.iter().any(|complaint| complaint.message.contains(expected)),
+                "{complaints:?}"
+            );
+        }
+        let unknown = [good(), vec![package("tidegate-new", &[], &[])]].concat();
+        assert_eq!(check(&unknown, SAMPLE).len(), 1);
+        assert_eq!(check(&good()[1..], SAMPLE).len(), 1);
+    }
+
+    #[test]
+    fn the_layers_hold_whatever_the_table_says() {
+        let cases = [
+            (package("tidegate-core", &["tidegate-config"], &[]), Layer::Core, "higher layer"),
+            (package("tidegate-core", &["socket2"], &[]), Layer::Core, "a pure crate"),
+            (package("tidegate-config", &["glommio"], &[]), Layer::Setup, "only the I/O crates"),
+            (package("tidegate-config", &["libc"], &[]), Layer::Setup, "only the I/O crates"),
+            (
+                package("tidegate-proxy", &["tidegate-control"], &[]),
+                Layer::Io,
+                "reaches tidegate-control",
+            ),
+            (package("tidegate-core", &["tidegate-testkit"], &[]), Layer::Core, "a pure crate"),
+        ];
+        for (changed, layer, expected) in cases {
+            let complaints = complaints_with(&changed, layer);
+            assert!(
+                complaints.iter().any(|complaint| complaint.contains(expected)),
+                "{changed:?}: {complaints:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_forbidden_package_is_found_behind_another() {
+        let through = package("tidegate-proxy", &["tidegate-core", "tidegate-between"], &[]);
+        let between = package("tidegate-between", &["tidegate-config"], &[]);
+        let packages = [good(), vec![between, through]].concat();
+        let complaints = check_reach(&packages);
+        assert!(
+            complaints
+                .iter()
+                .any(|complaint| complaint.message.contains("reaches tidegate-config"))
+        );
+    }
+
+    #[test]
+    fn nothing_that_ships_depends_on_the_tools_of_tests() {
+        let shipped = TABLE.iter().filter(|row| row.layer != Layer::Dev);
+        let dev: Vec<&str> =
+            TABLE.iter().filter(|row| row.layer == Layer::Dev).map(|row| row.package).collect();
+        for row in shipped {
+            assert!(!row.dependencies.iter().any(|name| dev.contains(name)), "{}", row.package);
+        }
+    }
+}
