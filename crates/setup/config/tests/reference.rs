@@ -1,0 +1,291 @@
+//! The reference file, the documentation and the examples say what the code does.
+//!
+//! Owns the comparison of `config/reference.toml`, `docs/CONFIG.md` and `config/examples` with the keys that the walk
+//! knows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tidegate_config::{Config, KeyInfo, keys, load, parse};
+use toml::de::{DeTable, DeValue};
+
+fn project(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..").join(path)
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(project(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// What a path of the file is in the list of keys: names that the file chooses become `NAME`.
+fn generic(path: &[&str]) -> String {
+    let mut segments = path.to_vec();
+    if matches!(segments.first(), Some(&"frontends" | &"backends")) && segments.len() > 1 {
+        segments[1] = "NAME";
+    }
+    if segments.len() > 3 && segments[2] == "servers" {
+        segments[3] = "NAME";
+    }
+    segments.join(".")
+}
+
+/// Every key of a table with its value as it is written, deepest included.
+fn values<'t>(
+    text: &'t str,
+    path: &[&str],
+    table: &DeTable<'_>,
+    found: &mut BTreeMap<String, &'t str>,
+) {
+    for (key, value) in table {
+        let path: Vec<&str> = path.iter().copied().chain([&**key.get_ref()]).collect();
+        found.insert(generic(&path), &text[value.span()]);
+        match value.get_ref() {
+            DeValue::Table(inner) => values(text, &path, inner, found),
+            DeValue::Array(elements) => {
+                for inner in elements.iter().filter_map(|element| element.get_ref().as_table()) {
+                    values(text, &path, inner, found);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn reference_values(text: &str) -> BTreeMap<String, &str> {
+    let table = DeTable::parse(text).expect("the reference file is valid TOML");
+    let mut found = BTreeMap::new();
+    values(text, &[], table.get_ref(), &mut found);
+    found.retain(|path, _| !path.ends_with(".NAME"));
+    found
+}
+
+fn paths(supported: bool) -> BTreeSet<String> {
+    keys().iter().filter(|key| key.supported == supported).map(KeyInfo::path).collect()
+}
+
+fn accepted(path: &str) -> Config {
+    let config = load(&project(path)).unwrap_or_else(|report| panic!("{report}"));
+    let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
+    assert!(warnings.is_empty(), "{path}: {}", warnings.join("\n"));
+    config
+}
+
+#[test]
+fn the_reference_file_holds_every_key() {
+    let text = read("config/reference.toml");
+    let mut expected = paths(true);
+    // Reads as `frontends.NAME.bind.address`; the reference file shows the table form once.
+    assert!(expected.remove("admin.bind.address"));
+    let found: BTreeSet<_> = reference_values(&text).into_keys().collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn the_reference_file_changes_no_default() {
+    let mut reference = accepted("config/reference.toml");
+    let plain = r#"
+        [admin]
+        bind = ["127.0.0.1:8404"]
+        [frontends.web]
+        bind = ["127.0.0.1:8080"]
+        default_backend = "app"
+        [backends.app.servers]
+        app1 = "127.0.0.1:9001"
+    "#;
+    let plain = parse("plain.toml", plain).unwrap_or_else(|report| panic!("{report}"));
+    // The default is to have no limit of its own, which cannot be written; the global one is the same.
+    assert_eq!(reference.frontends[0].max_connections.take(), Some(plain.global.max_connections));
+    assert_eq!(reference, plain);
+}
+
+/// Another value of the same type as `value`, inside every range.
+fn other_value(value: &str) -> String {
+    match value {
+        "true" => "false".to_owned(),
+        "false" => "true".to_owned(),
+        "\"auto\"" => "[0]".to_owned(),
+        size if size.ends_with("KiB\"") => "\"3KiB\"".to_owned(),
+        duration if duration.ends_with("s\"") || duration.ends_with("h\"") => "\"7s\"".to_owned(),
+        number => {
+            let number: u64 = number.replace('_', "").parse().expect("the last type is a number");
+            (number + 1).to_string()
+        }
+    }
+}
+
+#[test]
+fn every_key_with_a_default_changes_something() {
+    const PLAIN: &str = r#"
+        frontends.web.bind = ["127.0.0.1:8080"]
+        frontends.web.default_backend = "app"
+        backends.app.servers.app1.address = "127.0.0.1:9001"
+    "#;
+    let accepted = |text: &str| {
+        let config = parse("keys.toml", text).unwrap_or_else(|report| panic!("{report}"));
+        Config { warnings: Vec::new(), ..config }
+    };
+    let plain = accepted(PLAIN);
+    let reference = read("config/reference.toml");
+    let values = reference_values(&reference);
+    let tables: BTreeSet<_> = keys().iter().map(|key| key.table.to_owned()).collect();
+    // They have no other value in this version, or no default.
+    let fixed = ["mode", "balance", "bind", "default_backend", "address", "servers"];
+    let mut tried = 0;
+    for key in keys().iter().filter(|key| key.supported && !fixed.contains(&key.name)) {
+        let path = key.path();
+        if tables.contains(&path) || ["frontends", "backends"].contains(&&*path) {
+            continue;
+        }
+        let name = if path.starts_with("frontends") { "web" } else { "app" };
+        let written = path.replacen("NAME", name, 1).replace("NAME", "app1");
+        let text = format!("{PLAIN}{written} = {}", other_value(values[&path]));
+        assert_ne!(accepted(&text), plain, "{written} has no effect");
+        tried += 1;
+    }
+    assert!(tried > 30, "only {tried} keys tried");
+}
+
+#[test]
+fn every_line_of_the_reference_file_is_explained() {
+    let text = read("config/reference.toml");
+    let mut explained = BTreeSet::new();
+    for line in text.lines().filter(|line| line.contains(" = ") && !line.starts_with('#')) {
+        let key = line.split(" = ").next().expect("the line has a key");
+        if line.contains('#') {
+            explained.insert(key);
+        }
+        assert!(explained.contains(key), "no comment where `{key}` first stands: {line}");
+    }
+}
+
+#[test]
+fn the_examples_are_accepted_without_a_warning() {
+    accepted("config/quickstart.toml");
+    let mut count = 0;
+    for entry in fs::read_dir(project("config/examples")).expect("config/examples exists") {
+        let path = entry.expect("readable").path();
+        accepted(&format!(
+            "config/examples/{}",
+            path.file_name().expect("named").to_string_lossy()
+        ));
+        count += 1;
+    }
+    assert!(count > 0, "no examples");
+}
+
+#[test]
+fn the_example_of_every_key_is_accepted() {
+    for key in keys().into_iter().filter(|key| key.supported) {
+        let table = key.table.replace("NAME", "x");
+        let text = match table.strip_suffix(".bind") {
+            Some(list) => format!("{list}.bind = [{{ {} = {} }}]", key.name, key.example),
+            None if table.is_empty() => format!("{} = {}", key.name, key.example),
+            None => format!("{table}.{} = {}", key.name, key.example),
+        };
+        let report = match parse("example.toml", &text) {
+            Ok(_) => continue,
+            Err(report) => report,
+        };
+        // One key alone is no complete file; only what is missing besides may be reported.
+        for diagnostic in report.diagnostics {
+            let missing = ["has no `", "there is no frontend", "there is no backend"];
+            assert!(missing.iter().any(|part| diagnostic.message.contains(part)), "{diagnostic}");
+        }
+    }
+}
+
+/// One row of a table of keys in the documentation.
+struct Row {
+    table: String,
+    key: String,
+    default: String,
+}
+
+/// The words in backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+fn documented_rows(text: &str) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let mut tables: Vec<&str> = Vec::new();
+    for line in text.lines() {
+        if let Some(title) = line.strip_prefix("### ") {
+            tables = if title == "The file" { vec![""] } else { quoted(title).collect() };
+        } else if line.starts_with("## ") {
+            tables.clear();
+        } else if line.starts_with("| `") {
+            let cells: Vec<_> = line.split('|').map(str::trim).collect();
+            for table in &tables {
+                assert_eq!(cells.len(), 7, "a key has type, default, limits and meaning: {line}");
+                rows.push(Row {
+                    table: (*table).to_owned(),
+                    key: cells[1].trim_matches('`').to_owned(),
+                    default: cells[3].to_owned(),
+                });
+            }
+        }
+    }
+    rows
+}
+
+fn joined(table: &str, key: &str) -> String {
+    if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") }
+}
+
+#[test]
+fn the_documentation_has_every_key_and_no_other() {
+    let text = read("docs/CONFIG.md");
+    let documented: BTreeSet<_> =
+        documented_rows(&text).iter().map(|row| joined(&row.table, &row.key)).collect();
+    assert_eq!(documented, paths(true));
+}
+
+#[test]
+fn the_documentation_lists_every_key_that_is_refused() {
+    let text = read("docs/CONFIG.md");
+    let (_, section) =
+        text.split_once("## Keys that this version refuses").expect("has the section");
+    let mut documented = BTreeSet::new();
+    for line in section.lines().filter(|line| line.starts_with("| ")) {
+        let cells: Vec<_> = line.split('|').map(str::trim).collect();
+        let tables: Vec<_> =
+            if cells[1] == "the file" { vec![""] } else { quoted(cells[1]).collect() };
+        for table in tables {
+            documented.extend(quoted(cells[2]).map(|key| joined(table, key)));
+        }
+    }
+    assert_eq!(documented, paths(false));
+}
+
+#[test]
+fn the_documentation_states_the_defaults_of_the_reference_file() {
+    let reference = read("config/reference.toml");
+    let values = reference_values(&reference);
+    let rows = documented_rows(&read("docs/CONFIG.md"));
+    let mut compared = 0;
+    for row in rows.iter().filter(|row| row.default.starts_with('`')) {
+        let path = joined(&row.table, &row.key);
+        assert_eq!(row.default.trim_matches('`'), values[&path], "{path}");
+        compared += 1;
+    }
+    assert!(compared > 20, "only {compared} defaults found in the documentation");
+}
+
+#[test]
+fn every_piece_of_toml_in_the_documentation_is_accepted() {
+    let text = read("docs/CONFIG.md");
+    let pieces: Vec<_> =
+        text.split("```toml\n").skip(1).map(|rest| rest.split("```").next()).collect();
+    assert!(pieces.len() > 5);
+    for piece in pieces.into_iter().flatten() {
+        if let Err(report) = parse("docs/CONFIG.md", piece) {
+            for diagnostic in &report.diagnostics {
+                let missing = ["has no `", "there is no frontend", "there is no backend"];
+                let allowed = missing.iter().any(|part| diagnostic.message.contains(part));
+                assert!(allowed, "{diagnostic}");
+            }
+        }
+    }
+}
