@@ -115,6 +115,7 @@ impl RoundRobin {
     }
 
     fn build_classes(&mut self, start: u64) {
+        // Without it, roundings that differ along the longer period would settle ties differently.
         let divisor =
             self.servers.iter().fold(0, |divisor, (weight, _)| gcd(divisor, weight.value()));
         let mut first = 0;

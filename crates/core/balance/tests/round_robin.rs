@@ -125,6 +125,53 @@ fn the_turn_is_kept_when_another_server_flaps() {
 }
 
 #[test]
+fn a_flapping_server_starves_nobody() {
+    let mut pool = pool(&primaries(&[2, 2, 1, 2]));
+    let mut turns = Vec::new();
+    for _ in 0..250 {
+        pool.set_availability(ServerId(3), Availability::Down);
+        turns.extend(picks(&mut pool, 1));
+        pool.set_availability(ServerId(3), Availability::Up);
+        turns.extend(picks(&mut pool, 1));
+    }
+    let counts = counts(&turns, 4);
+    let enough = |server: usize, weight: usize| 2 * counts[server] >= 500 * weight / 7;
+    assert!(enough(0, 2) && enough(1, 2) && enough(2, 1), "half a share at least: {counts:?}");
+}
+
+#[test]
+fn shards_spread_when_the_backups_take_over_and_when_they_are_done() {
+    let mut servers = [primary(1); 8];
+    servers[4..].fill(backup(1));
+    let mut shards: Vec<Pool> =
+        (0..4).map(|shard| Pool::new(&Policy::RoundRobin, &servers, ShardId(shard), 4)).collect();
+    let mut first_picks = |availability, in_between: usize| -> Vec<u32> {
+        let first_pick = |pool: &mut Pool| {
+            for server in 0..4 {
+                pool.set_availability(ServerId(server), availability);
+            }
+            picks(pool, in_between)[0]
+        };
+        shards.iter_mut().map(first_pick).collect()
+    };
+    assert_eq!(first_picks(Availability::Up, 3), [0, 1, 2, 3]);
+    assert_eq!(first_picks(Availability::Down, 2), [4, 5, 6, 7]);
+    assert_eq!(first_picks(Availability::Up, 1), [0, 1, 2, 3]);
+}
+
+#[test]
+fn shards_start_at_different_times_of_the_period() {
+    let weights = [1, 3];
+    let first_picks: Vec<u32> = (0..4)
+        .map(|shard| {
+            let mut pool = Pool::new(&Policy::RoundRobin, &primaries(&weights), ShardId(shard), 4);
+            picks(&mut pool, 1)[0]
+        })
+        .collect();
+    assert_eq!(counts(&first_picks, 2), [1, 3]);
+}
+
+#[test]
 fn avoiding_one_of_two_for_ever_does_not_flood_it_afterwards() {
     let mut pool = pool(&primaries(&[1, 2]));
     for _ in 0..100_000 {
@@ -143,6 +190,15 @@ fn an_avoided_server_keeps_one_turn_at_most() {
     }
     let zeros = counts(&picks(&mut pool, 9), 3)[0];
     assert!((3..=4).contains(&zeros), "{zeros} of 9");
+}
+
+#[test]
+fn a_common_divisor_shortens_the_period() {
+    let mut pool = pool(&primaries(&[162, 142]));
+    let period = (162 + 142) / 2;
+    let first = picks(&mut pool, period);
+    assert_eq!(counts(&first, 2), [81, 71]);
+    assert_eq!(picks(&mut pool, period), first);
 }
 
 #[test]
