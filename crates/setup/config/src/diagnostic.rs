@@ -146,7 +146,7 @@ fn shorten(before: String, marked: &str, after: String) -> (String, String) {
 }
 
 /// Tabs as spaces, and control characters as `�`: a file cannot command the terminal that shows it.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
@@ -287,9 +287,10 @@ impl Problem {
             severity: self.severity,
             file: source.file_name().clone(),
             place: Some(source.place(self.span)),
-            message: self.message,
+            // The parser hands over numbers that it could not read with whatever stands in them.
+            message: printable(&self.message),
             note,
-            help: self.help,
+            help: self.help.as_deref().map(printable),
         }
     }
 }

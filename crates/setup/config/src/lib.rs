@@ -60,7 +60,7 @@ pub fn load(path: &Path) -> Result<Config, Report> {
     let unreadable = |message: String| {
         let diagnostic = Diagnostic {
             severity: Severity::Error,
-            file: file_name.as_str().into(),
+            file: diagnostic::printable(&file_name).into(),
             place: None,
             message,
             note: None,

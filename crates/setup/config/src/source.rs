@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use crate::diagnostic::{Place, Span};
+use crate::diagnostic::{Place, Span, printable};
 
 /// A file's name and text.
 pub(crate) struct Source<'a> {
@@ -20,7 +20,7 @@ impl<'a> Source<'a> {
     pub fn new(file_name: &str, text: &'a str) -> Self {
         let line_starts =
             std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Self { file_name: file_name.into(), text, line_starts }
+        Self { file_name: printable(file_name).into(), text, line_starts }
     }
 
     pub fn file_name(&self) -> &Arc<str> {

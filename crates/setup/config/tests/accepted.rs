@@ -261,6 +261,22 @@ fn a_missing_file_is_reported_by_name() {
 }
 
 #[test]
+fn a_file_name_cannot_command_the_terminal() {
+    let escape = "/nonexistent/\u{1b}[31m.toml";
+    let report = load(escape.as_ref()).expect_err("no such file");
+    assert!(!report.to_string().contains('\u{1b}'));
+    let report = parse(escape, "").expect_err("empty");
+    assert!(!report.to_string().contains('\u{1b}'));
+}
+
+#[test]
+fn a_number_that_cannot_be_read_is_shown_without_control_characters() {
+    let report =
+        parse("test.toml", "[global]\nmax_connections = 5\u{0}0\n").expect_err("no number");
+    assert!(report.to_string().chars().all(|c| c == '\n' || !c.is_control()));
+}
+
+#[test]
 fn a_directory_is_no_file() {
     assert!(load(&std::env::temp_dir()).is_err());
 }
