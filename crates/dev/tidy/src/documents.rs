@@ -11,9 +11,6 @@ use std::collections::BTreeSet;
 /// Where decisions are recorded.
 const DECISIONS: &str = "docs/adr/";
 
-/// What may stand below the title of a decision.
-const STATUSES: [&str; 3] = ["Proposed.", "Accepted.", "Superseded by "];
-
 /// Checks the links of one Markdown file. `exists` tells whether a path relative to the root is
 /// there; `anchors_of` gives the anchors of a Markdown file.
 #[must_use]
@@ -139,12 +136,6 @@ pub fn check_decisions(files: &[File]) -> Vec<Complaint> {
         if !lines.next().is_some_and(|title| title.starts_with(&format!("# {number:04}: "))) {
             complain(format!("does not open with `# {number:04}: ` and a title"));
         }
-        if !lines
-            .next()
-            .is_some_and(|status| STATUSES.iter().any(|known| status.starts_with(known)))
-        {
-            complain(format!("the title is not followed by one of {STATUSES:?}"));
-        }
         if !lines.any(|line| line == "## Decision") {
             complain("no heading `## Decision`".to_owned());
         }
@@ -245,7 +236,7 @@ mod tests {
 
     fn decision(number: u32) -> File {
         let path = format!("docs/adr/{number:04}-sample.md");
-        File::new(path, format!("# {number:04}: Sample\n\nAccepted.\n\n## Decision\n"))
+        File::new(path, format!("# {number:04}: Sample\n\n## Decision\n"))
     }
 
     #[test]
@@ -265,7 +256,6 @@ mod tests {
             vec![decision(1), decision(3)],
             vec![decision(1), File::new("docs/adr/0001-other.md", decision(1).text)],
             vec![decision(1), changed("# 0002: Sample", "# Sample")],
-            vec![decision(1), changed("Accepted.", "Perhaps.")],
             vec![decision(1), changed("## Decision", "We decided:")],
             vec![decision(1), File::new("docs/adr/notes.md", "")],
             vec![decision(1), File::new("src/a.rs", "// see ADR-0009\n")],

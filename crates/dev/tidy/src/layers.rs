@@ -48,12 +48,12 @@ const fn row(
 pub const TABLE: &[Row] = &[
     row("tidegate-http1", Layer::Core, &["httparse"], &["proptest", "tidegate-testkit"]),
     row("tidegate-balance", Layer::Core, &[], &["proptest"]),
-    row("tidegate-exchange", Layer::Core, &[], &["proptest"]),
+    row("tidegate-exchange", Layer::Core, &[], &[]),
     row("tidegate-telemetry", Layer::Core, &[], &["proptest"]),
     row(
         "tidegate-config",
         Layer::Setup,
-        &["serde", "strsim", "tidegate-balance", "tidegate-exchange", "tidegate-http1", "toml"],
+        &["strsim", "tidegate-balance", "tidegate-http1", "toml"],
         &["proptest"],
     ),
     row(
@@ -62,12 +62,7 @@ pub const TABLE: &[Row] = &[
         &["glommio", "io-uring", "libc", "rustix", "socket2"],
         &["futures-lite"],
     ),
-    row(
-        "tidegate-shard",
-        Layer::Io,
-        &["futures-lite", "glommio", "rtrb", "rustix", "tidegate-ring"],
-        &["proptest"],
-    ),
+    row("tidegate-shard", Layer::Io, &["glommio", "rtrb", "tidegate-ring"], &["proptest"]),
     row(
         "tidegate-proxy",
         Layer::Io,
@@ -118,7 +113,7 @@ pub const TABLE: &[Row] = &[
         &["serde_json", "tidegate-balance", "tidegate-exchange", "tidegate-http1"],
         &[],
     ),
-    row("tidegate-load", Layer::Dev, &["mio", "rustix", "serde", "serde_json", "socket2"], &[]),
+    row("tidegate-load", Layer::Dev, &["hdrhistogram", "rustix", "serde", "serde_json"], &[]),
 ];
 
 /// External packages that only the I/O crates may name: the executor, the ring, the system's
