@@ -24,6 +24,7 @@
 mod client;
 mod deadline;
 mod log;
+pub mod malformed;
 mod message;
 mod metrics;
 mod nginx;

@@ -1,0 +1,8 @@
+//! Fuzzes request heads; what must hold is in the `http1` crate's tests, which run it over the corpus as well.
+
+#![no_main]
+
+#[path = "../../crates/core/http1/tests/checks/request.rs"]
+mod request;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| request::check(data));

@@ -1,0 +1,8 @@
+//! Fuzzes encoded heads; what must hold is in the `http1` crate's tests, which run it over the corpus as well.
+
+#![no_main]
+
+#[path = "../../crates/core/http1/tests/checks/roundtrip.rs"]
+mod roundtrip;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| roundtrip::check(data));
