@@ -1,6 +1,7 @@
 //! Addresses as text: what may be listened on and what may be connected to.
 //!
-//! Owns the forms `host:port`, `[v6]:port`, `*:port`, `unix:/path` and `fd@N`; leaves conflicts between addresses to `check`.
+//! Owns the forms `host:port`, `[v6]:port`, `*:port`, `unix:/path` and `fd@N`; leaves conflicts
+//! between addresses to `check`.
 //!
 //! Invariant: no name is resolved and no socket is touched; an address is what it says.
 

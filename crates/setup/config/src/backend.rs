@@ -2,7 +2,8 @@
 //!
 //! Owns their lists of keys; leaves what only the whole file can tell to `check`.
 //!
-//! Invariant: every backend of the file becomes a draft, however wrong, so that references to it are judged rightly.
+//! Invariant: every backend of the file becomes a draft, however wrong, so that references to it
+//! are judged rightly.
 
 use tidegate_balance::{Policy, Weight};
 use toml::de::DeValue;

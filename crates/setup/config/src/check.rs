@@ -1,10 +1,12 @@
 //! What only the whole file can tell: references, conflicts, things that are missing or never used.
 //!
-//! Owns the step from drafts to the finished [`Config`]; leaves single values and tables to the section files.
+//! Owns the step from drafts to the finished [`Config`]; leaves single values and tables to the
+//! section files.
 //!
-//! Invariant: a draft without problems becomes a configuration in which every reference resolves and no two binds meet.
+//! Invariant: a draft without problems becomes a configuration in which every reference resolves
+//! and no two binds meet.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -113,11 +115,13 @@ fn missing_backend(name: &str, span: Span, backends: &[BackendDraft]) -> Problem
 }
 
 fn check_backends(frontends: &[FrontendDraft], backends: &[BackendDraft], problems: &Problems) {
-    let used = |name: &str| {
-        frontends
-            .iter()
-            .any(|draft| matches!(&draft.default_backend, Reference::Name(used, _) if used == name))
-    };
+    let used: HashSet<_> = frontends
+        .iter()
+        .filter_map(|draft| match &draft.default_backend {
+            Reference::Name(name, _) => Some(&**name),
+            Reference::Absent | Reference::Unreadable => None,
+        })
+        .collect();
     for draft in backends {
         let name = &draft.backend.name;
         if !draft.servers_written {
@@ -130,7 +134,7 @@ fn check_backends(frontends: &[FrontendDraft], backends: &[BackendDraft], proble
                 .help(format!("add [backends.{name}.servers] with app1 = \"10.0.0.1:8080\"")),
             );
         }
-        if !used(name) {
+        if !used.contains(&**name) {
             problems.push(
                 Problem::warning(draft.name_span, format!("backend {} is not used", quoted(name)))
                     .absent()
@@ -148,7 +152,8 @@ enum Meeting<'b> {
     Fd(i32),
 }
 
-/// Reports each bind that meets an earlier one: the same address, or one of them every address of that port.
+/// Reports each bind that meets an earlier one: the same address, or one of them every address of
+/// that port.
 fn check_binds<'b>(binds: impl Iterator<Item = &'b Bind>, problems: &Problems) {
     let mut binds: Vec<_> = binds.collect();
     binds.sort_by_key(|bind| bind.span.start);

@@ -1,8 +1,11 @@
 //! Every default and every limit of the configuration, each beside its reason.
 //!
-//! Owns the numbers that no other crate owns (heads: `tidegate_http1::Limits`, weights: `tidegate_balance::Weight`); leaves the types that carry them to `model` and the reading of overrides to the section files.
+//! Owns the numbers that no other crate owns (heads: `tidegate_http1::Limits`, weights:
+//! `tidegate_balance::Weight`); leaves the types that carry them to `model` and the reading of
+//! overrides to the section files.
 //!
-//! Invariant: a default lies inside the range that a file may set, and stands nowhere else in the project.
+//! Invariant: a default lies inside the range that a file may set, and stands nowhere else in the
+//! project.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -10,21 +13,23 @@ use std::time::Duration;
 use tidegate_balance::Weight;
 use tidegate_http1::{HEAD_BYTES_CAPACITY, HEADERS_CAPACITY};
 
-/// Longest file that is read, in bytes. The largest real configurations of this kind hold tens of thousands of servers
-/// at about 100 bytes each.
+/// Longest file that is read, in bytes. The largest real configurations of this kind hold tens of
+/// thousands of servers at about 100 bytes each.
 pub const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// Problems reported for one file; the rest are counted. More than anyone corrects in one go.
 pub const PROBLEMS_MAX: usize = 200;
 
-/// Entries of `frontends`, of `backends`, of one `servers` table and of one `bind` list. Names each of them by 16 bits
-/// with room to spare, and keeps per-server counter slots (one cache line a shard) within a few MiB a shard.
+/// Entries of `frontends`, of `backends`, of one `servers` table and of one `bind` list. Names each
+/// of them by 16 bits with room to spare, and keeps per-server counter slots (one cache line a
+/// shard) within a few MiB a shard.
 pub const ENTRIES_MAX: usize = 10_000;
 
 /// Longest name of a frontend, backend or server, in bytes: names are metric labels and log fields.
 pub const NAME_BYTES_MAX: usize = 128;
 
-/// Longest path of a UNIX socket, in bytes: `sun_path` of `sockaddr_un` holds 108 with its final NUL.
+/// Longest path of a UNIX socket, in bytes: `sun_path` of `sockaddr_un` holds 108 with its final
+/// NUL.
 pub const UNIX_PATH_BYTES_MAX: usize = 107;
 
 /// Highest CPU number that `global.cores` takes: the kernel's `cpu_set_t` ends there.
@@ -32,18 +37,22 @@ pub const CORE_MAX: usize = 1023;
 
 /// Client connections in the whole process.
 ///
-/// Descriptors: each client connection may hold one server connection (2 × 50,000), idle server connections were in use a
-/// moment ago and stay below the same 50,000, and listeners, rings and event descriptors need a few hundred: about 150,500
-/// at the worst, under the hard limit of 524,288 that systemd gives a service.
+/// Descriptors: each client connection may hold one server connection (2 × 50,000), idle server
+/// connections were in use a moment ago and stay below the same 50,000, and listeners, rings and
+/// event descriptors need a few hundred: about 150,500 at the worst, under the hard limit of
+/// 524,288 that systemd gives a service.
 pub const MAX_CONNECTIONS: u32 = 50_000;
 
-/// What `max_connections` takes. The upper end is ten times what the largest descriptor limits in use allow.
+/// What `max_connections` takes. The upper end is ten times what the largest descriptor limits in
+/// use allow.
 pub const MAX_CONNECTIONS_RANGE: RangeInclusive<u32> = 1..=10_000_000;
 
-/// Requests in flight at SIGTERM get as long as an orchestrator waits before it kills (Kubernetes: 30 s).
+/// Requests in flight at SIGTERM get as long as an orchestrator waits before it kills (Kubernetes:
+/// 30 s).
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Connections the kernel completes ahead of `accept`; it cuts the number to `net.core.somaxconn`, 4096 since Linux 5.4.
+/// Connections the kernel completes ahead of `accept`; it cuts the number to `net.core.somaxconn`,
+/// 4096 since Linux 5.4.
 pub const LISTEN_BACKLOG: u32 = 4096;
 
 /// What `listen_backlog` takes: the kernel keeps the queue's length in 16 bits on older kernels.
@@ -58,28 +67,34 @@ pub const TIMEOUT_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 /// One lost SYN is sent again after 1 s, a second one after 3 s: 5 s outlives both.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A client that neither takes nor sends a byte for so long is gone; mobile links pause for 10 to 20 s.
+/// A client that neither takes nor sends a byte for so long is gone; mobile links pause for 10 to
+/// 20 s.
 pub const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The slowest page that a person still waits for.
 pub const SERVER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Waiting longer for a server's slot than for a connection to it tells the client less than a 503 does.
+/// Waiting longer for a server's slot than for a connection to it tells the client less than a 503
+/// does.
 pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A tunnel (WebSocket) is quiet by design; an hour outlives the heart-beats in use (20 s to some minutes) by far.
+/// A tunnel (WebSocket) is quiet by design; an hour outlives the heart-beats in use (20 s to some
+/// minutes) by far.
 pub const TUNNEL_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// A head is one or two packets; ten seconds outlast lost packets and stop a client that sends a byte at a time.
+/// A head is one or two packets; ten seconds outlast lost packets and stop a client that sends a
+/// byte at a time.
 pub const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The same patience as for any other byte of a client.
 pub const REQUEST_BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Long enough for a reader's next click, short enough that idle connections make room; they hold no buffer.
+/// Long enough for a reader's next click, short enough that idle connections make room; they hold
+/// no buffer.
 pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Connection attempts after the first: survives two bad servers in a row, and bounds what one request can cost.
+/// Connection attempts after the first: survives two bad servers in a row, and bounds what one
+/// request can cost.
 pub const RETRIES: u8 = 3;
 
 /// What `retries` takes: each attempt may last `timeouts.connect`.
@@ -88,28 +103,33 @@ pub const RETRIES_RANGE: RangeInclusive<u8> = 0..=10;
 /// What `weight` takes; 0 sends no requests.
 pub const WEIGHT_RANGE: RangeInclusive<u16> = Weight::ZERO.value()..=Weight::MAX.value();
 
-/// Idle connections kept to one server by one shard. It only has to hold the swing of the requests in flight: more idle
-/// connections than the busiest moment needed never exist. 2,048 × about 0.5 KiB is 1 MiB a server and shard.
+/// Idle connections kept to one server by one shard. It only has to hold the swing of the requests
+/// in flight: more idle connections than the busiest moment needed never exist. 2,048 × about 0.5
+/// KiB is 1 MiB a server and shard.
 pub const POOL_MAX_IDLE: u32 = 2_048;
 
 /// What `pool.max_idle` takes; 0 keeps no connection once its request is done.
 pub const POOL_MAX_IDLE_RANGE: RangeInclusive<u32> = 0..=1_000_000;
 
-/// Just below the 5 s after which Node.js and Apache close an idle connection: a request seldom meets a closing one.
+/// Just below the 5 s after which Node.js and Apache close an idle connection: a request seldom
+/// meets a closing one.
 pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// What `header_limits.bytes` and `.target_bytes` take: below 1 KiB ordinary browsers fail, and the parser keeps places in a
-/// head in 16 bits.
+/// What `header_limits.bytes` and `.target_bytes` take: below 1 KiB ordinary browsers fail, and the
+/// parser keeps places in a head in 16 bits.
 pub const HEAD_BYTES_RANGE: RangeInclusive<usize> = 1 << 10..=HEAD_BYTES_CAPACITY;
 
-/// What `header_limits.count` takes: browsers send about 20 and proxies add 10; the parser has room for 256.
+/// What `header_limits.count` takes: browsers send about 20 and proxies add 10; the parser has room
+/// for 256.
 pub const HEADERS_COUNT_RANGE: RangeInclusive<usize> = 16..=HEADERS_CAPACITY;
 
-/// Appending `X-Forwarded-For` is asked for, not assumed: it hands a client's address to whoever runs the server.
+/// Appending `X-Forwarded-For` is asked for, not assumed: it hands a client's address to whoever
+/// runs the server.
 pub const FORWARDED_FOR: bool = false;
 
 /// A retry at another server is what makes one dead server invisible.
 pub const REDISPATCH: bool = true;
 
-/// A connection per request costs a handshake each; servers that cannot take a second request say `Connection: close`.
+/// A connection per request costs a handshake each; servers that cannot take a second request say
+/// `Connection: close`.
 pub const REUSE_SERVER_CONNECTIONS: bool = true;

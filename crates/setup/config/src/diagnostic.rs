@@ -2,8 +2,8 @@
 //!
 //! Owns the rendering; leaves the finding of problems to the other files.
 //!
-//! Invariant: a diagnostic carries all that its text needs, its span lies inside the file on character boundaries, and
-//! nothing of the file reaches a terminal as a control character.
+//! Invariant: a diagnostic carries all that its text needs, its span lies inside the file on
+//! character boundaries, and nothing of the file reaches a terminal as a control character.
 
 use std::fmt;
 use std::sync::Arc;
@@ -163,8 +163,8 @@ fn columns(text: &str) -> usize {
     text.chars().map(character_columns).sum()
 }
 
-/// Two for East Asian wide characters and emoji, none for combining marks, one for the rest: Unicode Annex 11 in the
-/// ranges that occur in practice.
+/// Two for East Asian wide characters and emoji, none for combining marks, one for the rest:
+/// Unicode Annex 11 in the ranges that occur in practice.
 fn character_columns(character: char) -> usize {
     match u32::from(character) {
         0x0300..=0x036f | 0x200b..=0x200f | 0x20d0..=0x20f0 | 0xfe00..=0xfe0f => 0,
@@ -238,8 +238,9 @@ pub(crate) struct Note {
     pub span: Span,
 }
 
-/// What a problem was concluded from. A file with syntax errors is read as far as it goes: what it says wrongly is
-/// still wrong, but what it does not say may stand in the part that could not be read.
+/// What a problem was concluded from. A file with syntax errors is read as far as it goes: what it
+/// says wrongly is still wrong, but what it does not say may stand in the part that could not be
+/// read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Basis {
     /// From what stands at the span.
@@ -295,7 +296,8 @@ impl Problem {
     }
 }
 
-/// `text` of the file inside a message: in backticks, without control characters, at most 64 characters of it.
+/// `text` of the file inside a message: in backticks, without control characters, at most 64
+/// characters of it.
 pub(crate) fn quoted(text: &str) -> String {
     const SHOWN_CHARACTERS_MAX: usize = 64;
     let mut shown: String = printable(text).chars().take(SHOWN_CHARACTERS_MAX).collect();

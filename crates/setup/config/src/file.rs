@@ -1,6 +1,7 @@
 //! The whole file: its top-level tables.
 //!
-//! Owns the list of top-level keys and the names of frontends, backends and servers; leaves each table to its own file.
+//! Owns the list of top-level keys and the names of frontends, backends and servers; leaves each
+//! table to its own file.
 //!
 //! Invariant: `[defaults]` is read before anything that it fills.
 
@@ -83,7 +84,8 @@ fn named<D>(node: &Node<'_>, read: impl Fn(&Node<'_>) -> D) -> Vec<D> {
     entries(node.name, table, node.problems).iter().map(read).collect()
 }
 
-/// Names end up in log fields, metric labels and command lines: letters, digits, `_`, `-`, `.` and `:`.
+/// Names end up in log fields, metric labels and command lines: letters, digits, `_`, `-`, `.` and
+/// `:`.
 pub(crate) fn check_name(what: &str, entry: &Node<'_>) {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "_-.:".contains(c);
     let name = entry.name;

@@ -2,7 +2,8 @@
 //!
 //! Owns their lists of keys; leaves references and conflicts between frontends to `check`.
 //!
-//! Invariant: every frontend of the file becomes a draft, however wrong, so that what refers to it is judged rightly.
+//! Invariant: every frontend of the file becomes a draft, however wrong, so that what refers to it
+//! is judged rightly.
 
 use tidegate_http1::Limits;
 use toml::de::DeValue;

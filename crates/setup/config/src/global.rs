@@ -1,6 +1,7 @@
 //! `[global]` and `[admin]`: the keys of the process.
 //!
-//! Owns their lists of keys; leaves the reading of single values to `value`, and addresses to listen on to `frontend`.
+//! Owns their lists of keys; leaves the reading of single values to `value`, and addresses to
+//! listen on to `frontend`.
 //!
 //! Invariant: a key that is not read here changes nothing.
 

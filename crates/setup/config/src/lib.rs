@@ -1,10 +1,11 @@
 //! The configuration file: text to validated types.
 //!
-//! Owns the file's format, its defaults and its error messages; leaves sockets, certificates and everything that happens
-//! at run time to others. It reads the one file that it is given and nothing else.
+//! Owns the file's format, its defaults and its error messages; leaves sockets, certificates and
+//! everything that happens at run time to others. It reads the one file that it is given and
+//! nothing else.
 //!
-//! Invariant: [`parse`] and [`load`] either return a [`Config`] that is usable as it stands, or every problem of the file at
-//! once, in the order of the file.
+//! Invariant: [`parse`] and [`load`] either return a [`Config`] that is usable as it stands, or
+//! every problem of the file at once, in the order of the file.
 //!
 //! ```
 //! let config = tidegate_config::parse("tidegate.toml", r#"
@@ -53,8 +54,8 @@ use walk::Problems;
 /// Reads and checks the file at `path`.
 ///
 /// # Errors
-/// Everything that is wrong with it, or that it cannot be read: no such file, more than [`defaults::FILE_BYTES_MAX`]
-/// bytes, not UTF-8.
+/// Everything that is wrong with it, or that it cannot be read: no such file, more than
+/// [`defaults::FILE_BYTES_MAX`] bytes, not UTF-8.
 pub fn load(path: &Path) -> Result<Config, Report> {
     let file_name = path.display().to_string();
     let unreadable = |message: String| {
@@ -121,7 +122,8 @@ pub fn parse(file_name: &str, text: &str) -> Result<Config, Report> {
     Ok(config)
 }
 
-/// Everything that is wrong with `text`, in its order, and the configuration that is usable if that holds no error.
+/// Everything that is wrong with `text`, in its order, and the configuration that is usable if that
+/// holds no error.
 fn examine(source: &Source<'_>, text: &str) -> (Config, Vec<Problem>) {
     let (table, syntax_errors) = DeTable::parse_recoverable(text);
     let problems = Problems::default();

@@ -1,10 +1,11 @@
 //! The validated configuration: plain values that the rest of the program reads.
 //!
-//! Owns the types; leaves their numbers to `defaults`, the settings of the leaf crates to those crates, and the making to the section
-//! files and `check`.
+//! Owns the types; leaves their numbers to `defaults`, the settings of the leaf crates to those
+//! crates, and the making to the section files and `check`.
 //!
-//! Invariant: a value of these types that came out of [`parse`](crate::parse) or [`load`](crate::load) is usable as it
-//! stands: every reference resolves, every number is in range, and every frontend has an address to listen on.
+//! Invariant: a value of these types that came out of [`parse`](crate::parse) or
+//! [`load`](crate::load) is usable as it stands: every reference resolves, every number is in
+//! range, and every frontend has an address to listen on.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -140,7 +141,8 @@ impl Default for FrontendTimeouts {
     }
 }
 
-/// One address to listen on. Two are equal when their addresses are, wherever they stand in the file.
+/// One address to listen on. Two are equal when their addresses are, wherever they stand in the
+/// file.
 #[derive(Clone, Debug)]
 pub struct Bind {
     /// The address.
@@ -160,8 +162,8 @@ impl Eq for Bind {}
 /// Something to listen on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum BindAddress {
-    /// `127.0.0.1:8080`, `[::1]:8080`; `*:8080` is every IPv4 address, `[::]:8080` every IPv6 address and only those.
-    /// Port 0: the kernel chooses.
+    /// `127.0.0.1:8080`, `[::1]:8080`; `*:8080` is every IPv4 address, `[::]:8080` every IPv6
+    /// address and only those. Port 0: the kernel chooses.
     Tcp(SocketAddr),
     /// `unix:/path`.
     Unix(PathBuf),

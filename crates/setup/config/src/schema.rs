@@ -2,7 +2,8 @@
 //!
 //! Owns the enumeration of tables; leaves the keys to the section files that read them.
 //!
-//! Invariant: a table that the walk knows is listed here; the tests hold the reference file and the documentation to it.
+//! Invariant: a table that the walk knows is listed here; the tests hold the reference file and the
+//! documentation to it.
 
 use crate::backend::{BACKEND_KEYS, BACKEND_TIMEOUT_KEYS, POOL_KEYS, SERVER_KEYS};
 use crate::file::FILE_KEYS;

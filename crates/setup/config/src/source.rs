@@ -1,9 +1,10 @@
 //! The text of one configuration file and where its lines are.
 //!
-//! Owns the arithmetic from byte offsets to lines and columns; leaves the rendering to `diagnostic`.
+//! Owns the arithmetic from byte offsets to lines and columns; leaves the rendering to
+//! `diagnostic`.
 //!
-//! Invariant: [`Source::place`] answers for any span, even one that does not lie in the file: it is moved inside, onto
-//! character boundaries.
+//! Invariant: [`Source::place`] answers for any span, even one that does not lie in the file: it is
+//! moved inside, onto character boundaries.
 
 use std::sync::Arc;
 
@@ -40,7 +41,8 @@ impl<'a> Source<'a> {
         let line_start = self.line_starts[line];
         let line_end = self.line_starts.get(line + 1).map_or(self.text.len(), |next| next - 1);
         let line_text = self.text[line_start..line_end].trim_end_matches('\r');
-        // A syntax error may point between the line's CR and LF: that is the end of the line as shown.
+        // A syntax error may point between the line's CR and LF: that is the end of the line as
+        // shown.
         let start = start.min(line_start + line_text.len());
         let column = self.text[line_start..start].chars().count() + 1;
         Place { span: Span { start, end }, line: line + 1, column, line_text: line_text.to_owned() }

@@ -4,7 +4,8 @@
 //!
 //! Invariant: nothing is suggested that is not close; a wrong suggestion costs more than none.
 
-/// The candidate nearest to `written`, if it is near: about one slip in three characters, in the same words.
+/// The candidate nearest to `written`, if it is near: about one slip in three characters, in the
+/// same words.
 pub(crate) fn nearest<'c>(
     written: &str,
     candidates: impl IntoIterator<Item = &'c str>,
@@ -20,8 +21,8 @@ pub(crate) fn nearest<'c>(
         .map(|(_, candidate)| candidate)
 }
 
-/// Edits from one to the other; a missing or additional word at either end ("max_conns" for "max_connections",
-/// "backend" for "default_backend") counts as one.
+/// Edits from one to the other; a missing or additional word at either end ("max_conns" for
+/// "max_connections", "backend" for "default_backend") counts as one.
 fn distance(written: &str, candidate: &str) -> usize {
     const WORD_CHARACTERS_MIN: usize = 4;
     let edits = strsim::damerau_levenshtein(written, candidate);

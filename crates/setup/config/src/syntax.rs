@@ -1,9 +1,10 @@
 //! Errors of the TOML syntax, in our words.
 //!
-//! Owns the advice for the slips that are made most, and the judgement which errors only follow from an earlier one;
-//! leaves the finding of errors to the `toml` crate.
+//! Owns the advice for the slips that are made most, and the judgement which errors only follow
+//! from an earlier one; leaves the finding of errors to the `toml` crate.
 //!
-//! Invariant: if the parser found an error, at least one is reported, and none on a line that an earlier one explains.
+//! Invariant: if the parser found an error, at least one is reported, and none on a line that an
+//! earlier one explains.
 
 use std::ops::Range;
 
@@ -89,7 +90,8 @@ impl<'t> Slip<'t> {
         self.text[self.span.end..].lines().next().unwrap_or("")
     }
 
-    /// The value as it was written: from the last `=`, `[`, `{` or `,` before the error to the next `,`, `]`, `}` or `#`.
+    /// The value as it was written: from the last `=`, `[`, `{` or `,` before the error to the next
+    /// `,`, `]`, `}` or `#`.
     fn whole_value(&self) -> (Span, &'t str) {
         let before = self.line_before();
         let back =

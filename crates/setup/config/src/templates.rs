@@ -1,8 +1,10 @@
 //! `[defaults]`: what frontends and backends take when they do not say otherwise.
 //!
-//! Owns the section's keys and the first state of every frontend and backend; leaves the overriding to their own files.
+//! Owns the section's keys and the first state of every frontend and backend; leaves the overriding
+//! to their own files.
 //!
-//! Invariant: a frontend or backend starts as what this section says, wherever the section stands in the file.
+//! Invariant: a frontend or backend starts as what this section says, wherever the section stands
+//! in the file.
 
 use tidegate_balance::Policy;
 use tidegate_http1::Limits;

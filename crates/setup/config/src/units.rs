@@ -83,7 +83,8 @@ fn exact(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(*factor)
 }
 
-/// Reads what people write by habit: blanks, capitals, long unit names, fractions, several parts, no unit (`bare`).
+/// Reads what people write by habit: blanks, capitals, long unit names, fractions, several parts,
+/// no unit (`bare`).
 fn tolerant(
     text: &str,
     units: &[(&str, u64)],

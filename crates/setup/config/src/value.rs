@@ -1,6 +1,8 @@
-//! Readers of single values: the right type, the right range, or a problem that says what would be right.
+//! Readers of single values: the right type, the right range, or a problem that says what would be
+//! right.
 //!
-//! Owns the sentences about types and ranges; leaves durations and sizes as text to `units`, addresses to `address`.
+//! Owns the sentences about types and ranges; leaves durations and sizes as text to `units`,
+//! addresses to `address`.
 //!
 //! Invariant: a reader returns `None` only after it has reported why.
 

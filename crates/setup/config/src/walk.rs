@@ -1,10 +1,10 @@
 //! The walk over a file's tables: which keys each has, and one call per key.
 //!
-//! Owns the match of a table's entries against the keys it may have, and the list of problems; leaves the reading of values to
-//! `value` and the keys themselves to the section files.
+//! Owns the match of a table's entries against the keys it may have, and the list of problems;
+//! leaves the reading of values to `value` and the keys themselves to the section files.
 //!
-//! Invariant: every entry of the file is either read, reported as unknown, or reported as not supported; none is passed
-//! over in silence, and no problem stops the walk.
+//! Invariant: every entry of the file is either read, reported as unknown, or reported as not
+//! supported; none is passed over in silence, and no problem stops the walk.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -39,7 +39,8 @@ pub(crate) const fn key<T>(
     Key { name, example, reader: Reader::Value(read) }
 }
 
-/// A key of the format that this version refuses: what it asks for would otherwise silently not happen.
+/// A key of the format that this version refuses: what it asks for would otherwise silently not
+/// happen.
 pub(crate) const fn unsupported<T>(name: &'static str) -> Key<T> {
     Key { name, example: "", reader: Reader::Unsupported }
 }
@@ -74,8 +75,9 @@ impl Node<'_> {
         self.problems.push(problem);
     }
 
-    /// Whether the value may have an entry `key` although none was read: it is no table, or an entry's name is near. That
-    /// has been reported, and the key is not to be reported as missing besides.
+    /// Whether the value may have an entry `key` although none was read: it is no table, or an
+    /// entry's name is near. That has been reported, and the key is not to be reported as missing
+    /// besides.
     pub fn obscures(&self, key: &str) -> bool {
         match self.value {
             DeValue::Table(table) => misspells(table, key),
@@ -93,7 +95,8 @@ impl Node<'_> {
     }
 }
 
-/// The problems found so far. Every node refers to them, so that a key's reader is one short closure.
+/// The problems found so far. Every node refers to them, so that a key's reader is one short
+/// closure.
 #[derive(Default)]
 pub(crate) struct Problems {
     list: RefCell<Vec<Problem>>,

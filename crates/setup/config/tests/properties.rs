@@ -168,6 +168,13 @@ fn damaged(text: &str, steps: &[Damage]) -> String {
     text
 }
 
+/// Where the keys of the valid file end, without those inside comments.
+fn key_ends() -> Vec<usize> {
+    let in_comment =
+        |at: usize| VALID[..at].rsplit('\n').next().is_some_and(|line| line.contains('#'));
+    VALID.match_indices(" = ").map(|(at, _)| at).filter(|at| !in_comment(*at)).collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -189,15 +196,16 @@ proptest! {
 
     #[test]
     fn a_misspelt_key_is_found_where_it_stands(at in any::<prop::sample::Index>(), crlf in any::<bool>()) {
-        let keys: Vec<_> = VALID.match_indices(" = ").filter(|(at, _)| !VALID[..*at].rsplit('\n').next().unwrap_or("").contains('#')).collect();
-        let (key_end, _) = keys[at.index(keys.len())];
+        let ends = key_ends();
+        let key_end = ends[at.index(ends.len())];
         let mut text = VALID.to_owned();
         text.insert(key_end, 'x');
         let line = text[..key_end].matches('\n').count() + 1;
         let text = if crlf { text.replace('\n', "\r\n") } else { text };
         let report = parse("p.toml", &text).expect_err("an unknown key");
         let found = report.diagnostics.iter().any(|diagnostic| {
-            diagnostic.message.starts_with("unknown key") && diagnostic.place.as_ref().is_some_and(|place| place.line == line)
+            diagnostic.message.starts_with("unknown key")
+                && diagnostic.place.as_ref().is_some_and(|place| place.line == line)
                 && diagnostic.help.as_ref().is_some_and(|help| help.starts_with("did you mean"))
         });
         prop_assert!(found, "line {line}: {report}");
