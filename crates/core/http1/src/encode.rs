@@ -295,7 +295,7 @@ fn copy_lines(
 #[inline]
 fn host_is_final(buf: &[u8], head: &RequestHead) -> bool {
     let first = head.table.lines().first();
-    head.line_is_final()
+    head.start_is_final()
         && first.is_some_and(|line| line.kind == HeaderKind::Host && line.is_plain(buf))
 }
 

@@ -230,10 +230,12 @@ impl RequestHead {
         self.method_span.start()
     }
 
-    /// Whether the request line can go to a server as received.
+    /// Whether the request line and Host can go to a server as received: both are already what HTTP/1.1 asks for, and
+    /// Host is where the authority came from.
     #[inline]
-    pub(crate) fn line_is_final(&self) -> bool {
-        self.form != TargetForm::Absolute && self.version == Version::Http11
+    pub(crate) fn start_is_final(&self) -> bool {
+        matches!(self.form, TargetForm::Origin | TargetForm::Asterisk)
+            && self.version == Version::Http11
     }
 
     /// The method. CONNECT parses like any other; whether to serve it is the caller's decision.

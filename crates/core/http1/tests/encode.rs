@@ -1,0 +1,304 @@
+//! What leaves the proxy, byte for byte.
+
+use tidegate_http1::{
+    BodyFraming, ConnectionHeader, Limits, Method, Parsed, RequestEdits, RequestHead,
+    ResponseContext, ResponseEdits, ResponseHead, SimpleResponse, Version, encode_chunk_header,
+    encode_request_head, encode_response_head, encode_simple_response, parse_request,
+    parse_response,
+};
+
+#[track_caller]
+fn check_request(received: &str, edits: &RequestEdits<'_>, expected: &str) {
+    let mut head = RequestHead::new();
+    let parsed = parse_request(received.as_bytes(), &Limits::default(), &mut head);
+    assert!(matches!(parsed, Ok(Parsed::Complete { .. })), "{parsed:?}");
+    let mut out = b"before".to_vec();
+    encode_request_head(&mut out, received.as_bytes(), &head, edits);
+    assert_eq!(String::from_utf8_lossy(&out), format!("before{expected}"));
+}
+
+#[track_caller]
+fn check_response(received: &str, edits: &ResponseEdits<'_>, expected: &str) {
+    let context = ResponseContext { method: Method::Get, upgrade_requested: true };
+    check_response_in(context, received, edits, expected);
+}
+
+#[track_caller]
+fn check_response_in(
+    context: ResponseContext,
+    received: &str,
+    edits: &ResponseEdits<'_>,
+    expected: &str,
+) {
+    let mut head = ResponseHead::new();
+    let parsed = parse_response(received.as_bytes(), &Limits::default(), context, &mut head);
+    assert!(matches!(parsed, Ok(Parsed::Complete { .. })), "{parsed:?}");
+    let mut out = Vec::new();
+    encode_response_head(&mut out, received.as_bytes(), &head, edits);
+    assert_eq!(String::from_utf8_lossy(&out), expected);
+}
+
+#[test]
+fn a_plain_request_passes_unchanged() {
+    let plain = "GET /a?b HTTP/1.1\r\nHost: a\r\nAccept:*/*\r\nContent-Length: 5\r\n\r\n";
+    check_request(plain, &RequestEdits::default(), plain);
+}
+
+#[test]
+fn the_empty_line_before_a_request_is_not_passed_on() {
+    check_request(
+        "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        &RequestEdits::default(),
+        "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    );
+}
+
+#[test]
+fn host_comes_first_and_plain() {
+    check_request(
+        "GET / HTTP/1.1\r\nA: 1\r\nHOST:\ta\r\nB: 2\r\n\r\n",
+        &RequestEdits::default(),
+        "GET / HTTP/1.1\r\nHost: a\r\nA: 1\r\nB: 2\r\n\r\n",
+    );
+}
+
+#[test]
+fn the_authority_of_the_target_becomes_host() {
+    for (target, line, host) in
+        [("http://b:81/p?q", "/p?q", "b:81"), ("http://b", "/", "b"), ("http://b?q", "/?q", "b")]
+    {
+        check_request(
+            &format!("GET {target} HTTP/1.1\r\nHost: a\r\nA: 1\r\n\r\n"),
+            &RequestEdits::default(),
+            &format!("GET {line} HTTP/1.1\r\nHost: {host}\r\nA: 1\r\n\r\n"),
+        );
+    }
+    check_request(
+        "CONNECT b:443 HTTP/1.1\r\nHost: a\r\nA: 1\r\n\r\n",
+        &RequestEdits::default(),
+        "CONNECT b:443 HTTP/1.1\r\nHost: b:443\r\nA: 1\r\n\r\n",
+    );
+    check_request(
+        "OPTIONS http://b HTTP/1.1\r\nHost: a\r\n\r\n",
+        &RequestEdits::default(),
+        "OPTIONS * HTTP/1.1\r\nHost: b\r\n\r\n",
+    );
+}
+
+#[test]
+fn hop_by_hop_and_listed_headers_stay_here() {
+    check_request(
+        "GET / HTTP/1.1\r\nHost: a\r\nConnection: close, x-hop, TE\r\nX-Hop: 1\r\nKeep-Alive: 5\r\nA: 1\r\nProxy-Connection: keep-alive\r\nTE: trailers\r\nUpgrade: x\r\nx-hop: 2\r\nTrailer: T\r\nX-Hop-Not: 3\r\n\r\n",
+        &RequestEdits::default(),
+        "GET / HTTP/1.1\r\nHost: a\r\nA: 1\r\nTrailer: T\r\nX-Hop-Not: 3\r\n\r\n",
+    );
+}
+
+#[test]
+fn framing_headers_are_written_plainly() {
+    let edits = RequestEdits::default();
+    for (received, written) in [
+        ("Content-Length:5", "Content-Length: 5"),
+        ("Content-Length: 5 ", "Content-Length: 5"),
+        ("Content-Length: 0005", "Content-Length: 5"),
+        ("Content-Length: 000", "Content-Length: 0"),
+        ("Content-Length: 0", "Content-Length: 0"),
+        ("Transfer-Encoding:\tCHUNKED ", "Transfer-Encoding: chunked"),
+    ] {
+        check_request(
+            &format!("POST / HTTP/1.1\r\nHost: a\r\nA: 1\r\n{received}\r\n\r\n"),
+            &edits,
+            &format!("POST / HTTP/1.1\r\nHost: a\r\nA: 1\r\n{written}\r\n\r\n"),
+        );
+    }
+}
+
+#[test]
+fn an_http10_request_leaves_as_http11() {
+    let edits = RequestEdits::default();
+    check_request(
+        "GET / HTTP/1.0\r\nConnection: keep-alive\r\nHost: a\r\nB: 1\r\n\r\n",
+        &edits,
+        "GET / HTTP/1.1\r\nHost: a\r\nB: 1\r\n\r\n",
+    );
+    check_request("GET / HTTP/1.0\r\n\r\n", &edits, "GET / HTTP/1.1\r\nHost: \r\n\r\n");
+}
+
+#[test]
+fn edits_add_remove_and_replace() {
+    let edits = RequestEdits {
+        connection: ConnectionHeader::Close,
+        add: &[(b"X-Forwarded-For", b"192.0.2.1"), (b"host", b"internal"), (b"Via", b"1.1 t")],
+        remove: &[b"x-forwarded-for", b"content-length", b"host"],
+        expect_continue: false,
+    };
+    check_request(
+        "POST / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: evil\r\nA: 1\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n",
+        &edits,
+        "POST / HTTP/1.1\r\nHost: internal\r\nA: 1\r\nContent-Length: 5\r\nConnection: close\r\nX-Forwarded-For: 192.0.2.1\r\nVia: 1.1 t\r\n\r\n",
+    );
+    let edits = RequestEdits { remove: &[b"Host"], ..RequestEdits::default() };
+    let plain = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    check_request(plain, &edits, plain);
+}
+
+#[test]
+fn expect_and_upgrade_pass_only_when_asked() {
+    let expecting =
+        "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
+    let edits = RequestEdits { expect_continue: true, ..RequestEdits::default() };
+    check_request(expecting, &edits, expecting);
+    let without = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n";
+    check_request(expecting, &RequestEdits::default(), without);
+    check_request(
+        "POST / HTTP/1.0\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n",
+        &edits,
+        without,
+    );
+    let edits = RequestEdits { connection: ConnectionHeader::Upgrade, ..RequestEdits::default() };
+    check_request(
+        "GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        &edits,
+        "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+    );
+}
+
+#[test]
+fn a_plain_response_passes_unchanged() {
+    let plain = "HTTP/1.1 200 Fine\r\nContent-Length: 5\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n\r\n";
+    check_response(plain, &ResponseEdits::default(), plain);
+}
+
+#[test]
+fn a_status_line_is_completed() {
+    let edits = ResponseEdits::default();
+    let rest = "Content-Length: 0\r\n\r\n";
+    for (received, written) in [
+        ("HTTP/1.1 200\r\n", "HTTP/1.1 200 \r\n"),
+        ("HTTP/1.1 200 \r\n", "HTTP/1.1 200 \r\n"),
+        ("HTTP/1.0 404 Not Here\r\n", "HTTP/1.1 404 Not Here\r\n"),
+        ("HTTP/1.0 404\r\n", "HTTP/1.1 404 \r\n"),
+    ] {
+        check_response(&format!("{received}{rest}"), &edits, &format!("{written}{rest}"));
+    }
+}
+
+#[test]
+fn a_response_loses_hop_by_hop_headers_and_gets_the_edits() {
+    let edits = ResponseEdits {
+        connection: ConnectionHeader::Close,
+        add: &[(b"Via", b"1.1 t")],
+        remove: &[b"SERVER"],
+        ..ResponseEdits::default()
+    };
+    check_response(
+        "HTTP/1.1 200 OK\r\nServer: x\r\nConnection: Upgrade, Keep-Alive\r\nUpgrade: h2,h2c\r\nKeep-Alive: timeout=5\r\nTransfer-Encoding:chunked\r\nA: 1\r\n\r\n",
+        &edits,
+        "HTTP/1.1 200 OK\r\nA: 1\r\nTransfer-Encoding: chunked\r\nConnection: close\r\nVia: 1.1 t\r\n\r\n",
+    );
+}
+
+#[test]
+fn body_framing_fits_the_client() {
+    let keep = ResponseEdits::default();
+    let old = ResponseEdits { client_version: Version::Http10, ..keep };
+    let rechunk = ResponseEdits { body: BodyFraming::Chunked, ..keep };
+    let until_close = ResponseEdits { body: BodyFraming::UntilClose, ..keep };
+    for (lines, edits, written) in [
+        ("Content-Length: 5\r\n", old, "Content-Length: 5\r\nConnection: keep-alive\r\n"),
+        ("Transfer-Encoding: chunked\r\n", old, "Connection: close\r\n"),
+        ("Transfer-Encoding: chunked\r\n", until_close, "Connection: close\r\n"),
+        ("Content-Length: 5\r\n", until_close, "Connection: close\r\n"),
+        ("", keep, "Connection: close\r\n"),
+        ("", rechunk, "Transfer-Encoding: chunked\r\n"),
+        ("Content-Length: 05\r\n", keep, "Content-Length: 5\r\n"),
+    ] {
+        let received = format!("HTTP/1.1 200 OK\r\n{lines}\r\n");
+        check_response(&received, &edits, &format!("HTTP/1.1 200 OK\r\n{written}\r\n"));
+    }
+}
+
+#[test]
+fn responses_without_a_body_announce_only_what_they_may() {
+    let keep = ResponseEdits::default();
+    let rechunk = ResponseEdits { body: BodyFraming::Chunked, ..keep };
+    let old = ResponseEdits { client_version: Version::Http10, ..keep };
+    let head = ResponseContext { method: Method::Head, ..ResponseContext::default() };
+    for (status, lines, edits, written) in [
+        ("200", "Content-Length: 5\r\n", keep, "Content-Length: 5\r\n"),
+        ("200", "Transfer-Encoding: chunked\r\n", keep, "Transfer-Encoding: chunked\r\n"),
+        ("200", "Transfer-Encoding: chunked\r\n", old, "Connection: keep-alive\r\n"),
+        ("200", "", rechunk, ""),
+        ("200", "Content-Length: 5\r\n", rechunk, "Content-Length: 5\r\n"),
+        ("304", "Content-Length: 5\r\n", keep, "Content-Length: 5\r\n"),
+        ("304", "", keep, ""),
+        ("204", "Content-Length: 5\r\n", keep, ""),
+        ("204", "Transfer-Encoding: chunked\r\n", keep, ""),
+        ("103", "Link: a\r\nContent-Length: 5\r\n", keep, "Link: a\r\n"),
+    ] {
+        let received = format!("HTTP/1.1 {status} X\r\n{lines}\r\n");
+        check_response_in(
+            head,
+            &received,
+            &edits,
+            &format!("HTTP/1.1 {status} X\r\n{written}\r\n"),
+        );
+    }
+}
+
+#[test]
+fn a_switch_of_protocols_keeps_its_upgrade() {
+    let edits = ResponseEdits { connection: ConnectionHeader::Upgrade, ..ResponseEdits::default() };
+    check_response(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\n",
+        &edits,
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\nConnection: upgrade\r\n\r\n",
+    );
+}
+
+#[test]
+fn the_proxys_own_responses_are_complete() {
+    let response = SimpleResponse {
+        status: 503,
+        headers: &[(b"Content-Type", b"text/plain")],
+        body: b"no server\n",
+        connection: ConnectionHeader::Close,
+        ..SimpleResponse::default()
+    };
+    let head = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 10\r\nConnection: close\r\nContent-Type: text/plain\r\n\r\n";
+    let encoded = |response: &SimpleResponse<'_>| {
+        let mut out = Vec::new();
+        encode_simple_response(&mut out, response);
+        String::from_utf8(out).expect("ASCII")
+    };
+    assert_eq!(encoded(&response), format!("{head}no server\n"));
+    assert_eq!(encoded(&SimpleResponse { method: Method::Head, ..response }), head);
+    let empty = SimpleResponse { status: 100, ..SimpleResponse::default() };
+    assert_eq!(encoded(&empty), "HTTP/1.1 100 Continue\r\n\r\n");
+    let old = SimpleResponse {
+        status: 799,
+        client_version: Version::Http10,
+        ..SimpleResponse::default()
+    };
+    assert_eq!(
+        encoded(&old),
+        "HTTP/1.1 799 \r\nContent-Length: 0\r\nConnection: keep-alive\r\n\r\n"
+    );
+}
+
+#[test]
+fn chunk_headers_are_lower_case_hexadecimal() {
+    for (len, expected) in [
+        (0, ""),
+        (1, "1\r\n"),
+        (9, "9\r\n"),
+        (10, "a\r\n"),
+        (16, "10\r\n"),
+        (0xfff, "fff\r\n"),
+        (usize::MAX, "ffffffffffffffff\r\n"),
+    ] {
+        let mut out = Vec::new();
+        encode_chunk_header(&mut out, len);
+        assert_eq!(out, expected.as_bytes());
+    }
+}
