@@ -1,1 +1,24 @@
-//! Being written.
+//! The data plane of one shard: accepts connections, reads requests, finds a server, relays.
+//!
+//! Owns connections and what is in flight on them; leaves deciding to the pure crates, and configuration, health and
+//! everything that may block to the control plane, which it knows only as the sender of [`Command`]s. Invariant: every
+//! wait has a deadline, and a connection's failure or panic touches no other.
+
+mod accept;
+mod alarm;
+mod budget;
+mod client;
+mod command;
+mod http1;
+mod settings;
+mod site;
+mod tunnel;
+mod upstream;
+mod worker;
+
+pub use budget::Budget;
+pub use command::{Command, Event, EventKind, ListenerId, ListenerSpec, Report};
+pub use settings::{
+    BackendSettings, ClientTimeouts, FrontendSettings, ServerSettings, Snapshot, reasons,
+};
+pub use worker::{Context, run};

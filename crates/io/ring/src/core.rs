@@ -178,6 +178,7 @@ impl Core {
             Kind::Send => self.send_completed(index, result),
             Kind::Connect => self.connect_completed(index, result),
             Kind::Accept => self.accept_completed(index, result, more),
+            Kind::Readable => self.readable_completed(index, result),
             Kind::Detached => {}
         }
         if self.slots.get(index).flags.has(Flags::RELEASED) {
@@ -372,12 +373,36 @@ impl Core {
         self.push_for(Kind::Accept, index, entry);
     }
 
+    /// Waits until a connection is in the listen queue, without taking it.
+    pub(crate) fn arm_readable(&mut self, index: u32) {
+        let slot = self.slots.get_mut(index);
+        debug_assert!(!slot.flags.has(Flags::ARMED) && !slot.flags.has(Flags::RELEASED));
+        slot.flags.set(Flags::ARMED);
+        slot.flags.set(Flags::POLLING);
+        let entry = opcode::PollAdd::new(types::Fd(slot.fd), READABLE).build();
+        self.push_for(Kind::Readable, index, entry);
+    }
+
+    fn readable_completed(&mut self, index: u32, result: i32) {
+        let slot = self.slots.get_mut(index);
+        slot.flags.clear(Flags::ARMED);
+        slot.flags.clear(Flags::CANCELLING);
+        slot.flags.clear(Flags::POLLING);
+        if result >= 0 {
+            slot.flags.set(Flags::READABLE);
+        } else if result != -libc::ECANCELED {
+            slot.recv_errno = -result;
+        }
+        self.notify_recv(index);
+    }
+
     /// Asks the kernel to end the accept in flight; connections accepted before that still arrive.
     pub(crate) fn cancel_accept(&mut self, index: u32) {
         let slot = self.slots.get_mut(index);
         if slot.flags.has(Flags::ARMED) && !slot.flags.has(Flags::CANCELLING) {
             slot.flags.set(Flags::CANCELLING);
-            let target = pack(Kind::Accept, index, slot.generation);
+            let kind = if slot.flags.has(Flags::POLLING) { Kind::Readable } else { Kind::Accept };
+            let target = pack(kind, index, slot.generation);
             self.push_detached(opcode::AsyncCancel::new(target).build());
         }
     }
@@ -460,6 +485,9 @@ impl Core {
         unsafe { self.ring.submitter().register_buf_ring_with_flags(address, entries, GROUP, 0) }
     }
 }
+
+/// `POLLIN` of `poll(2)`.
+const READABLE: u32 = 1;
 
 /// `IORING_ENTER_GETEVENTS` of `io_uring_enter(2)`.
 const ENTER_GETEVENTS: u32 = 1;

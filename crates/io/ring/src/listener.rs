@@ -39,6 +39,29 @@ impl Listener {
         self.arm(Shots::One);
     }
 
+    /// Ready once a connection waits in the listen queue; it stays there until [`Listener::accept_one`].
+    ///
+    /// # Errors
+    /// Waiting failed and has ended.
+    pub fn poll_waiting(&self, context: &Context<'_>) -> Poll<io::Result<()>> {
+        self.with(|core, index| {
+            let slot = core.slots.get_mut(index);
+            if slot.flags.has(Flags::READABLE) {
+                slot.flags.clear(Flags::READABLE);
+                return Poll::Ready(Ok(()));
+            }
+            if slot.recv_errno != 0 {
+                let errno = std::mem::take(&mut slot.recv_errno);
+                return Poll::Ready(Err(io::Error::from_raw_os_error(errno)));
+            }
+            slot.recv_waker = Some(context.waker().clone());
+            if !slot.flags.has(Flags::ARMED) {
+                core.arm_readable(index);
+            }
+            Poll::Pending
+        })
+    }
+
     fn arm(&self, shots: Shots) {
         self.with(|core, index| {
             if !core.slots.get(index).flags.has(Flags::ARMED) {

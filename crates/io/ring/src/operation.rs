@@ -15,9 +15,12 @@ pub(crate) enum Kind {
     Connect,
     /// An accept (multishot or single) on a listener's slot.
     Accept,
+    /// A wait for a connection in a listener's queue.
+    Readable,
 }
 
-const KINDS: [Kind; 5] = [Kind::Detached, Kind::Recv, Kind::Send, Kind::Connect, Kind::Accept];
+const KINDS: [Kind; 6] =
+    [Kind::Detached, Kind::Recv, Kind::Send, Kind::Connect, Kind::Accept, Kind::Readable];
 
 /// Packs `kind` and the slot's index and generation: `kind:8 | generation:24 | index:32`.
 #[inline]

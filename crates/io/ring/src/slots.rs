@@ -39,6 +39,11 @@ impl Flags {
     /// The handle is gone; the slot waits for its last completion.
     pub(crate) const RELEASED: Flags = Flags(1 << 7);
 
+    /// What is armed is a wait for a connection, not an accept.
+    pub(crate) const POLLING: Flags = Flags(1 << 8);
+    /// A connection was in the listen queue.
+    pub(crate) const READABLE: Flags = Flags(1 << 9);
+
     #[inline]
     pub(crate) fn has(self, flag: Flags) -> bool {
         self.0 & flag.0 != 0

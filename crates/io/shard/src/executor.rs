@@ -113,7 +113,7 @@ pub async fn drive<S: Service>(shard: &Shard, service: &S, mut commands: Receive
         shard.turns.set(shard.turns.get() + 1);
         let idle = turn.completed == 0 && handled == 0 && polled == 0 && !due && !shard.tasks.has_ready();
         service.turned(idle);
-        if idle && !shard.stopping.get() {
+        if idle && !shard.stopping.get() && !shard.tasks.has_ready() {
             let sleep = shard.timers.borrow().next().map(|at| at.saturating_duration_since(now));
             shard.ring.park(sleep).await;
         } else {

@@ -12,5 +12,5 @@ mod timers;
 pub use clock::Clock;
 pub use commands::{Full, Receiver, Sender, queue};
 pub use executor::{ExecutorError, Service, Shard, ShardHandle, drive, spawn};
-pub use tasks::{TaskId, Tasks};
+pub use tasks::{PanicPayload, TaskId, Tasks};
 pub use timers::{TimerId, Timers};

@@ -1,0 +1,54 @@
+//! A client's connection, busy or idle.
+//!
+//! Owns the socket and its counting; leaves what is said on it to the protocol. Invariant: a connection is counted as
+//! open from its accept to its drop, in the process's budget, the frontend's and its gauge.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tidegate_ring::{PeerAddress, Socket};
+
+use crate::budget::Budget;
+use crate::site::Entrance;
+
+/// A client's connection. Kept small: most of them are idle.
+pub(crate) struct Client {
+    pub(crate) socket: Socket,
+    pub(crate) entrance: Rc<Entrance>,
+    pub(crate) peer: PeerAddress,
+    /// Requests begun.
+    pub(crate) requests: u32,
+    process: Arc<Budget>,
+}
+
+impl Client {
+    /// A connection that has been accepted and taken from both budgets.
+    pub(crate) fn new(socket: Socket, entrance: Rc<Entrance>, process: Arc<Budget>) -> Client {
+        let stats = &entrance.frontend().stats;
+        stats.connections_total.increment();
+        stats.connections_open.increment();
+        Client { peer: socket.peer_address(), socket, entrance, requests: 0, process }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let stats = &self.entrance.frontend().stats;
+        stats.connections_open.decrement();
+        if self.requests == 0 {
+            stats.connections_empty.increment();
+        }
+        self.entrance.connections.give_back();
+        self.process.give_back();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_costs_little() {
+        assert!(size_of::<Client>() <= 80, "{}", size_of::<Client>());
+    }
+}

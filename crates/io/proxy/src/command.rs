@@ -1,0 +1,103 @@
+//! What the control plane tells a shard, and what a shard tells back.
+//!
+//! Owns the two vocabularies. Invariant: messages own what they carry; nothing in them is shared and written.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use tidegate_ring::PeerAddress;
+
+use crate::settings::Snapshot;
+
+/// A listening address of the process, the same over reloads as long as it is configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ListenerId(pub u32);
+
+/// One listening address as a shard is to have it.
+#[derive(Debug)]
+pub struct ListenerSpec {
+    /// Which one.
+    pub id: ListenerId,
+    /// Index of its frontend in the snapshot.
+    pub frontend: usize,
+    /// The shard's own socket, when the shard does not have it yet.
+    pub socket: Option<OwnedFd>,
+}
+
+/// To a shard.
+pub enum Command {
+    /// Work from this snapshot and listen on exactly these addresses. Requests in flight finish on what they started with.
+    Apply(Arc<Snapshot>, Vec<ListenerSpec>),
+    /// Accept nothing more, close idle connections, end when the last request is answered.
+    Drain,
+    /// End now.
+    Stop,
+}
+
+/// From a shard.
+pub enum Report {
+    /// The shard works from the snapshot with this generation.
+    Applied(u64),
+    /// A snapshot that is not used any more, to be freed where it was made.
+    Retired(Arc<Snapshot>),
+    /// Something for the log.
+    Event(Event),
+    /// The last connection is closed after [`Command::Drain`].
+    Drained,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// A request was refused because it is invalid or beyond a limit.
+    RequestRejected,
+    /// A request failed.
+    RequestFailed,
+    /// Accepting failed; it goes on after a pause.
+    AcceptFailed,
+    /// A connection's task panicked; its connection is closed.
+    Panicked,
+}
+
+/// Something an operator wants to read. Rare: allocating for it is fine.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// What happened.
+    pub kind: EventKind,
+    /// At which frontend.
+    pub frontend: Option<Arc<str>>,
+    /// For which backend.
+    pub backend: Option<Arc<str>>,
+    /// At which server.
+    pub server: Option<Arc<str>>,
+    /// To which client.
+    pub peer: Option<PeerAddress>,
+    /// The status answered, 0 for none.
+    pub status: u16,
+    /// The reason, the same word as in the metrics.
+    pub reason: &'static str,
+    /// More about it: the rule that was broken, an error's text.
+    pub detail: String,
+    /// HAProxy's two letters of who ended the request and when.
+    pub flags: String,
+    /// Attempts after the first.
+    pub retries: u8,
+}
+
+impl Event {
+    /// An event with nothing but its kind and reason.
+    pub fn new(kind: EventKind, reason: &'static str) -> Event {
+        Event {
+            kind,
+            frontend: None,
+            backend: None,
+            server: None,
+            peer: None,
+            status: 0,
+            reason,
+            detail: String::new(),
+            flags: String::new(),
+            retries: 0,
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Passing a body on: from received buffers to the other side's send queue.
+//!
+//! Owns finding the body's end and the framing towards the receiver; leaves waiting to its users. Invariant: a byte is
+//! passed on only if the framing says that it belongs to the body, and received buffers are passed on, not copied, unless
+//! they are small, cut, or scarce.
+
+use tidegate_http1::{
+    BodyLength, CHUNK_END, ChunkedDecoder, ChunkedError, LAST_CHUNK, Limits, Piece, encode_chunk_header,
+};
+use tidegate_ring::{RecvBuf, Ring, SendBuf, Socket};
+
+/// Pieces up to this size are copied behind a head: one send of contiguous bytes costs less than a gathered one, and the
+/// received buffer is free again at once.
+const COPY_BYTES_MAX: usize = 2048;
+
+/// One side's send queue, with small bytes gathered before it.
+pub(super) struct Sink<'a> {
+    socket: &'a Socket,
+    ring: &'a Ring,
+    tail: Vec<u8>,
+}
+
+impl<'a> Sink<'a> {
+    pub(super) fn new(socket: &'a Socket, ring: &'a Ring) -> Sink<'a> {
+        Sink { socket, ring, tail: Vec::new() }
+    }
+
+    pub(super) fn socket(&self) -> &'a Socket {
+        self.socket
+    }
+
+    /// The place for bytes built here, sent after everything pushed so far.
+    pub(super) fn tail(&mut self) -> &mut Vec<u8> {
+        if self.tail.capacity() == 0 {
+            self.tail = self.ring.take_vec();
+        }
+        &mut self.tail
+    }
+
+    /// Queues a received piece.
+    pub(super) fn push(&mut self, piece: RecvBuf) {
+        if piece.len() <= COPY_BYTES_MAX || self.ring.buffers_scarce() {
+            self.tail().extend_from_slice(&piece);
+        } else {
+            self.queue_tail();
+            self.socket.queue(SendBuf::Recv(piece));
+        }
+    }
+
+    fn queue_tail(&mut self) {
+        if !self.tail.is_empty() {
+            self.socket.queue(SendBuf::Vec(std::mem::take(&mut self.tail)));
+        }
+    }
+
+    pub(super) fn flush(&mut self) {
+        self.queue_tail();
+        self.socket.flush();
+    }
+}
+
+impl Drop for Sink<'_> {
+    fn drop(&mut self) {
+        if self.tail.capacity() > 0 {
+            self.ring.put_vec(std::mem::take(&mut self.tail));
+        }
+    }
+}
+
+/// How a body's end is found.
+enum Framing {
+    /// This many bytes are left.
+    Length(u64),
+    Chunked(ChunkedDecoder),
+    UntilClose,
+}
+
+/// How the receiver is told of the body's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Output {
+    /// As the sender tells us.
+    AsReceived,
+    /// By closing: only the content is passed on.
+    Content,
+    /// In chunks made here.
+    Chunks,
+}
+
+/// A body on its way.
+pub(super) struct Body {
+    framing: Framing,
+    output: Output,
+    finished: bool,
+}
+
+impl Body {
+    pub(super) fn new(length: BodyLength, output: Output, limits: &Limits) -> Body {
+        let framing = match length {
+            BodyLength::None | BodyLength::Tunnel => Framing::Length(0),
+            BodyLength::Length(bytes) => Framing::Length(bytes),
+            BodyLength::Chunked => Framing::Chunked(ChunkedDecoder::new(limits)),
+            BodyLength::UntilClose => Framing::UntilClose,
+        };
+        let finished = matches!(framing, Framing::Length(0));
+        Body { framing, output, finished }
+    }
+
+    /// Whether the whole body has been passed on.
+    pub(super) fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    /// Bytes that are known to be left; 0 when the framing does not say.
+    pub(super) fn known_left(&self) -> u64 {
+        match self.framing {
+            Framing::Length(left) => left,
+            Framing::Chunked(_) | Framing::UntilClose => 0,
+        }
+    }
+
+    /// Whether the sender's close is the body's end; queues what tells the receiver.
+    pub(super) fn ends_with_connection(&mut self, sink: &mut Sink<'_>) -> bool {
+        if !matches!(self.framing, Framing::UntilClose) {
+            return false;
+        }
+        if self.output == Output::Chunks {
+            sink.tail().extend_from_slice(LAST_CHUNK);
+        }
+        self.finished = true;
+        true
+    }
+
+    /// Queues what of `piece` belongs to the body; what lies beyond its end comes back.
+    ///
+    /// # Errors
+    /// The chunked framing is broken. Nothing of the broken part has been queued.
+    pub(super) fn forward(&mut self, piece: RecvBuf, sink: &mut Sink<'_>) -> Result<Option<RecvBuf>, ChunkedError> {
+        match &mut self.framing {
+            Framing::Length(left) => {
+                let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(piece.len());
+                *left -= taken as u64;
+                self.finished = *left == 0;
+                Ok(pass_front(piece, taken, sink))
+            }
+            Framing::UntilClose => {
+                let chunks = self.output == Output::Chunks;
+                if chunks {
+                    encode_chunk_header(sink.tail(), piece.len());
+                }
+                sink.push(piece);
+                if chunks {
+                    sink.tail().extend_from_slice(CHUNK_END);
+                }
+                Ok(None)
+            }
+            Framing::Chunked(decoder) => {
+                let (run, finished) = forward_chunks(decoder, self.output, &piece, sink)?;
+                self.finished = finished;
+                match run {
+                    Run::Whole => sink.push(piece),
+                    Run::Copied(taken) => return Ok(rest_of(piece, taken)),
+                }
+                Ok(None)
+            }
+        }
+    }
+}
+
+fn rest_of(mut piece: RecvBuf, taken: usize) -> Option<RecvBuf> {
+    piece.advance(taken);
+    (!piece.is_empty()).then_some(piece)
+}
+
+/// Queues the first `taken` bytes: the piece itself when that is all of it.
+fn pass_front(piece: RecvBuf, taken: usize, sink: &mut Sink<'_>) -> Option<RecvBuf> {
+    if taken == piece.len() {
+        sink.push(piece);
+        return None;
+    }
+    sink.tail().extend_from_slice(&piece[..taken]);
+    rest_of(piece, taken)
+}
+
+/// What became of a piece of a chunked body.
+enum Run {
+    /// All of it is to be passed on as it is.
+    Whole,
+    /// What is to be passed on has been copied; so many bytes were read.
+    Copied(usize),
+}
+
+/// Reads all of `piece` that belongs to the message. Bytes that are all to be passed on are not copied.
+fn forward_chunks(
+    decoder: &mut ChunkedDecoder,
+    output: Output,
+    piece: &[u8],
+    sink: &mut Sink<'_>,
+) -> Result<(Run, bool), ChunkedError> {
+    let (mut read, mut run_start, mut copied) = (0, 0, false);
+    let mut finished = false;
+    while !finished && read < piece.len() {
+        let (bytes, keep) = match decoder.next(&piece[read..])? {
+            Piece::Data(bytes) => (bytes, true),
+            Piece::Framing(bytes) | Piece::Trailer(bytes) => (bytes, output == Output::AsReceived),
+            Piece::Skip(bytes) => (bytes, false),
+            Piece::End(bytes) => {
+                finished = true;
+                (bytes, output == Output::AsReceived)
+            }
+            Piece::NeedMore => break,
+        };
+        if !keep {
+            copied = true;
+            sink.tail().extend_from_slice(&piece[run_start..read]);
+            run_start = read + bytes;
+        }
+        read += bytes;
+    }
+    if !copied && read == piece.len() {
+        return Ok((Run::Whole, finished));
+    }
+    sink.tail().extend_from_slice(&piece[run_start..read]);
+    Ok((Run::Copied(read), finished))
+}

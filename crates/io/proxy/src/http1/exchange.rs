@@ -1,0 +1,346 @@
+//! One request on its way to a server and back: carries out what the exchange decides.
+//!
+//! Owns the server's slot and connection while the request lives; leaves decisions to `tidegate-exchange`, bytes to
+//! `upload` and `response`. Invariant: whatever ends a request, its slot and connection are given back by drops.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Instant;
+
+use tidegate_balance::{NoServer, ServerId};
+use tidegate_exchange::{Action, ConnectFailure, Exchange, Failure, FailureKind, Input, NoServerCause, Request};
+use tidegate_http1::{BodyLength, Method, ResponseHead};
+use tidegate_ring::{RecvBuf, Ring};
+
+use super::body::{Body, Output, Sink};
+use super::head::Incoming;
+use super::respond::Refusal;
+use super::upload::{self, Upload};
+use super::{Next, Server, response};
+use crate::alarm::Alarm;
+use crate::client::Client;
+use crate::site::{Backend, Frontend};
+use crate::upstream::connect::{Connection, Slot, connect_failure};
+use crate::worker::Worker;
+
+/// What the parts of one exchange share.
+pub(super) struct Driver<'a> {
+    pub(super) worker: &'a Worker,
+    pub(super) alarm: &'a Alarm,
+    pub(super) client: &'a Client,
+    pub(super) frontend: &'a Frontend,
+    pub(super) backend: &'a Backend,
+    pub(super) machine: RefCell<Exchange>,
+    /// The server picked last, for the log.
+    pub(super) last_server: Cell<Option<u32>>,
+    /// The status that reached the client.
+    pub(super) status: Cell<u16>,
+}
+
+/// How a response left the client's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// At a message boundary, and the client was told that the connection persists.
+    Persistent,
+    /// The client was told that the connection ends.
+    Closing,
+    /// The connection has become a tunnel.
+    Switched,
+}
+
+/// A request's server side while it is used.
+pub(super) struct Attempt {
+    pub(super) connection: Connection,
+    pub(super) slot: Slot,
+    /// The server sent bytes that belong to no response.
+    pub(super) surplus: Cell<bool>,
+}
+
+impl Driver<'_> {
+    #[inline]
+    pub(super) fn input(&self, input: Input) -> Action {
+        self.machine.borrow_mut().handle(self.alarm.now(), input)
+    }
+
+    /// For inputs that only move the deadline.
+    pub(super) fn tell(&self, input: Input) {
+        let action = self.input(input);
+        debug_assert_eq!(action, Action::Wait);
+    }
+
+    pub(super) fn ring(&self) -> &Ring {
+        &self.worker.shard.ring
+    }
+
+    /// The exchange's deadline has passed: what it makes of that, if it agrees.
+    pub(super) fn poll_deadline(&self) -> Poll<Action> {
+        let deadline = self.machine.borrow().deadline();
+        if let Some(deadline) = deadline
+            && self.alarm.poll(deadline).is_ready()
+        {
+            let action = self.input(Input::Deadline);
+            if action != Action::Wait {
+                return Poll::Ready(action);
+            }
+        }
+        Poll::Pending
+    }
+
+    fn pick(&self, avoid: Option<u32>, fresh_only: bool) -> (Input, Option<Slot>, Option<Connection>) {
+        let picked = self.backend.balance.borrow_mut().pick(avoid.map(ServerId));
+        let ServerId(index) = match picked {
+            Ok(picked) => picked,
+            Err(NoServer::Empty) => return (Input::NoServer(NoServerCause::Empty), None, None),
+            Err(NoServer::AllDown) => return (Input::NoServer(NoServerCause::AllDown), None, None),
+        };
+        let server = &self.backend.servers[index as usize];
+        self.last_server.set(Some(index));
+        let connection = if fresh_only { None } else { self.worker.take_idle(server) };
+        (Input::Picked { server: index, reused: connection.is_some() }, Some(Slot::new(server.clone())), connection)
+    }
+
+    /// Connects to the server of `slot`.
+    async fn connect(&self, slot: &Slot) -> Result<Connection, Action> {
+        let failed = |failure: ConnectFailure| {
+            slot.0.stats.connects_failed.increment();
+            self.input(Input::ConnectFailed(failure))
+        };
+        let socket = match self.ring().connect(&slot.0.address) {
+            Ok(socket) => socket,
+            Err(error) => return Err(failed(connect_failure(&error))),
+        };
+        let outcome = poll_fn(|context| {
+            if let Poll::Ready(connected) = socket.poll_connected(context) {
+                return Poll::Ready(Ok(connected));
+            }
+            if self.client.socket.poll_gone(context).is_ready() {
+                return Poll::Ready(Err(self.input(Input::ClientGone)));
+            }
+            self.poll_deadline().map(|action| {
+                slot.0.stats.connects_failed.increment();
+                Err(action)
+            })
+        })
+        .await?;
+        match outcome {
+            Ok(()) => Ok(Connection::opened(socket, &slot.0)),
+            Err(error) => Err(failed(connect_failure(&error))),
+        }
+    }
+
+    /// Waits as the exchange asks before it goes on.
+    async fn back_off(&self) -> Action {
+        poll_fn(|context| {
+            if self.client.socket.poll_gone(context).is_ready() {
+                return Poll::Ready(self.input(Input::ClientGone));
+            }
+            self.poll_deadline()
+        })
+        .await
+    }
+
+    /// Sends the request and relays the response.
+    async fn converse(
+        &self,
+        incoming: &Incoming,
+        upload: &Upload,
+        attempt: &Attempt,
+        head: &mut ResponseHead,
+        ending: &Cell<Ending>,
+    ) -> Action {
+        let mut sink = Sink::new(attempt.connection.socket(), self.ring());
+        sink.tail().extend_from_slice(&incoming.head);
+        if let Err(invalid) = upload.forward_received(&mut sink) {
+            sink.tail().clear();
+            return self.input(invalid);
+        }
+        sink.flush();
+        let sent_before = attempt.connection.socket().sent_bytes();
+        let mut response = pin!(response::relay(self, incoming, upload, attempt, head, ending, sent_before));
+        if upload.is_finished() {
+            self.tell(Input::RequestSent);
+            return response.await;
+        }
+        let mut uploading = pin!(upload::run(self, upload, &mut sink, self.frontend.timeouts.request_body));
+        let mut uploaded = false;
+        poll_fn(|context| {
+            if !uploaded && !upload.stopped.get() {
+                match uploading.as_mut().poll(context) {
+                    Poll::Pending => {}
+                    Poll::Ready(Ok(())) => {
+                        uploaded = true;
+                        self.tell(Input::RequestSent);
+                    }
+                    Poll::Ready(Err(input)) => return Poll::Ready(self.input(input)),
+                }
+            }
+            response.as_mut().poll(context)
+        })
+        .await
+    }
+
+    /// From the first pick to a terminal action.
+    async fn run(
+        &self,
+        incoming: &Incoming,
+        upload: &Upload,
+        head: &mut ResponseHead,
+        ending: &Cell<Ending>,
+    ) -> (Action, Option<Attempt>) {
+        let mut action = Action::FIRST;
+        let (mut slot, mut connection) = (None, None);
+        loop {
+            action = match action {
+                Action::Pick { avoid, fresh_only } => {
+                    drop((connection.take(), slot.take()));
+                    let (input, picked, idle) = self.pick(avoid, fresh_only);
+                    (slot, connection) = (picked, idle);
+                    self.input(input)
+                }
+                Action::Connect { .. } => {
+                    drop(connection.take());
+                    let Some(slot) = &slot else { return (action, None) };
+                    match self.connect(slot).await {
+                        Ok(connected) => {
+                            connection = Some(connected);
+                            self.input(Input::Connected)
+                        }
+                        Err(action) => action,
+                    }
+                }
+                Action::Send { .. } => {
+                    let (Some(taken), Some(connected)) = (slot.take(), connection.take()) else { return (action, None) };
+                    let attempt = Attempt { connection: connected, slot: taken, surplus: Cell::new(false) };
+                    let next = self.converse(incoming, upload, &attempt, head, ending).await;
+                    if next.is_terminal() {
+                        return (next, Some(attempt));
+                    }
+                    slot = Some(attempt.slot);
+                    next
+                }
+                Action::Wait => self.back_off().await,
+                terminal => return (terminal, None),
+            }
+        }
+    }
+}
+
+impl Server {
+    /// Serves one request whose head is complete.
+    pub(super) async fn exchange(
+        &mut self,
+        client: &Client,
+        frontend: &Frontend,
+        incoming: Incoming,
+        input: &mut Option<RecvBuf>,
+    ) -> Next {
+        if incoming.method == Method::Connect {
+            let failure = FailureKind::BadRequest { status: 501, detail: "connect_not_supported" };
+            self.refuse(client, frontend, Refusal::failure(Failure::in_request(failure))).await;
+            return Next::Close;
+        }
+        let Some(backend) = frontend.backend.clone() else {
+            let failure = Failure::in_request(FailureKind::NoServer(NoServerCause::Empty));
+            self.refuse(client, frontend, Refusal::failure(failure)).await;
+            return Next::Close;
+        };
+        let worker: Rc<Worker> = self.worker.clone();
+        let has_body = !matches!(incoming.body, BodyLength::None | BodyLength::Length(0));
+        let upload = Upload {
+            body: RefCell::new(Body::new(incoming.body, Output::AsReceived, &frontend.limits)),
+            input: RefCell::new(input.take()),
+            expects_continue: Cell::new(incoming.expects_continue && has_body),
+            stopped: Cell::new(false),
+        };
+        let request = Request { repeatable: !has_body && incoming.method.is_idempotent() };
+        let driver = Driver {
+            worker: &worker,
+            alarm: &self.alarm,
+            client,
+            frontend,
+            backend: &backend,
+            machine: RefCell::new(Exchange::new(&backend.exchange, request, self.alarm.now())),
+            last_server: Cell::new(None),
+            status: Cell::new(0),
+        };
+        let ending = Cell::new(Ending::Closing);
+        let (action, attempt) = driver.run(&incoming, &upload, &mut self.response_head, &ending).await;
+        let next = driver.finish(&incoming, &upload, action, attempt, &ending, &self.response_head).await;
+        *input = upload.input.into_inner();
+        worker.shard.ring.put_vec(incoming.head);
+        next
+    }
+}
+
+impl Driver<'_> {
+    /// Carries out a terminal action: answers, keeps or closes connections, counts.
+    async fn finish(
+        &self,
+        incoming: &Incoming,
+        upload: &Upload,
+        action: Action,
+        attempt: Option<Attempt>,
+        ending: &Cell<Ending>,
+        head: &ResponseHead,
+    ) -> Next {
+        match action {
+            Action::Finish { reuse } => {
+                self.record(incoming.started, None);
+                let server_persists = reuse && self.backend.reuse && head.keep_alive();
+                if let Some(attempt) = attempt
+                    && server_persists
+                    && !attempt.surplus.get()
+                    && !attempt.connection.socket().has_arrived()
+                {
+                    self.worker.keep_idle(attempt.connection, &attempt.slot.0, self.backend.idle_max);
+                }
+                match ending.get() {
+                    Ending::Persistent if reuse => Next::KeepAlive,
+                    Ending::Persistent | Ending::Closing => {
+                        let deadline = self.alarm.now() + self.frontend.timeouts.client;
+                        super::respond::close(self.alarm, self.client, deadline).await;
+                        Next::Close
+                    }
+                    Ending::Switched => Next::Close,
+                }
+            }
+            Action::Respond(failure) => {
+                drop(attempt);
+                self.record(incoming.started, Some(failure));
+                self.answer(incoming, upload, failure).await
+            }
+            Action::Cut(failure) | Action::Abort(failure) => {
+                drop(attempt);
+                self.record(incoming.started, Some(failure));
+                Next::Close
+            }
+            Action::Pick { .. } | Action::Connect { .. } | Action::Send { .. } | Action::Wait | Action::Relay { .. } => {
+                debug_assert!(false, "an exchange ended with {action:?}");
+                Next::Close
+            }
+        }
+    }
+
+    /// Counts one request and logs what failed.
+    fn record(&self, started: Instant, failure: Option<Failure>) {
+        let micros = u64::try_from(self.alarm.now().saturating_duration_since(started).as_micros()).unwrap_or(u64::MAX);
+        let (frontend, backend) = (&self.frontend.stats, &self.backend.stats);
+        let answered = failure.and_then(Failure::status).unwrap_or_else(|| self.status.get());
+        frontend.requests.record(answered);
+        backend.requests.record(answered);
+        frontend.request_duration.record_micros(micros);
+        backend.request_duration.record_micros(micros);
+        let retries = self.machine.borrow().retries();
+        if retries > 0 {
+            backend.retries.add(u64::from(retries));
+        }
+        if let Some(failure) = failure {
+            frontend.failures.increment(failure.index());
+            backend.failures.increment(failure.index());
+            self.log_failure(failure, retries);
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Reading a request's head from a client.
+//!
+//! Owns the bytes until the head is complete and the copy of it that goes to servers; leaves judging it to
+//! `tidegate-http1`. Invariant: nothing received is held in a ring buffer while waiting for more.
+
+use std::io::Write;
+use std::time::Instant;
+
+use tidegate_exchange::{Failure, FailureKind};
+use tidegate_http1::{
+    BodyLength, ConnectionHeader, Method, Parsed, RequestEdits, RequestError, Version, encode_request_head,
+    parse_request,
+};
+use tidegate_ring::{PeerAddress, RecvBuf};
+
+use super::Server;
+use super::respond::Refusal;
+use crate::client::Client;
+use crate::site::Frontend;
+
+/// The longest text of an IP address, IPv4 in IPv6 included.
+const ADDRESS_TEXT_MAX: usize = 46;
+
+/// A request whose head is complete: what the exchange has to know of it.
+pub(super) struct Incoming {
+    pub(super) method: Method,
+    pub(super) version: Version,
+    pub(super) body: BodyLength,
+    pub(super) keep_alive: bool,
+    pub(super) expects_continue: bool,
+    pub(super) upgrade: bool,
+    /// When its first byte was seen.
+    pub(super) started: Instant,
+    /// Its head as every server gets it.
+    pub(super) head: Vec<u8>,
+}
+
+impl Server {
+    /// Reads one head. `None`: there is none and the client has been dealt with.
+    pub(super) async fn read_request(
+        &mut self,
+        client: &mut Client,
+        frontend: &Frontend,
+        input: &mut Option<RecvBuf>,
+    ) -> Option<Incoming> {
+        let started = self.alarm.now();
+        let deadline = started + frontend.timeouts.request_head;
+        let mut spilled: Option<Vec<u8>> = None;
+        loop {
+            let piece = match input.take() {
+                Some(piece) => piece,
+                None => {
+                    let received = self.alarm.within(deadline, |context| client.socket.poll_recv(context)).await;
+                    match received {
+                        Ok(Ok(Some(piece))) => {
+                            frontend.stats.bytes_in.add(piece.len() as u64);
+                            piece
+                        }
+                        Ok(Ok(None) | Err(_)) => {
+                            self.left(client, frontend, spilled);
+                            return None;
+                        }
+                        Err(_expired) => {
+                            client.requests += 1;
+                            let failure = Failure::in_request(FailureKind::RequestHeadTimeout);
+                            self.refuse(client, frontend, Refusal::failure(failure)).await;
+                            return None;
+                        }
+                    }
+                }
+            };
+            match self.add_to_head(client, frontend, piece, &mut spilled, input, started) {
+                Ok(None) => {}
+                Ok(Some(incoming)) => {
+                    client.requests += 1;
+                    return Some(incoming);
+                }
+                Err(error) => {
+                    client.requests += 1;
+                    self.refuse(client, frontend, Refusal::request(error)).await;
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// The client closed between two requests, or within a head: an abandoned head is a failure that is counted.
+    fn left(&self, client: &mut Client, frontend: &Frontend, spilled: Option<Vec<u8>>) {
+        if let Some(bytes) = spilled {
+            client.requests += 1;
+            let failure = Failure::in_request(FailureKind::ClientGone);
+            frontend.stats.failures.increment(failure.index());
+            self.worker.shard.ring.put_vec(bytes);
+        }
+    }
+
+    /// Takes one more piece. The head is parsed where it was received unless it spans pieces.
+    fn add_to_head(
+        &mut self,
+        client: &Client,
+        frontend: &Frontend,
+        mut piece: RecvBuf,
+        spilled: &mut Option<Vec<u8>>,
+        input: &mut Option<RecvBuf>,
+        started: Instant,
+    ) -> Result<Option<Incoming>, RequestError> {
+        let before = spilled.as_ref().map_or(0, Vec::len);
+        let parsed = match spilled {
+            None => parse_request(&piece, &frontend.limits, &mut self.request_head),
+            Some(bytes) => {
+                bytes.extend_from_slice(&piece);
+                parse_request(bytes, &frontend.limits, &mut self.request_head)
+            }
+        };
+        match parsed {
+            Ok(Parsed::Complete { head_bytes }) => {
+                let incoming = self.incoming(client, frontend, spilled.as_deref().unwrap_or(&piece), started);
+                piece.advance(head_bytes - before);
+                if !piece.is_empty() {
+                    *input = Some(piece);
+                }
+                spilled.take().into_iter().for_each(|bytes| self.worker.shard.ring.put_vec(bytes));
+                Ok(Some(incoming))
+            }
+            Ok(Parsed::Incomplete) => {
+                if spilled.is_none() {
+                    let mut bytes = self.worker.shard.ring.take_vec();
+                    bytes.extend_from_slice(&piece);
+                    *spilled = Some(bytes);
+                }
+                Ok(None)
+            }
+            Err(error) => {
+                spilled.take().into_iter().for_each(|bytes| self.worker.shard.ring.put_vec(bytes));
+                Err(error)
+            }
+        }
+    }
+
+    /// What the head just parsed from `bytes` says, and its copy for the servers.
+    fn incoming(&self, client: &Client, frontend: &Frontend, bytes: &[u8], started: Instant) -> Incoming {
+        let parsed = &self.request_head;
+        let reuse = frontend.backend.as_ref().is_some_and(|backend| backend.reuse);
+        let connection = match (parsed.upgrade(), reuse) {
+            (true, _) => ConnectionHeader::Upgrade,
+            (false, true) => ConnectionHeader::KeepAlive,
+            (false, false) => ConnectionHeader::Close,
+        };
+        let mut text = [0; ADDRESS_TEXT_MAX];
+        let address = match client.peer {
+            PeerAddress::Ip(address) if frontend.forwarded_for => write_address(&mut text, address.ip()),
+            _ => &[],
+        };
+        let forwarded: &[(&[u8], &[u8])] = &[(b"X-Forwarded-For", address)];
+        let add = if address.is_empty() { &[] } else { forwarded };
+        let edits = RequestEdits { connection, add, remove: &[], expect_continue: true };
+        let mut head = self.worker.shard.ring.take_vec();
+        encode_request_head(&mut head, bytes, parsed, &edits);
+        Incoming {
+            method: parsed.method(),
+            version: parsed.version(),
+            body: parsed.body(),
+            keep_alive: parsed.keep_alive(),
+            expects_continue: parsed.expects_continue(),
+            upgrade: parsed.upgrade(),
+            started,
+            head,
+        }
+    }
+}
+
+fn write_address(text: &mut [u8; ADDRESS_TEXT_MAX], address: std::net::IpAddr) -> &[u8] {
+    let mut left = &mut text[..];
+    let written = write!(left, "{}", address.to_canonical()).is_ok();
+    let unused = left.len();
+    if written { &text[..ADDRESS_TEXT_MAX - unused] } else { &[] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_addresses_fit_and_mapped_ones_are_shown_as_ipv4() {
+        for (address, expected) in [
+            ("255.255.255.255", "255.255.255.255"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("2001:db8:ffff:ffff:ffff:ffff:ffff:ffff", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff"),
+        ] {
+            let mut text = [0; ADDRESS_TEXT_MAX];
+            let written = write_address(&mut text, address.parse().expect("an address"));
+            assert_eq!(written, expected.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! HTTP/1.x as a server: one client connection from request to request.
+//!
+//! Owns the order of things on a client's connection; leaves parsing to `tidegate-http1`, decisions to
+//! `tidegate-exchange`, and one request's way to a server to `exchange`. Invariant: a request is answered before the next
+//! one is looked at, and nothing of a refused request reaches a server.
+
+mod body;
+mod exchange;
+mod head;
+mod respond;
+mod response;
+mod upload;
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use tidegate_http1::{RequestHead, ResponseHead};
+use tidegate_ring::RecvBuf;
+use tidegate_shard::TaskId;
+
+use crate::alarm::Alarm;
+use crate::client::Client;
+use crate::worker::Worker;
+
+/// What follows a request on its connection.
+enum Next {
+    /// Another request may follow.
+    KeepAlive,
+    /// The connection ends.
+    Close,
+}
+
+/// One connection task's tools, reused from client to client so that a warm connection allocates nothing.
+pub(crate) struct Server {
+    worker: Rc<Worker>,
+    alarm: Alarm,
+    request_head: RequestHead,
+    response_head: ResponseHead,
+}
+
+impl Server {
+    pub(crate) fn new(worker: &Rc<Worker>, task: TaskId) -> Server {
+        Server {
+            worker: worker.clone(),
+            alarm: Alarm::new(&worker.shard, task),
+            request_head: RequestHead::new(),
+            response_head: ResponseHead::new(),
+        }
+    }
+
+    /// Serves requests until the client is idle, and gives it back with the time it may stay so, or is gone.
+    pub(crate) async fn serve(&mut self, mut client: Client) -> Option<(Client, Instant)> {
+        // Bytes received beyond the end of the last message.
+        let mut input: Option<RecvBuf> = None;
+        loop {
+            let frontend = client.entrance.frontend();
+            let Some(incoming) = self.read_request(&mut client, &frontend, &mut input).await else { return None };
+            match self.exchange(&client, &frontend, incoming, &mut input).await {
+                Next::KeepAlive => {}
+                Next::Close => return None,
+            }
+            if input.is_none() && !client.socket.has_arrived() {
+                if self.worker.is_draining() {
+                    let limit = self.alarm.now() + frontend.timeouts.client;
+                    respond::close(&self.alarm, &client, limit).await;
+                    return None;
+                }
+                return Some((client, self.alarm.now() + frontend.timeouts.keep_alive));
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Answers of our own, and the end of a client's connection.
+//!
+//! Owns the text of error answers and closing so that the client can read them; leaves choosing the status to
+//! `tidegate-exchange`. Invariant: an answer that refuses a request closes the connection, because where the next request
+//! begins is unknown.
+
+use std::time::{Duration, Instant};
+
+use tidegate_exchange::{Failure, FailureKind, Origin};
+use tidegate_http1::{
+    ConnectionHeader, Method, RequestError, SimpleResponse, Version, encode_simple_response, reason_phrase,
+};
+use tidegate_ring::SendBuf;
+
+use super::exchange::Driver;
+use super::head::Incoming;
+use super::upload::Upload;
+use super::{Next, Server};
+use crate::alarm::Alarm;
+use crate::client::Client;
+use crate::command::{Event, EventKind};
+use crate::site::Frontend;
+
+/// How long a client may go on sending after our last word, so that closing does not destroy it (RFC 9112 §9.6).
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What it may send in that time.
+const LINGER_BYTES_MAX: usize = 1024 * 1024;
+
+/// Why a request gets no further than us.
+#[derive(Clone, Copy)]
+pub(super) struct Refusal {
+    failure: Failure,
+    /// The parser's verdict, when it is one.
+    rejected: Option<RequestError>,
+}
+
+impl Refusal {
+    pub(super) fn failure(failure: Failure) -> Refusal {
+        Refusal { failure, rejected: None }
+    }
+
+    pub(super) fn request(error: RequestError) -> Refusal {
+        let kind = FailureKind::BadRequest { status: error.status(), detail: error.reason() };
+        Refusal { failure: Failure::in_request(kind), rejected: Some(error) }
+    }
+}
+
+struct Answer {
+    status: u16,
+    connection: ConnectionHeader,
+    version: Version,
+    method: Method,
+}
+
+fn queue_answer(client: &Client, frontend: &Frontend, out: Vec<u8>, answer: &Answer) {
+    let mut out = out;
+    let text = format!("{} {}\n", answer.status, reason_phrase(answer.status));
+    let headers: &[(&[u8], &[u8])] = &[(b"Content-Type", b"text/plain"), (b"Cache-Control", b"no-store")];
+    let response = SimpleResponse {
+        status: answer.status,
+        headers,
+        body: text.as_bytes(),
+        connection: answer.connection,
+        client_version: answer.version,
+        method: answer.method,
+    };
+    encode_simple_response(&mut out, &response);
+    frontend.stats.bytes_out.add(out.len() as u64);
+    client.socket.queue(SendBuf::Vec(out));
+    client.socket.flush();
+}
+
+impl Server {
+    /// Answers a request that goes no further, counts and logs it, and closes.
+    pub(super) async fn refuse(&self, client: &Client, frontend: &Frontend, refusal: Refusal) {
+        let Refusal { failure, rejected } = refusal;
+        let status = failure.status().unwrap_or(400);
+        frontend.stats.requests.record(status);
+        match rejected {
+            Some(error) => frontend.stats.rejected.increment(error.index()),
+            None => frontend.stats.failures.increment(failure.index()),
+        }
+        let mut event = Event::new(EventKind::RequestRejected, failure.reason());
+        event.frontend = Some(frontend.name.clone());
+        event.peer = Some(client.peer);
+        event.status = status;
+        event.detail = failure.kind.detail().unwrap_or_default().to_owned();
+        event.flags = failure.flags().to_string();
+        self.worker.report_event(event);
+        let out = self.worker.shard.ring.take_vec();
+        let answer =
+            Answer { status, connection: ConnectionHeader::Close, version: Version::Http11, method: Method::Get };
+        queue_answer(client, frontend, out, &answer);
+        close_with_care(&self.alarm, client, self.alarm.now() + frontend.timeouts.client).await;
+    }
+}
+
+impl Driver<'_> {
+    /// Answers a request that failed. The connection persists if the client has sent all of the request.
+    pub(super) async fn answer(&self, incoming: &Incoming, upload: &Upload, failure: Failure) -> Next {
+        let Some(status) = failure.status() else { return Next::Close };
+        let persists = incoming.keep_alive
+            && upload.is_finished()
+            && failure.origin() != Origin::Client
+            && !self.worker.is_draining();
+        let connection = if persists { ConnectionHeader::KeepAlive } else { ConnectionHeader::Close };
+        let answer = Answer { status, connection, version: incoming.version, method: incoming.method };
+        queue_answer(self.client, self.frontend, self.ring().take_vec(), &answer);
+        if persists {
+            return Next::KeepAlive;
+        }
+        close_with_care(self.alarm, self.client, self.alarm.now() + self.frontend.timeouts.client).await;
+        Next::Close
+    }
+
+    /// Everything but a client's own leaving is worth a line.
+    pub(super) fn log_failure(&self, failure: Failure, retries: u8) {
+        if failure.kind == FailureKind::ClientGone {
+            return;
+        }
+        let mut event = Event::new(EventKind::RequestFailed, failure.reason());
+        event.frontend = Some(self.frontend.name.clone());
+        event.backend = Some(self.backend.name.clone());
+        let server = failure.server.or(self.last_server.get());
+        event.server = server.and_then(|index| self.backend.servers.get(index as usize)).map(|server| server.name.clone());
+        event.peer = Some(self.client.peer);
+        event.status = failure.status().unwrap_or_else(|| self.status.get());
+        event.detail = failure.kind.detail().unwrap_or_default().to_owned();
+        event.flags = failure.flags().to_string();
+        event.retries = retries;
+        self.worker.report_event(event);
+    }
+}
+
+/// Waits until the client has taken what is queued; `false` when it is gone or too slow.
+async fn flushed(alarm: &Alarm, client: &Client, deadline: Instant) -> bool {
+    let sent = alarm.within(deadline, |context| client.socket.poll_flushed(context, 0)).await;
+    matches!(sent, Ok(Ok(())))
+}
+
+/// Ends a connection whose client has nothing more to say.
+pub(crate) async fn close(alarm: &Alarm, client: &Client, deadline: Instant) {
+    if client.socket.has_arrived() || client.socket.queued_bytes() > 0 {
+        close_with_care(alarm, client, deadline).await;
+    }
+}
+
+/// Ends a connection whose client may still be sending: says that we are done, then reads for a while what it sends, since
+/// closing with unread bytes would reset the connection and could destroy our answer on its way (RFC 9112 §9.6).
+async fn close_with_care(alarm: &Alarm, client: &Client, deadline: Instant) {
+    if !flushed(alarm, client, deadline).await {
+        return;
+    }
+    client.socket.shutdown_write();
+    let until = alarm.now() + LINGER;
+    let mut ignored = 0;
+    while ignored <= LINGER_BYTES_MAX {
+        let received = alarm.within(until, |context| client.socket.poll_recv(context)).await;
+        match received {
+            Ok(Ok(Some(bytes))) => ignored += bytes.len(),
+            Ok(Ok(None) | Err(_)) | Err(_) => return,
+        }
+    }
+}

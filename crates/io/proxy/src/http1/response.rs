@@ -1,0 +1,317 @@
+//! Relaying a server's response to the client.
+//!
+//! Owns reading the server's heads and its half of the exchange's time; leaves the framing of bodies to `body`.
+//! Invariant: no more of a response is held than the client's send queue and one received piece.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::io;
+use std::task::Poll;
+
+use tidegate_exchange::{Action, Input, Upload as Rest};
+use tidegate_http1::{
+    BodyFraming, BodyLength, ConnectionHeader, Limits, Parsed, ResponseContext, ResponseEdits, ResponseHead, Version,
+    encode_response_head, parse_response,
+};
+use tidegate_ring::RecvBuf;
+
+use super::body::{Body, Output, Sink};
+use super::exchange::{Attempt, Driver, Ending};
+use super::head::Incoming;
+use super::upload::Upload;
+use crate::tunnel;
+
+/// Bytes queued towards a client that stop reading from the server: enough for the kernel to always have something to
+/// send, little enough for thousands of slow readers.
+const QUEUED_BYTES_MAX: usize = 128 * 1024;
+
+/// Bodies of at least this many bytes are received piece by piece on demand, so that a fast server cannot fill the
+/// shared buffers on behalf of one client.
+const ON_DEMAND_BYTES_MIN: u64 = 128 * 1024;
+
+/// Everything about one response being relayed.
+struct Relay<'a, 'b> {
+    driver: &'a Driver<'b>,
+    incoming: &'a Incoming,
+    upload: &'a Upload,
+    attempt: &'a Attempt,
+    ending: &'a Cell<Ending>,
+    /// What the connection had sent before this request: nothing more means that the request never left.
+    sent_before: u64,
+}
+
+/// Relays the response of the request that has been (or is being) sent; the action that ends the conversation.
+pub(super) async fn relay(
+    driver: &Driver<'_>,
+    incoming: &Incoming,
+    upload: &Upload,
+    attempt: &Attempt,
+    head: &mut ResponseHead,
+    ending: &Cell<Ending>,
+    sent_before: u64,
+) -> Action {
+    let relay = Relay { driver, incoming, upload, attempt, ending, sent_before };
+    let mut sink = Sink::new(&driver.client.socket, driver.ring());
+    match relay.run(head, &mut sink).await {
+        Ok(action) | Err(action) => action,
+    }
+}
+
+impl Relay<'_, '_> {
+    async fn run(&self, head: &mut ResponseHead, sink: &mut Sink<'_>) -> Result<Action, Action> {
+        let mut piece = None;
+        loop {
+            let rest = self.read_head(head, &mut piece, sink).await?;
+            if head.is_interim() {
+                self.upload.expects_continue.set(false);
+                sink.flush();
+                continue;
+            }
+            if rest == Rest::Stop {
+                self.upload.stopped.set(true);
+            }
+            if head.body() == BodyLength::Tunnel {
+                sink.flush();
+                self.ending.set(Ending::Switched);
+                return self.tunnel(piece.take()).await;
+            }
+            return self.relay_body(head, piece.take(), sink, rest).await;
+        }
+    }
+
+    /// Reads and encodes one head; what was received behind it is left in `piece`.
+    async fn read_head(
+        &self,
+        head: &mut ResponseHead,
+        piece: &mut Option<RecvBuf>,
+        sink: &mut Sink<'_>,
+    ) -> Result<Rest, Action> {
+        let limits = Limits::default();
+        let context = ResponseContext { method: self.incoming.method, upgrade_requested: self.incoming.upgrade };
+        let mut spilled: Option<Vec<u8>> = None;
+        loop {
+            let mut received = match piece.take() {
+                Some(received) => received,
+                None => self.receive(spilled.is_none()).await?,
+            };
+            let before = spilled.as_ref().map_or(0, Vec::len);
+            let bytes = match &mut spilled {
+                None => &received[..],
+                Some(bytes) => {
+                    bytes.extend_from_slice(&received);
+                    bytes
+                }
+            };
+            match parse_response(bytes, &limits, context, head) {
+                Ok(Parsed::Complete { head_bytes }) => {
+                    let rest = self.relay_head(head, bytes, sink)?;
+                    received.advance(head_bytes - before);
+                    *piece = (!received.is_empty()).then_some(received);
+                    spilled.into_iter().for_each(|bytes| self.driver.ring().put_vec(bytes));
+                    return Ok(rest);
+                }
+                Ok(Parsed::Incomplete) => {
+                    if spilled.is_none() {
+                        let mut bytes = self.driver.ring().take_vec();
+                        bytes.extend_from_slice(&received);
+                        spilled = Some(bytes);
+                    }
+                    self.driver.tell(Input::ResponseBytes);
+                }
+                Err(error) => return Err(self.server_failed(Input::BadResponse(error.reason()))),
+            }
+        }
+    }
+
+    /// Decides how the head goes on to the client and puts it into the sink.
+    fn relay_head(&self, head: &ResponseHead, bytes: &[u8], sink: &mut Sink<'_>) -> Result<Rest, Action> {
+        let (status, interim) = (head.status(), head.is_interim());
+        self.attempt.slot.0.stats.requests.record(status);
+        let rest = match self.driver.input(Input::ResponseHead { status, interim }) {
+            Action::Relay { upload } => upload,
+            action => return Err(action),
+        };
+        let client_version = self.incoming.version;
+        if interim && client_version == Version::Http10 {
+            // RFC 9110 §15.2: no interim response to an HTTP/1.0 client.
+            return Ok(rest);
+        }
+        let (output, delimited) = output_for(head, client_version);
+        let persists = delimited && self.incoming.keep_alive && rest != Rest::Stop && !self.driver.worker.is_draining();
+        if !interim {
+            self.driver.status.set(status);
+            self.ending.set(if persists { Ending::Persistent } else { Ending::Closing });
+        }
+        let connection = match head.body() {
+            BodyLength::Tunnel => ConnectionHeader::Upgrade,
+            _ if persists || interim => ConnectionHeader::KeepAlive,
+            _ => ConnectionHeader::Close,
+        };
+        let body = match output {
+            Output::AsReceived => BodyFraming::AsReceived,
+            Output::Content => BodyFraming::UntilClose,
+            Output::Chunks => BodyFraming::Chunked,
+        };
+        let edits = ResponseEdits { connection, client_version, add: &[], remove: &[], body };
+        encode_response_head(sink.tail(), bytes, head, &edits);
+        Ok(rest)
+    }
+
+    async fn relay_body(
+        &self,
+        head: &ResponseHead,
+        piece: Option<RecvBuf>,
+        sink: &mut Sink<'_>,
+        rest: Rest,
+    ) -> Result<Action, Action> {
+        let (output, _) = output_for(head, self.incoming.version);
+        let mut body = Body::new(head.body(), output, &Limits::default());
+        let server = self.attempt.connection.socket();
+        let mut surplus = None;
+        if let Some(piece) = piece {
+            surplus = self.forward(&mut body, piece, sink)?;
+        }
+        let on_demand = body.known_left() >= ON_DEMAND_BYTES_MIN;
+        server.set_recv_on_demand(on_demand);
+        while !body.is_finished() {
+            self.make_room(sink).await?;
+            let received = self.receive_or_end().await?;
+            match received {
+                Some(piece) => {
+                    self.driver.tell(Input::ResponseProgress);
+                    surplus = self.forward(&mut body, piece, sink)?;
+                }
+                None if body.ends_with_connection(sink) => {}
+                None => return Err(self.server_failed(Input::ServerClosed)),
+            }
+        }
+        if on_demand {
+            server.set_recv_on_demand(false);
+        }
+        sink.flush();
+        if rest == Rest::Continue && !self.upload.is_finished() {
+            // The whole response is here before the whole request: RFC 9112 §9.5 lets us stop; the connection ends.
+            self.ending.set(Ending::Closing);
+        }
+        // Bytes beyond the response: the server's connection cannot be trusted with another request.
+        self.attempt.surplus.set(surplus.is_some());
+        Ok(self.driver.input(Input::ResponseDone))
+    }
+
+    fn forward(&self, body: &mut Body, piece: RecvBuf, sink: &mut Sink<'_>) -> Result<Option<RecvBuf>, Action> {
+        body.forward(piece, sink).map_err(|error| {
+            // What came before the broken part is part of a response that has begun: it ends here, visibly.
+            self.server_failed(Input::BadResponse(error.reason()))
+        })
+    }
+
+    /// Waits until the client has taken enough for more to be read.
+    async fn make_room(&self, sink: &mut Sink<'_>) -> Result<(), Action> {
+        sink.flush();
+        let client = &self.driver.client.socket;
+        if client.queued_bytes() <= QUEUED_BYTES_MAX {
+            return Ok(());
+        }
+        self.driver.tell(Input::WaitingOnClient);
+        let patience = self.driver.frontend.timeouts.client;
+        loop {
+            let (before, deadline) = (client.sent_bytes(), self.driver.alarm.now() + patience);
+            let flushed = poll_fn(|context| match client.poll_flushed(context, QUEUED_BYTES_MAX) {
+                Poll::Ready(flushed) => Poll::Ready(Some(flushed)),
+                // A slow client is not a stalled one: each byte it takes starts its clock again.
+                Poll::Pending if client.sent_bytes() != before => Poll::Ready(None),
+                Poll::Pending => self.driver.alarm.poll(deadline).map(|_| Some(Err(io::ErrorKind::TimedOut.into()))),
+            });
+            match flushed.await {
+                Some(Ok(())) => break,
+                Some(Err(error)) if error.kind() == io::ErrorKind::TimedOut => {
+                    return Err(self.driver.input(Input::ClientTimeout));
+                }
+                Some(Err(_)) => return Err(self.driver.input(Input::ClientGone)),
+                None => {}
+            }
+        }
+        self.driver.tell(Input::ResponseProgress);
+        Ok(())
+    }
+
+    /// The next piece, where the server's close is a failure. `first`: nothing of a head has come yet.
+    async fn receive(&self, first: bool) -> Result<RecvBuf, Action> {
+        match self.receive_or_end().await? {
+            Some(piece) => Ok(piece),
+            None if first && self.never_sent() => Err(self.server_failed(Input::PoolLost)),
+            None => Err(self.server_failed(Input::ServerClosed)),
+        }
+    }
+
+    fn never_sent(&self) -> bool {
+        self.attempt.connection.socket().sent_bytes() == self.sent_before
+    }
+
+    /// The next piece, or `None` at the server's close, while the client is there and the server in time.
+    async fn receive_or_end(&self) -> Result<Option<RecvBuf>, Action> {
+        let (server, client) = (self.attempt.connection.socket(), &self.driver.client.socket);
+        let uploading = !self.upload.is_finished() && !self.upload.stopped.get();
+        let received = poll_fn(|context| {
+            if let Poll::Ready(received) = server.poll_recv(context) {
+                return Poll::Ready(Ok(received));
+            }
+            // While a body is being read from the client its end is seen there.
+            if !uploading && client.poll_gone(context).is_ready() {
+                return Poll::Ready(Err(self.driver.input(Input::ClientGone)));
+            }
+            self.driver.poll_deadline().map(Err)
+        })
+        .await?;
+        match received {
+            Ok(piece) => {
+                if let Some(piece) = &piece {
+                    self.attempt.slot.0.stats.bytes_in.add(piece.len() as u64);
+                    self.driver.backend.stats.bytes_in.add(piece.len() as u64);
+                    self.driver.frontend.stats.bytes_out.add(piece.len() as u64);
+                }
+                Ok(piece)
+            }
+            Err(_) if self.never_sent() => Err(self.server_failed(Input::PoolLost)),
+            Err(_) => Err(self.server_failed(Input::ServerReset)),
+        }
+    }
+
+    /// Tells the exchange and counts against the server what ended the attempt.
+    fn server_failed(&self, input: Input) -> Action {
+        let action = self.driver.input(input);
+        if let Action::Respond(failure) | Action::Cut(failure) = action {
+            self.attempt.slot.0.stats.failures.increment(failure.index());
+        }
+        action
+    }
+
+    /// Both sides speak another protocol from here on.
+    async fn tunnel(&self, from_server: Option<RecvBuf>) -> Result<Action, Action> {
+        let driver = self.driver;
+        let sides = tunnel::Sides {
+            client: &driver.client.socket,
+            server: self.attempt.connection.socket(),
+            from_client: self.upload.input.borrow_mut().take(),
+            from_server,
+        };
+        let moved = tunnel::run(driver.ring(), driver.alarm, sides, driver.backend.tunnel_timeout).await;
+        driver.frontend.stats.bytes_in.add(moved.from_client);
+        driver.frontend.stats.bytes_out.add(moved.from_server);
+        driver.backend.stats.bytes_in.add(moved.from_server);
+        driver.backend.stats.bytes_out.add(moved.from_client);
+        Ok(driver.input(Input::ResponseDone))
+    }
+}
+
+/// How the body goes to a client of this version, and whether its end can be told without closing.
+fn output_for(head: &ResponseHead, client: Version) -> (Output, bool) {
+    match (head.body(), client) {
+        (BodyLength::Chunked, Version::Http10) => (Output::Content, false),
+        (BodyLength::UntilClose, Version::Http10) => (Output::AsReceived, false),
+        (BodyLength::UntilClose, Version::Http11) => (Output::Chunks, true),
+        (BodyLength::None | BodyLength::Length(_) | BodyLength::Chunked | BodyLength::Tunnel, _) => {
+            (Output::AsReceived, true)
+        }
+    }
+}

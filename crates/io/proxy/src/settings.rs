@@ -1,0 +1,104 @@
+//! The immutable snapshot that a shard works from.
+//!
+//! Owns the types; the control plane fills them. Invariant: indices in a snapshot point into the same snapshot.
+
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use socket2::SockAddr;
+use tidegate_balance as balance;
+use tidegate_exchange::{Failure, Policy};
+use tidegate_http1::{Limits, RequestError};
+use tidegate_telemetry::{
+    BackendStats, FrontendStats, PerShard, Reasons, ServerStats, ShardStats,
+};
+
+use crate::budget::Budget;
+
+/// Everything a shard needs to know, for all shards.
+pub struct Snapshot {
+    /// Counts up with each configuration.
+    pub generation: u64,
+    /// How many shards there are.
+    pub shards_count: u16,
+    /// The frontends.
+    pub frontends: Vec<FrontendSettings>,
+    /// The backends.
+    pub backends: Vec<BackendSettings>,
+    /// Client connections of the whole process.
+    pub connections: Arc<Budget>,
+    /// The shards' own counters.
+    pub shards: PerShard<ShardStats>,
+}
+
+/// Where clients connect.
+pub struct FrontendSettings {
+    /// Its name in the configuration; the same name keeps its connections over a reload.
+    pub name: Arc<str>,
+    /// Index of the backend that takes every request.
+    pub default_backend: Option<usize>,
+    /// How long to wait for clients.
+    pub timeouts: ClientTimeouts,
+    /// How large a head may be.
+    pub limits: Limits,
+    /// Whether servers are told the client's address in `X-Forwarded-For`.
+    pub forwarded_for: bool,
+    /// Client connections of this frontend.
+    pub connections: Arc<Budget>,
+    /// Its counters.
+    pub stats: PerShard<FrontendStats>,
+}
+
+/// How long a client may take.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientTimeouts {
+    /// Between two bytes that it takes of a response.
+    pub client: Duration,
+    /// From a request's first byte to the end of its head.
+    pub request_head: Duration,
+    /// Between two pieces of a request's body.
+    pub request_body: Duration,
+    /// From the end of a response to the next request.
+    pub keep_alive: Duration,
+}
+
+/// Servers that answer the same requests.
+pub struct BackendSettings {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// How a server is picked.
+    pub balance: balance::Policy,
+    /// The servers.
+    pub servers: Vec<ServerSettings>,
+    /// Attempts and deadlines.
+    pub exchange: Policy,
+    /// Longest silence of both sides of a tunnel.
+    pub tunnel_timeout: Duration,
+    /// Whether a server connection carries more than one request.
+    pub reuse: bool,
+    /// Idle connections kept per server and shard.
+    pub idle_max: usize,
+    /// How long an idle connection is kept.
+    pub idle_timeout: Duration,
+    /// Its counters.
+    pub stats: PerShard<BackendStats>,
+}
+
+/// One server.
+pub struct ServerSettings {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// Where it listens.
+    pub address: SockAddr,
+    /// Its share of the requests.
+    pub weight: balance::Weight,
+    /// Its counters.
+    pub stats: PerShard<ServerStats>,
+}
+
+/// The reasons by which the data plane counts refused and failed requests.
+pub fn reasons() -> Reasons {
+    static REJECTIONS: LazyLock<Vec<&'static str>> =
+        LazyLock::new(|| RequestError::ALL.iter().map(|error| error.reason()).collect());
+    Reasons { rejections: &REJECTIONS, failures: Failure::REASONS }
+}

@@ -1,0 +1,155 @@
+//! One shard's replica of a snapshot: the same entities with what this shard alone knows of them.
+//!
+//! Owns balancing state and idle server connections; leaves connections in use to their tasks. Invariant: a server with
+//! the same backend, name and address is the same object over reloads, so that its idle connections stay.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::SockAddr;
+use tidegate_balance::{Pool, ServerSettings as Weighted, ShardId};
+use tidegate_exchange::Policy;
+use tidegate_http1::Limits;
+use tidegate_telemetry::{BackendStats, FrontendStats, ServerStats};
+
+use crate::budget::Budget;
+use crate::settings::{BackendSettings, ClientTimeouts, FrontendSettings, Snapshot};
+use crate::upstream::idle_pool::IdleList;
+
+/// A snapshot as this shard uses it.
+pub(crate) struct Site {
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) frontends: Vec<Rc<Frontend>>,
+    pub(crate) backends: Vec<Rc<Backend>>,
+}
+
+pub(crate) struct Frontend {
+    pub(crate) name: Arc<str>,
+    pub(crate) backend: Option<Rc<Backend>>,
+    pub(crate) timeouts: ClientTimeouts,
+    pub(crate) limits: Limits,
+    pub(crate) forwarded_for: bool,
+    pub(crate) stats: Arc<FrontendStats>,
+}
+
+pub(crate) struct Backend {
+    pub(crate) name: Arc<str>,
+    pub(crate) balance: RefCell<Pool>,
+    pub(crate) servers: Vec<Rc<Server>>,
+    pub(crate) exchange: Policy,
+    pub(crate) tunnel_timeout: Duration,
+    pub(crate) reuse: bool,
+    pub(crate) idle_max: usize,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) stats: Arc<BackendStats>,
+}
+
+pub(crate) struct Server {
+    pub(crate) name: Arc<str>,
+    pub(crate) address: SockAddr,
+    pub(crate) stats: Arc<ServerStats>,
+    pub(crate) idle: IdleList,
+    /// Whether the server is still configured: connections to one that is not are closed after their request.
+    pub(crate) retired: Cell<bool>,
+}
+
+impl Site {
+    /// This shard's replica of `snapshot`, taking over servers that `before` has already.
+    pub(crate) fn new(snapshot: Arc<Snapshot>, shard: u16, before: Option<&Site>) -> Site {
+        let backends: Vec<_> = snapshot
+            .backends
+            .iter()
+            .map(|settings| Rc::new(Backend::new(settings, shard, snapshot.shards_count, before)))
+            .collect();
+        let frontends = snapshot
+            .frontends
+            .iter()
+            .map(|settings| Rc::new(Frontend::new(settings, shard, &backends)))
+            .collect();
+        Site { snapshot, frontends, backends }
+    }
+
+    pub(crate) fn servers(&self) -> impl Iterator<Item = &Rc<Server>> {
+        self.backends.iter().flat_map(|backend| &backend.servers)
+    }
+
+    fn server(&self, backend: &str, name: &str, address: &SockAddr) -> Option<Rc<Server>> {
+        let backend = self.backends.iter().find(|known| *known.name == *backend)?;
+        backend.servers.iter().find(|known| *known.name == *name && known.address == *address).cloned()
+    }
+}
+
+impl Frontend {
+    fn new(settings: &FrontendSettings, shard: u16, backends: &[Rc<Backend>]) -> Frontend {
+        Frontend {
+            name: settings.name.clone(),
+            backend: settings.default_backend.and_then(|index| backends.get(index).cloned()),
+            timeouts: settings.timeouts,
+            limits: settings.limits,
+            forwarded_for: settings.forwarded_for,
+            stats: settings.stats.shard(usize::from(shard)).clone(),
+        }
+    }
+}
+
+impl Backend {
+    fn new(settings: &BackendSettings, shard: u16, shards_count: u16, before: Option<&Site>) -> Backend {
+        let weights: Vec<_> =
+            settings.servers.iter().map(|server| Weighted { weight: server.weight, backup: false }).collect();
+        let known = |name: &str, address: &SockAddr| before?.server(&settings.name, name, address);
+        let servers = settings
+            .servers
+            .iter()
+            .map(|server| {
+                known(&server.name, &server.address).unwrap_or_else(|| {
+                    Rc::new(Server {
+                        name: server.name.clone(),
+                        address: server.address.clone(),
+                        stats: server.stats.shard(usize::from(shard)).clone(),
+                        idle: IdleList::default(),
+                        retired: Cell::new(false),
+                    })
+                })
+            })
+            .collect();
+        Backend {
+            name: settings.name.clone(),
+            balance: RefCell::new(Pool::new(&settings.balance, &weights, ShardId(shard), shards_count)),
+            servers,
+            exchange: settings.exchange,
+            tunnel_timeout: settings.tunnel_timeout,
+            reuse: settings.reuse,
+            idle_max: settings.idle_max,
+            idle_timeout: settings.idle_timeout,
+            stats: settings.stats.shard(usize::from(shard)).clone(),
+        }
+    }
+}
+
+/// Where connections of one frontend name come in: follows the configuration while the connections stay.
+pub(crate) struct Entrance {
+    current: RefCell<Rc<Frontend>>,
+    pub(crate) connections: Arc<Budget>,
+}
+
+impl Entrance {
+    pub(crate) fn new(frontend: Rc<Frontend>, connections: Arc<Budget>) -> Entrance {
+        Entrance { current: RefCell::new(frontend), connections }
+    }
+
+    /// What the next request is served by.
+    #[inline]
+    pub(crate) fn frontend(&self) -> Rc<Frontend> {
+        self.current.borrow().clone()
+    }
+
+    pub(crate) fn update(&self, frontend: Rc<Frontend>) {
+        *self.current.borrow_mut() = frontend;
+    }
+
+    pub(crate) fn is_named(&self, name: &str) -> bool {
+        *self.current.borrow().name == *name
+    }
+}

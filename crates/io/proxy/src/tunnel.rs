@@ -1,0 +1,94 @@
+//! Bytes both ways between two sockets, each direction ending on its own.
+//!
+//! Owns the copying and the half-closes; leaves counting to its user. Invariant: each direction holds at most one
+//! received piece and a bounded send queue, and ends with a half-close of its receiver.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use tidegate_ring::{RecvBuf, Ring, SendBuf, Socket};
+
+use crate::alarm::Alarm;
+
+/// Bytes queued towards one side that stop reading from the other.
+const QUEUED_BYTES_MAX: usize = 64 * 1024;
+
+/// The two sides, and what had been received from each before the tunnel began.
+pub(crate) struct Sides<'a> {
+    pub(crate) client: &'a Socket,
+    pub(crate) server: &'a Socket,
+    pub(crate) from_client: Option<RecvBuf>,
+    pub(crate) from_server: Option<RecvBuf>,
+}
+
+/// Bytes that were passed on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Moved {
+    pub(crate) from_client: u64,
+    pub(crate) from_server: u64,
+}
+
+/// Passes bytes on until both directions have ended, one side breaks, or nothing moves for `silence_max`.
+pub(crate) async fn run(ring: &Ring, alarm: &Alarm, sides: Sides<'_>, silence_max: Duration) -> Moved {
+    let (up, down) = (Cell::new(0), Cell::new(0));
+    {
+        let mut upwards = pin!(pass(ring, sides.client, sides.server, sides.from_client, &up));
+        let mut downwards = pin!(pass(ring, sides.server, sides.client, sides.from_server, &down));
+        let (mut up_ended, mut down_ended) = (false, false);
+        let mut seen = (u64::MAX, u64::MAX);
+        let mut deadline = alarm.now() + silence_max;
+        poll_fn(|context| {
+            for (direction, ended) in
+                [(upwards.as_mut() as std::pin::Pin<&mut dyn Future<Output = bool>>, &mut up_ended), (downwards.as_mut(), &mut down_ended)]
+            {
+                if !*ended {
+                    match direction.poll(context) {
+                        Poll::Ready(true) => *ended = true,
+                        Poll::Ready(false) => return Poll::Ready(()),
+                        Poll::Pending => {}
+                    }
+                }
+            }
+            if up_ended && down_ended {
+                return Poll::Ready(());
+            }
+            let progress = (sides.server.sent_bytes(), sides.client.sent_bytes());
+            if progress != seen {
+                seen = progress;
+                deadline = alarm.now() + silence_max;
+            }
+            alarm.poll(deadline).map(|_| ())
+        })
+        .await;
+    }
+    Moved { from_client: up.get(), from_server: down.get() }
+}
+
+/// One direction, to its end: `true` after the half-close was passed on, `false` when a side broke.
+async fn pass(ring: &Ring, from: &Socket, to: &Socket, first: Option<RecvBuf>, moved: &Cell<u64>) -> bool {
+    let mut piece = first;
+    loop {
+        if let Some(bytes) = piece.take() {
+            moved.set(moved.get() + bytes.len() as u64);
+            to.queue(if ring.buffers_scarce() { SendBuf::Vec(bytes.to_vec()) } else { SendBuf::Recv(bytes) });
+            to.flush();
+        }
+        if poll_fn(|context| to.poll_flushed(context, QUEUED_BYTES_MAX)).await.is_err() {
+            return false;
+        }
+        match from.recv().await {
+            Ok(Some(bytes)) => piece = Some(bytes),
+            Ok(None) => {
+                if poll_fn(|context| to.poll_flushed(context, 0)).await.is_err() {
+                    return false;
+                }
+                to.shutdown_write();
+                return true;
+            }
+            Err(_) => return false,
+        }
+    }
+}

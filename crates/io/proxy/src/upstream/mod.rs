@@ -1,0 +1,4 @@
+//! The side of the servers: connections made, lent and kept.
+
+pub(crate) mod connect;
+pub(crate) mod idle_pool;

@@ -1,0 +1,504 @@
+//! The shard's data plane as a whole: dispatches what arrives, applies commands, reports.
+//!
+//! Owns listeners, parked connections and the pool of connection tasks; leaves what a connection does to `http1`.
+//! Invariant: a client connection is in exactly one place: parked, in a task, or gone.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tidegate_ring::{Listener, ParkToken, Socket};
+use tidegate_shard::{Receiver, Sender, Service, Shard, TaskId, TimerId, drive};
+use tidegate_telemetry::ShardStats;
+
+use crate::accept::{Acceptor, accept_connections};
+use crate::budget::Budget;
+use crate::client::Client;
+use crate::command::{Command, Event, EventKind, ListenerId, ListenerSpec, Report};
+use crate::http1;
+use crate::settings::Snapshot;
+use crate::site::{Entrance, Server, Site};
+use crate::upstream::connect::Connection;
+
+/// How often idle server connections are looked through for old ones.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Connection tasks kept for reuse when idle; one holds a few KiB.
+const TASKS_KEPT_MAX: usize = 4096;
+
+/// Timer payloads: what they mean is in the lowest two bits.
+const PAYLOAD_TASK: u32 = 0;
+const PAYLOAD_PARKED: u32 = 1;
+const PAYLOAD_SWEEP: u32 = 2;
+
+pub(crate) fn task_payload(task: TaskId) -> u32 {
+    task.0 << 2 | PAYLOAD_TASK
+}
+
+/// What a shard starts from.
+pub struct Context {
+    /// Which shard it is.
+    pub index: u16,
+    /// Its first snapshot.
+    pub snapshot: Arc<Snapshot>,
+    /// Its listening sockets.
+    pub listeners: Vec<ListenerSpec>,
+    /// What the control plane sends.
+    pub commands: Receiver<Command>,
+    /// What the control plane is told.
+    pub reports: Sender<Report>,
+}
+
+/// Something parked: when it says something, its place is looked up by the token.
+enum Parked {
+    Client(Client),
+    Server(Rc<Server>),
+    Vacant,
+}
+
+#[derive(Default)]
+struct ParkedTable {
+    entries: Vec<Parked>,
+    /// One timer an entry, made when first used.
+    timers: Vec<Option<TimerId>>,
+    free: Vec<u32>,
+}
+
+impl ParkedTable {
+    #[allow(clippy::cast_possible_truncation, reason = "bounded by descriptors")]
+    fn insert(&mut self, parked: Parked) -> u32 {
+        if let Some(index) = self.free.pop() {
+            self.entries[index as usize] = parked;
+            return index;
+        }
+        self.entries.push(parked);
+        self.timers.push(None);
+        self.entries.len() as u32 - 1
+    }
+
+    fn take(&mut self, index: u32) -> Parked {
+        let parked = std::mem::replace(&mut self.entries[index as usize], Parked::Vacant);
+        if !matches!(parked, Parked::Vacant) {
+            self.free.push(index);
+        }
+        parked
+    }
+}
+
+/// The tasks that serve connections: each takes a job, serves it until it is idle or gone, and takes the next.
+#[derive(Default)]
+struct Jobs {
+    slots: Vec<Job>,
+    free: Vec<usize>,
+}
+
+#[derive(Default)]
+struct Job {
+    task: Option<TaskId>,
+    client: Option<Client>,
+}
+
+/// One shard's data plane.
+pub(crate) struct Worker {
+    pub(crate) shard: Rc<Shard>,
+    pub(crate) stats: Arc<ShardStats>,
+    index: u16,
+    site: RefCell<Rc<Site>>,
+    entrances: RefCell<Vec<Rc<Entrance>>>,
+    acceptors: RefCell<HashMap<ListenerId, (TaskId, Rc<Acceptor>)>>,
+    parked: RefCell<ParkedTable>,
+    jobs: RefCell<Jobs>,
+    reports: RefCell<Sender<Report>>,
+    waiting_for_room: RefCell<Vec<TaskId>>,
+    sweep: Cell<Option<TimerId>>,
+    sweeping: Cell<bool>,
+    clients_open: Cell<u32>,
+    draining: Cell<bool>,
+    this: RefCell<std::rc::Weak<Worker>>,
+}
+
+/// Runs the data plane of one shard until it is told to stop or has drained.
+pub async fn run(shard: Rc<Shard>, context: Context) {
+    let stats = context.snapshot.shards.shard(usize::from(context.index)).clone();
+    let site = Rc::new(Site::new(context.snapshot.clone(), context.index, None));
+    let worker = Rc::new(Worker {
+        shard: shard.clone(),
+        stats,
+        index: context.index,
+        site: RefCell::new(site),
+        entrances: RefCell::default(),
+        acceptors: RefCell::default(),
+        parked: RefCell::default(),
+        jobs: RefCell::default(),
+        reports: RefCell::new(context.reports),
+        waiting_for_room: RefCell::default(),
+        sweep: Cell::new(None),
+        sweeping: Cell::new(false),
+        clients_open: Cell::new(0),
+        draining: Cell::new(false),
+        this: RefCell::default(),
+    });
+    *worker.this.borrow_mut() = Rc::downgrade(&worker);
+    worker.listen(context.listeners);
+    worker.report(Report::Applied(context.snapshot.generation));
+    drop(context.snapshot);
+    drive(&shard, &*worker, context.commands).await;
+    shard.tasks.clear();
+    worker.parked.borrow_mut().entries.clear();
+    worker.site.borrow().servers().for_each(|server| worker.close_idle(server));
+}
+
+impl Service for Worker {
+    type Command = Command;
+
+    fn unparked(&self, ParkToken(index): ParkToken) {
+        let parked = self.parked.borrow_mut().take(index);
+        match parked {
+            Parked::Client(client) => {
+                self.stop_timer(index);
+                self.dispatch(client);
+            }
+            Parked::Server(server) => {
+                let socket = server.idle.remove(ParkToken(index));
+                server.stats.connections_idle.decrement();
+                drop(socket.map(|socket| Connection::from_idle(socket, &server)));
+            }
+            Parked::Vacant => debug_assert!(false, "a token of nothing"),
+        }
+    }
+
+    fn fired(&self, payload: u32) {
+        match payload & 3 {
+            PAYLOAD_TASK => self.shard.tasks.wake(TaskId(payload >> 2)),
+            PAYLOAD_PARKED => {
+                // An idle client's time is over: dropping it closes the connection.
+                drop(self.parked.borrow_mut().take(payload >> 2));
+                self.client_closed();
+            }
+            _ => self.sweep_idle(),
+        }
+    }
+
+    fn command(&self, command: Command) {
+        self.stats.commands_handled.increment();
+        match command {
+            Command::Apply(snapshot, listeners) => self.apply(snapshot, listeners),
+            Command::Drain => self.drain(),
+            Command::Stop => self.shard.stop(),
+        }
+    }
+
+    fn panicked(&self, task: TaskId, payload: tidegate_shard::PanicPayload) {
+        self.stats.panics_contained.increment();
+        let said = payload
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| payload.downcast_ref::<String>().cloned());
+        let mut event = Event::new(EventKind::Panicked, "panic");
+        event.detail = said.unwrap_or_default();
+        self.report_event(event);
+        let mut jobs = self.jobs.borrow_mut();
+        if let Some(at) = jobs.slots.iter().position(|job| job.task == Some(task)) {
+            jobs.slots[at] = Job::default();
+            jobs.free.push(at);
+            drop(jobs);
+            self.client_closed();
+        }
+    }
+
+    fn turned(&self, idle: bool) {
+        if !self.waiting_for_room.borrow().is_empty() && self.connections().room() > 0 {
+            let waiting = std::mem::take(&mut *self.waiting_for_room.borrow_mut());
+            waiting.into_iter().for_each(|task| self.shard.tasks.wake(task));
+        }
+        if idle || self.shard.turns.get() % 64 == 0 {
+            self.publish();
+        }
+    }
+}
+
+impl Worker {
+    /// The budget of the whole process.
+    pub(crate) fn connections(&self) -> Arc<Budget> {
+        self.site.borrow().snapshot.connections.clone()
+    }
+
+    /// Whether connections are to be closed after their request.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    pub(crate) fn report_event(&self, event: Event) {
+        self.report(Report::Event(event));
+    }
+
+    fn report(&self, report: Report) {
+        if self.reports.borrow_mut().send(report).is_err() {
+            self.stats.log_lines_dropped.increment();
+        }
+    }
+
+    /// An accepting task waits for room: it is polled again when some may have come.
+    pub(crate) fn wait_for_room(&self) {
+        if let Some(task) = self.shard.tasks.current() {
+            self.waiting_for_room.borrow_mut().push(task);
+        }
+    }
+
+    fn listen(&self, specs: Vec<ListenerSpec>) {
+        let mut before = std::mem::take(&mut *self.acceptors.borrow_mut());
+        for spec in specs {
+            let entrance = self.entrance(spec.frontend);
+            let known = before.remove(&spec.id);
+            let acceptor = match (known, spec.socket, self.this.borrow().upgrade()) {
+                (Some((task, acceptor)), ..) => {
+                    *acceptor.entrance.borrow_mut() = entrance;
+                    (task, acceptor)
+                }
+                (None, Some(socket), Some(worker)) => {
+                    let acceptor =
+                        Rc::new(Acceptor { stopping: Cell::new(false), entrance: RefCell::new(entrance) });
+                    let listener = Listener::new(&self.shard.ring, socket);
+                    (self.shard.tasks.spawn(accept_connections(worker, listener, acceptor.clone())), acceptor)
+                }
+                _ => continue,
+            };
+            self.acceptors.borrow_mut().insert(spec.id, acceptor);
+        }
+        for (task, acceptor) in before.into_values() {
+            acceptor.stopping.set(true);
+            self.shard.tasks.wake(task);
+        }
+    }
+
+    /// Where connections of this frontend of the current snapshot come in.
+    fn entrance(&self, frontend: usize) -> Rc<Entrance> {
+        let site = self.site.borrow().clone();
+        let current = site.frontends[frontend].clone();
+        let mut entrances = self.entrances.borrow_mut();
+        if let Some(known) = entrances.iter().find(|known| known.is_named(&current.name)) {
+            return known.clone();
+        }
+        let connections = site.snapshot.frontends[frontend].connections.clone();
+        let entrance = Rc::new(Entrance::new(current, connections));
+        entrances.push(entrance.clone());
+        entrance
+    }
+
+    fn apply(&self, snapshot: Arc<Snapshot>, listeners: Vec<ListenerSpec>) {
+        let before = self.site.borrow().clone();
+        let site = Rc::new(Site::new(snapshot, self.index, Some(&before)));
+        *self.site.borrow_mut() = site.clone();
+        for frontend in &site.frontends {
+            if let Some(known) = self.entrances.borrow().iter().find(|known| known.is_named(&frontend.name)) {
+                known.update(frontend.clone());
+            }
+        }
+        let names = |entrance: &Rc<Entrance>| site.frontends.iter().any(|known| entrance.is_named(&known.name));
+        self.entrances.borrow_mut().retain(names);
+        for server in before.servers() {
+            if !site.servers().any(|kept| Rc::ptr_eq(kept, server)) {
+                server.retired.set(true);
+                self.close_idle(server);
+            }
+        }
+        if !self.draining.get() {
+            self.listen(listeners);
+        }
+        self.report(Report::Applied(site.snapshot.generation));
+        self.report(Report::Retired(before.snapshot.clone()));
+    }
+
+    fn drain(&self) {
+        self.draining.set(true);
+        self.listen(Vec::new());
+        let mut idle = Vec::new();
+        {
+            let mut parked = self.parked.borrow_mut();
+            let count = u32::try_from(parked.entries.len()).unwrap_or(u32::MAX);
+            for index in 0..count {
+                if matches!(parked.entries[index as usize], Parked::Client(_)) {
+                    idle.push((index, parked.take(index)));
+                }
+            }
+        }
+        for (index, client) in idle {
+            self.stop_timer(index);
+            drop(client);
+            self.clients_open.set(self.clients_open.get() - 1);
+        }
+        self.finish_draining();
+    }
+
+    fn finish_draining(&self) {
+        if self.draining.get() && self.clients_open.get() == 0 {
+            self.report(Report::Drained);
+            self.shard.stop();
+        }
+    }
+
+    fn client_closed(&self) {
+        self.clients_open.set(self.clients_open.get() - 1);
+        self.finish_draining();
+    }
+
+    /// A new connection: waits for its first request.
+    pub(crate) fn welcome(&self, client: Client) {
+        self.clients_open.set(self.clients_open.get() + 1);
+        let limit = client.entrance.frontend().timeouts.request_head;
+        self.park(client, self.shard.clock.now() + limit);
+    }
+
+    /// Waits for a client's next request without holding a task or a buffer.
+    fn park(&self, client: Client, deadline: Instant) {
+        let mut parked = self.parked.borrow_mut();
+        let index = parked.insert(Parked::Vacant);
+        if !client.socket.park(ParkToken(index)) {
+            parked.free.push(index);
+            drop(parked);
+            self.dispatch(client);
+            return;
+        }
+        parked.entries[index as usize] = Parked::Client(client);
+        let mut timers = self.shard.timers.borrow_mut();
+        let timer = *parked.timers[index as usize].get_or_insert_with(|| timers.insert(index << 2 | PAYLOAD_PARKED));
+        timers.set(timer, deadline);
+    }
+
+    fn stop_timer(&self, index: u32) {
+        if let Some(timer) = self.parked.borrow().timers[index as usize] {
+            self.shard.timers.borrow_mut().stop(timer);
+        }
+    }
+
+    /// Gives a connection on which something arrived to a task.
+    fn dispatch(&self, client: Client) {
+        let mut jobs = self.jobs.borrow_mut();
+        let at = jobs.free.pop().unwrap_or_else(|| {
+            jobs.slots.push(Job::default());
+            jobs.slots.len() - 1
+        });
+        let job = &mut jobs.slots[at];
+        job.client = Some(client);
+        if let Some(task) = job.task {
+            self.shard.tasks.wake(task);
+        } else if let Some(worker) = self.this.borrow().upgrade() {
+            job.task = Some(self.shard.tasks.spawn(serve_connections(worker, at)));
+        }
+    }
+
+    /// Takes a server's idle connection, when a living one is left.
+    pub(crate) fn take_idle(&self, server: &Rc<Server>) -> Option<Connection> {
+        while let Some((ParkToken(index), socket)) = server.idle.pop() {
+            self.parked.borrow_mut().take(index);
+            server.stats.connections_idle.decrement();
+            let connection = Connection::from_idle(socket, server);
+            if !connection.socket().has_arrived() {
+                server.stats.connections_reused.increment();
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    /// Keeps a server connection for the next request, or closes it when there are enough.
+    pub(crate) fn keep_idle(&self, connection: Connection, server: &Rc<Server>, idle_max: usize) {
+        if server.retired.get() || server.idle.len() >= idle_max || self.draining.get() {
+            return;
+        }
+        let index = self.parked.borrow_mut().insert(Parked::Server(server.clone()));
+        if !connection.socket().park(ParkToken(index)) {
+            self.parked.borrow_mut().take(index);
+            return;
+        }
+        if let Some(socket) = connection.into_idle() {
+            server.stats.connections_idle.increment();
+            server.idle.push(ParkToken(index), socket, self.shard.clock.now());
+            self.start_sweeping();
+        }
+    }
+
+    fn start_sweeping(&self) {
+        if !self.sweeping.replace(true) {
+            let mut timers = self.shard.timers.borrow_mut();
+            let timer = self.sweep.get().unwrap_or_else(|| timers.insert(PAYLOAD_SWEEP));
+            self.sweep.set(Some(timer));
+            timers.set(timer, self.shard.clock.now() + SWEEP_INTERVAL);
+        }
+    }
+
+    fn sweep_idle(&self) {
+        self.sweeping.set(false);
+        let (site, now) = (self.site.borrow().clone(), self.shard.clock.now());
+        let mut left = 0;
+        for backend in &site.backends {
+            for server in &backend.servers {
+                while let Some(expired) = server.idle.pop_expired(now, backend.idle_timeout) {
+                    self.drop_idle(server, expired);
+                }
+                left += server.idle.len();
+            }
+        }
+        if left > 0 {
+            self.start_sweeping();
+        }
+    }
+
+    fn close_idle(&self, server: &Rc<Server>) {
+        while let Some(idle) = server.idle.pop() {
+            self.drop_idle(server, idle);
+        }
+    }
+
+    fn drop_idle(&self, server: &Rc<Server>, (ParkToken(index), socket): (ParkToken, Socket)) {
+        self.parked.borrow_mut().take(index);
+        server.stats.connections_idle.decrement();
+        drop(Connection::from_idle(socket, server));
+    }
+
+    fn publish(&self) {
+        let counters = self.shard.ring.counters();
+        self.stats.loop_turns.publish(self.shard.turns.get());
+        self.stats.ring_submissions.publish(counters.submitted);
+        self.stats.ring_completions.publish(counters.completed);
+        self.stats.ring_enters.publish(counters.enters);
+        self.stats.buffers_exhausted.publish(counters.buffers_exhausted);
+        self.stats.buffers_total.set(u64::from(self.shard.ring.buffers().0));
+        self.stats.tasks.set(self.shard.tasks.len() as u64);
+    }
+}
+
+/// A connection task: serves one client after the other.
+async fn serve_connections(worker: Rc<Worker>, job: usize) {
+    let Some(task) = worker.shard.tasks.current() else { return };
+    let mut server = http1::Server::new(&worker, task);
+    loop {
+        let next = worker.jobs.borrow_mut().slots[job].client.take();
+        let Some(client) = next else {
+            idle_once().await;
+            continue;
+        };
+        match server.serve(client).await {
+            Some((client, deadline)) => worker.park(client, deadline),
+            None => worker.client_closed(),
+        }
+        let mut jobs = worker.jobs.borrow_mut();
+        if jobs.free.len() >= TASKS_KEPT_MAX {
+            jobs.slots[job] = Job::default();
+            jobs.free.insert(0, job);
+            return;
+        }
+        jobs.free.push(job);
+    }
+}
+
+/// Pending once: the task goes on when it is woken.
+async fn idle_once() {
+    let mut polled = false;
+    std::future::poll_fn(|_| {
+        if std::mem::replace(&mut polled, true) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+}
