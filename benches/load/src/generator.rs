@@ -27,6 +27,11 @@ use slot::{Phase, Received, Slot};
 const RECEIVE_BYTES: usize = 256 << 10;
 /// Handshakes under way at a time: below the smallest listen queue in use (128).
 const OPENING_MAX: usize = 64;
+/// Pause between two such batches: a handshake ends before the server accepts, so only time keeps
+/// two thousand connections from overflowing a listen queue of 128 (16,000 a second at most).
+const OPENING_PAUSE: Duration = Duration::from_millis(4);
+/// Connecting may take this many request time-outs: a lost SYN is sent again after a second.
+const CONNECT_TIMEOUTS: u32 = 4;
 /// Time-outs and reconnections are looked at this often.
 const SWEEP: Duration = Duration::from_millis(50);
 /// A run with more errors than this is given up: it measures nothing.
@@ -92,7 +97,7 @@ impl<P: Protocol> Generator<P> {
     /// Opens all connections (keep-alive) or makes all places available (one request each).
     ///
     /// # Errors
-    /// When not all are open within the time-out.
+    /// When not all are open in time.
     pub fn connect(&mut self, harness: &mut Harness) -> io::Result<()> {
         if self.settings.persistence == Persistence::Close {
             for index in std::mem::take(&mut self.unopened) {
@@ -100,9 +105,14 @@ impl<P: Protocol> Generator<P> {
             }
             return Ok(());
         }
-        let deadline = self.clock.now_ns() + nanos(self.settings.timeout);
+        let mut next_ns = self.clock.now_ns();
+        let deadline = next_ns + nanos(self.settings.timeout * CONNECT_TIMEOUTS);
         loop {
-            self.open_more(&harness.poller);
+            if self.clock.now_ns() >= next_ns {
+                next_ns = self.clock.now_ns() + nanos(OPENING_PAUSE);
+                self.sweep(self.clock.now_ns());
+                self.open_more(&harness.poller);
+            }
             if self.opening == 0 && self.unopened.is_empty() && self.resting.is_empty() {
                 return Ok(());
             }
@@ -111,8 +121,7 @@ impl<P: Protocol> Generator<P> {
                 let wanted = self.slots.len();
                 return Err(io::Error::other(format!("{open} of {wanted} connections opened")));
             }
-            self.turn(harness, SWEEP)?;
-            self.sweep(self.clock.now_ns());
+            self.turn(harness, OPENING_PAUSE)?;
         }
     }
 
@@ -168,7 +177,10 @@ impl<P: Protocol> Generator<P> {
         if event.writable && !self.slots[index].out.is_empty() {
             self.flush(index, batch_ns);
         }
-        if event.readable {
+        if event.closed && self.slots[index].phase == Phase::Finishing {
+            // The response was complete; the end of the stream needs no receive to be seen.
+            self.ended(index, batch_ns, poller);
+        } else if event.readable {
             self.read(index, event, batch_ns, poller);
         }
         let now_ns = match self.load {
@@ -205,23 +217,24 @@ impl<P: Protocol> Generator<P> {
                     if slot.session.receive(bytes, &mut slot.out, &mut self.done).is_err() {
                         return self.fail(index, Failure::Malformed, now_ns);
                     }
+                    // A full buffer may have left bytes behind; a short read may not.
                     if count == self.buffer.len() {
                         continue;
                     }
                     if event.closed {
                         return self.ended(index, now_ns, poller);
                     }
-                    if !self.done.is_empty() {
-                        self.finished(index, now_ns, poller);
-                    } else if !slot.out.is_empty() {
-                        self.flush(index, now_ns);
-                    }
-                    return;
                 }
-                Received::Nothing => return,
+                Received::Nothing => {}
                 Received::End => return self.ended(index, now_ns, poller),
                 Received::Broken => return self.fail(index, Failure::Reset, now_ns),
             }
+            if !self.done.is_empty() {
+                self.finished(index, now_ns, poller);
+            } else if !self.slots[index].out.is_empty() {
+                self.flush(index, now_ns);
+            }
+            return;
         }
     }
 
@@ -376,3 +389,6 @@ impl<P: Protocol> Generator<P> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -132,7 +132,9 @@ impl Plan {
             .lines()
             .find_map(|line| Some(line.strip_prefix("model name")?.split_once(':')?.1.to_owned()))
             .unwrap_or_default();
-        let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+        // Not `available_parallelism`: this process is pinned.
+        let cores =
+            read("/proc/cpuinfo").lines().filter(|line| line.starts_with("processor")).count();
         let mut environment = BTreeMap::from([
             ("kernel".to_owned(), read("/proc/sys/kernel/osrelease").trim().to_owned()),
             ("processor".to_owned(), format!("{}, {cores} cores", processor.trim())),

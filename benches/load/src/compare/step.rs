@@ -16,7 +16,7 @@ use crate::pacer::Load;
 use crate::peers::Proxy;
 use crate::process::{Running, free_address};
 use crate::procstat::Memory;
-use crate::protocol::http1::Http1;
+use crate::protocol::http1::{Http1, Persistence};
 use crate::results::{IdleRun, Latency, Level, Run};
 use crate::scenario::Scenario;
 
@@ -141,10 +141,12 @@ impl Idle<'_> {
     }
 }
 
+/// Starts a proxy and has it answer one request: a listening socket alone does not show that the
+/// workers exist (nginx listens before it forks).
 fn start(
     proxy: &Proxy,
     cpus: &[usize],
-    harness: &Harness,
+    harness: &mut Harness,
     directory: &Path,
 ) -> io::Result<(Running, SocketAddr)> {
     let listen = free_address()?;
@@ -152,5 +154,14 @@ fn start(
         harness.origin_address().ok_or_else(|| io::Error::other("the harness has no origin"))?;
     let running = proxy.launch(listen, origin, cpus, directory)?.start()?;
     running.wait_ready(listen)?;
+    let protocol = Http1::get("/100", "bench", Persistence::KeepAlive, Some(100));
+    let settings = Settings {
+        target: listen,
+        connections: 1,
+        persistence: Persistence::KeepAlive,
+        timeout: TIMEOUT,
+        sources: 1,
+    };
+    Generator::new(protocol, settings, harness).once_each(harness, 0..1, 1)?;
     Ok((running, listen))
 }
