@@ -4,6 +4,7 @@
 //! frames one way or is refused; nothing is repaired, merged or guessed.
 
 use crate::fault::Fault;
+use crate::grammar::spells;
 use crate::message::Version;
 
 /// How the end of a message's body is found.
@@ -46,7 +47,7 @@ impl FramingHeaders {
         if self.chunked {
             return Err(Fault::TransferEncodingRepeated);
         }
-        if !value.eq_ignore_ascii_case(b"chunked") {
+        if !spells(value, b"chunked") {
             return Err(Fault::TransferEncodingUnsupported);
         }
         self.chunked = true;

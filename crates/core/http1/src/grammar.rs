@@ -80,6 +80,15 @@ const fn classify(byte: u8) -> u8 {
     class
 }
 
+/// Whether `bytes`, which are of a header name or value, spell `lower` in any case; `lower` is lower-case letters, digits
+/// and hyphens. Among the bytes that names and values may have, only those differ from these by bit 5 alone that are
+/// the same letter in the other case, so a bitwise comparison of known length settles it.
+#[inline]
+pub(crate) fn spells<const N: usize>(bytes: &[u8], lower: &[u8; N]) -> bool {
+    let Ok(bytes) = <&[u8; N]>::try_from(bytes) else { return false };
+    bytes.iter().zip(lower).fold(0, |difference, (&b, &l)| difference | ((b | 0x20) ^ l)) == 0
+}
+
 /// Whether `bytes` is a token: one tchar or more.
 #[inline]
 pub(crate) fn is_token(bytes: &[u8]) -> bool {
@@ -101,4 +110,22 @@ fn trim(mut bytes: &[u8]) -> &[u8] {
         bytes = rest;
     }
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spelling_ignores_case_and_nothing_else() {
+        let lower = b"az-019";
+        for byte in (0..=u8::MAX).filter(|&b| is(b, VALUE)) {
+            for place in 0..lower.len() {
+                let mut bytes = *lower;
+                bytes[place] = byte;
+                assert_eq!(spells(&bytes, lower), bytes.eq_ignore_ascii_case(lower), "{bytes:?}");
+            }
+        }
+        assert!(!spells(b"az-01", lower) && !spells(b"az-0199", lower));
+    }
 }

@@ -5,6 +5,7 @@
 //! as one piece.
 
 use crate::fault::Fault;
+use crate::grammar::spells;
 
 /// What a header name means to an intermediary. The discriminant is a bit, so that sets of kinds are masks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,19 +30,19 @@ impl HeaderKind {
     #[inline]
     fn of(name: &[u8]) -> Self {
         let Some(&first) = name.first() else { return Self::EndToEnd };
-        let (candidate, kind): (&[u8], Self) = match (name.len(), first | 0x20) {
-            (2, b't') => (b"te", Self::HopByHop),
-            (4, b'h') => (b"host", Self::Host),
-            (6, b'e') => (b"expect", Self::Expect),
-            (7, b'u') => (b"upgrade", Self::Upgrade),
-            (10, b'c') => (b"connection", Self::Connection),
-            (10, b'k') => (b"keep-alive", Self::HopByHop),
-            (14, b'c') => (b"content-length", Self::ContentLength),
-            (16, b'p') => (b"proxy-connection", Self::HopByHop),
-            (17, b't') => (b"transfer-encoding", Self::TransferEncoding),
+        let (matches, kind) = match (name.len(), first | 0x20) {
+            (2, b't') => (spells(name, b"te"), Self::HopByHop),
+            (4, b'h') => (spells(name, b"host"), Self::Host),
+            (6, b'e') => (spells(name, b"expect"), Self::Expect),
+            (7, b'u') => (spells(name, b"upgrade"), Self::Upgrade),
+            (10, b'c') => (spells(name, b"connection"), Self::Connection),
+            (10, b'k') => (spells(name, b"keep-alive"), Self::HopByHop),
+            (14, b'c') => (spells(name, b"content-length"), Self::ContentLength),
+            (16, b'p') => (spells(name, b"proxy-connection"), Self::HopByHop),
+            (17, b't') => (spells(name, b"transfer-encoding"), Self::TransferEncoding),
             _ => return Self::EndToEnd,
         };
-        if name.eq_ignore_ascii_case(candidate) { kind } else { Self::EndToEnd }
+        if matches { kind } else { Self::EndToEnd }
     }
 
     #[inline]
@@ -115,24 +116,25 @@ pub(crate) struct HeaderTable {
 }
 
 impl HeaderTable {
+    /// Takes the lines that httparse found in `buf`, in the place of those held.
     #[inline]
-    pub(crate) fn clear(&mut self, lines_max: usize) {
+    pub(crate) fn fill(&mut self, buf: &[u8], headers: &[httparse::Header<'_>], lines_max: usize) {
         self.lines.clear();
         self.lines.reserve(lines_max);
-        self.kinds = 0;
-        self.end = 0;
+        let mut kinds = 0;
+        self.lines.extend(headers.iter().map(|header| {
+            let kind = HeaderKind::of(header.name.as_bytes());
+            kinds |= kind.bit();
+            let name = Span::of(buf, header.name.as_bytes());
+            HeaderLine { name, value: Span::of(buf, header.value), kind }
+        }));
+        self.kinds = kinds;
     }
 
+    /// The lines that mean something to an intermediary.
     #[inline]
-    pub(crate) fn push(&mut self, buf: &[u8], header: &httparse::Header<'_>) -> HeaderLine {
-        let line = HeaderLine {
-            name: Span::of(buf, header.name.as_bytes()),
-            value: Span::of(buf, header.value),
-            kind: HeaderKind::of(header.name.as_bytes()),
-        };
-        self.kinds |= line.kind.bit();
-        self.lines.push(line);
-        line
+    pub(crate) fn known(&self) -> impl Iterator<Item = &HeaderLine> {
+        self.lines.iter().filter(|line| line.kind != HeaderKind::EndToEnd)
     }
 
     /// Checks what httparse leaves open: that every line of the head in `buf[..head_bytes]` ends with CRLF, not LF.

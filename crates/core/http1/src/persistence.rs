@@ -4,7 +4,7 @@
 //! from the kinds that are marked here.
 
 use crate::fault::Fault;
-use crate::grammar::{is_token, list};
+use crate::grammar::{is_token, list, spells};
 use crate::header::HeaderTable;
 use crate::limits::CONNECTION_OPTIONS_MAX;
 use crate::message::Version;
@@ -21,19 +21,26 @@ pub(crate) struct ConnectionOptions {
 }
 
 impl ConnectionOptions {
+    /// Reads one line. Nearly all of them are a single `close` or `keep-alive`.
     #[inline]
     pub(crate) fn read(&mut self, value: &[u8]) -> Result<(), Fault> {
-        for option in list(value) {
-            self.count += 1;
-            if usize::from(self.count) > CONNECTION_OPTIONS_MAX {
-                return Err(Fault::ConnectionOptionsTooMany);
-            }
-            match option.len() {
-                5 if option.eq_ignore_ascii_case(b"close") => self.close = true,
-                10 if option.eq_ignore_ascii_case(b"keep-alive") => self.keep_alive = true,
-                7 if option.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
-                _ => self.read_listed(option)?,
-            }
+        if spells(value, b"keep-alive") || spells(value, b"close") {
+            return self.read_option(value);
+        }
+        list(value).try_for_each(|option| self.read_option(option))
+    }
+
+    #[inline]
+    fn read_option(&mut self, option: &[u8]) -> Result<(), Fault> {
+        if usize::from(self.count) == CONNECTION_OPTIONS_MAX {
+            return Err(Fault::ConnectionOptionsTooMany);
+        }
+        self.count += 1;
+        match option.len() {
+            5 if spells(option, b"close") => self.close = true,
+            10 if spells(option, b"keep-alive") => self.keep_alive = true,
+            7 if spells(option, b"upgrade") => self.upgrade = true,
+            _ => self.read_listed(option)?,
         }
         Ok(())
     }
@@ -45,7 +52,7 @@ impl ConnectionOptions {
         if !is_token(option) {
             return Err(Fault::ConnectionInvalid);
         }
-        if option.eq_ignore_ascii_case(b"host") || option.eq_ignore_ascii_case(b"content-length") {
+        if spells(option, b"host") || spells(option, b"content-length") {
             return Err(Fault::ConnectionListsEssential);
         }
         self.lists_headers = true;

@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 use crate::error::RequestError;
 use crate::fault::{Fault, Stop, scan_request};
 use crate::framing::{BodyLength, FramingHeaders};
-use crate::grammar::list;
+use crate::grammar::{list, spells};
 use crate::header::{HeaderKind, HeaderTable, Span};
 use crate::limits::{HEADERS_CAPACITY, Limits, METHOD_BYTES_MAX};
 use crate::message::{Method, Parsed, Version};
@@ -115,7 +115,7 @@ impl Fields {
             HeaderKind::ContentLength => self.framing.read_content_length(value)?,
             HeaderKind::TransferEncoding => self.framing.read_transfer_encoding(value)?,
             HeaderKind::Connection => self.connection.read(value)?,
-            HeaderKind::Expect if !value.eq_ignore_ascii_case(b"100-continue") => {
+            HeaderKind::Expect if !spells(value, b"100-continue") => {
                 return Err(RequestError::ExpectationUnsupported);
             }
             HeaderKind::Expect => self.expects_continue = true,
@@ -148,7 +148,6 @@ impl RequestHead {
         request: &httparse::Request<'_, '_>,
         limits: &Limits,
     ) -> Result<(), RequestError> {
-        self.table.clear(limits.headers_count());
         self.head_bytes = Span::at(head_bytes, 0).start;
         self.version = if request.version == Some(0) { Version::Http10 } else { Version::Http11 };
         self.read_target(
@@ -157,10 +156,10 @@ impl RequestHead {
             request.path.unwrap_or_default().as_bytes(),
             limits,
         )?;
+        self.table.fill(window, request.headers, limits.headers_count());
         let mut fields = Fields::default();
-        for header in request.headers.iter() {
-            let line = self.table.push(window, header);
-            fields.read(line.kind, header.value)?;
+        for line in self.table.known() {
+            fields.read(line.kind, line.value.bytes(window))?;
         }
         self.table.close(window, head_bytes)?;
         self.conclude(window, &fields)

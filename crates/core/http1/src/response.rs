@@ -137,17 +137,16 @@ impl ResponseHead {
         if window.first() != Some(&b'H') {
             return Err(ResponseError::StatusLineMalformed);
         }
-        self.table.clear(limits.headers_count());
         self.head_bytes = Span::at(head_bytes, 0).start;
         self.version = if response.version == Some(0) { Version::Http10 } else { Version::Http11 };
         self.status = response.code.unwrap_or_default();
         if self.status < 100 {
             return Err(ResponseError::StatusInvalid);
         }
+        self.table.fill(window, response.headers, limits.headers_count());
         let mut fields = Fields::default();
-        for header in response.headers.iter() {
-            let line = self.table.push(window, header);
-            fields.read(line.kind, header.value)?;
+        for line in self.table.known() {
+            fields.read(line.kind, line.value.bytes(window))?;
         }
         self.table.close(window, head_bytes)?;
         self.conclude(window, &fields, context)
