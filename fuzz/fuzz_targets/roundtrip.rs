@@ -1,4 +1,5 @@
-//! Fuzzes encoded heads; what must hold is in the `http1` crate's tests, which run it over the corpus as well.
+//! Fuzzes encoded heads; what must hold is in the `http1` crate's tests, which run it over the
+//! corpus as well.
 
 #![no_main]
 

@@ -1,8 +1,10 @@
-//! Chunked transfer coding (RFC 9112 §7.1): validates a body and says what each byte is, without copying any.
+//! Chunked transfer coding (RFC 9112 §7.1): validates a body and says what each byte is, without
+//! copying any.
 //!
-//! Owns the framing of chunks, extensions and trailers. A relay forwards everything but [`Piece::Skip`] as received, or
-//! only [`Piece::Data`] to a peer that does not know chunks. Invariant: the pieces of a body are the same, joined, however
-//! its bytes were split; every byte given is classified at once, so a caller never has to hold any back.
+//! Owns the framing of chunks, extensions and trailers. A relay forwards everything but
+//! [`Piece::Skip`] as received, or only [`Piece::Data`] to a peer that does not know chunks.
+//! Invariant: the pieces of a body are the same, joined, however its bytes were split; every byte
+//! given is classified at once, so a caller never has to hold any back.
 
 use crate::error::ChunkedError;
 use crate::grammar::{TOKEN, VALUE, is};
@@ -105,13 +107,13 @@ impl ChunkedDecoder {
         }
     }
 
-    /// Classifies the first bytes of `buf`, which follow those of the pieces before. [`Piece::End`] leaves what comes
-    /// after the message; from then on it is `End(0)`.
+    /// Classifies the first bytes of `buf`, which follow those of the pieces before. [`Piece::End`]
+    /// leaves what comes after the message; from then on it is `End(0)`.
     ///
     /// # Errors
     ///
-    /// The first fault; see [`ChunkedError`]. No byte of `buf` may be forwarded, and neither connection can be used
-    /// further.
+    /// The first fault; see [`ChunkedError`]. No byte of `buf` may be forwarded, and neither
+    /// connection can be used further.
     #[inline]
     pub fn next(&mut self, buf: &[u8]) -> Result<Piece, ChunkedError> {
         if self.state == State::Data && !buf.is_empty() {
@@ -361,9 +363,11 @@ fn expect_lf(byte: u8) -> Result<(), ChunkedError> {
     if byte == b'\n' { Ok(()) } else { Err(ChunkedError::BareCr) }
 }
 
-/// Appends the size line of a chunk of `len` bytes; [`CHUNK_END`] follows its data, and [`LAST_CHUNK`] the last one.
+/// Appends the size line of a chunk of `len` bytes; [`CHUNK_END`] follows its data, and
+/// [`LAST_CHUNK`] the last one.
 ///
-/// A chunk of 0 bytes would end the body, so for 0 nothing is written, and no [`CHUNK_END`] may follow.
+/// A chunk of 0 bytes would end the body, so for 0 nothing is written, and no [`CHUNK_END`] may
+/// follow.
 #[inline]
 pub fn encode_chunk_header(out: &mut Vec<u8>, len: usize) {
     if len == 0 {

@@ -1,10 +1,12 @@
 //! Heads on their way out: what an intermediary has to change, and otherwise the bytes as received.
 //!
-//! Owns which lines of a received head are passed on (RFC 9110 §7.6.1) and how framing is written. Values that a caller
-//! adds must be valid header bytes already. Invariant: what is written re-parses to the framing announced here, and has
-//! no hop-by-hop header but the `Connection` (and `Upgrade`) asked for.
+//! Owns which lines of a received head are passed on (RFC 9110 §7.6.1) and how framing is written.
+//! Values that a caller adds must be valid header bytes already. Invariant: what is written
+//! re-parses to the framing announced here, and has no hop-by-hop header but the `Connection` (and
+//! `Upgrade`) asked for.
 //!
-//! Runs of lines that are kept are copied as one piece, so a head with nothing to change is a single copy.
+//! Runs of lines that are kept are copied as one piece, so a head with nothing to change is a
+//! single copy.
 
 use crate::framing::BodyLength;
 use crate::header::{HeaderKind, HeaderLine, HeaderTable};
@@ -37,10 +39,11 @@ pub enum ConnectionHeader {
 pub struct RequestEdits<'a> {
     /// What `Connection` says.
     pub connection: ConnectionHeader,
-    /// Headers to append, names and values already valid. A `Host` among them replaces the received one; framing and
-    /// connection headers must not be.
+    /// Headers to append, names and values already valid. A `Host` among them replaces the
+    /// received one; framing and connection headers must not be.
     pub add: &'a [(&'a [u8], &'a [u8])],
-    /// Names of end-to-end headers to leave out, in any case; does not apply to `Host` or framing headers.
+    /// Names of end-to-end headers to leave out, in any case; does not apply to `Host` or framing
+    /// headers.
     pub remove: &'a [&'a [u8]],
     /// Whether `Expect: 100-continue` is passed on, if the client sent one that counts.
     pub expect_continue: bool,
@@ -63,9 +66,11 @@ pub enum BodyFraming {
 pub struct ResponseEdits<'a> {
     /// What `Connection` says. Written as `close` whatever it is, if the body ends by closing.
     pub connection: ConnectionHeader,
-    /// The version the client spoke: `keep-alive` has to be said to HTTP/1.0, which never gets `Transfer-Encoding`.
+    /// The version the client spoke: `keep-alive` has to be said to HTTP/1.0, which never gets
+    /// `Transfer-Encoding`.
     pub client_version: Version,
-    /// Headers to append, names and values already valid; framing and connection headers must not be among them.
+    /// Headers to append, names and values already valid; framing and connection headers must not
+    /// be among them.
     pub add: &'a [(&'a [u8], &'a [u8])],
     /// Names of end-to-end headers to leave out, in any case; does not apply to framing headers.
     pub remove: &'a [&'a [u8]],
@@ -90,10 +95,11 @@ pub struct SimpleResponse<'a> {
     pub method: Method,
 }
 
-/// Appends the request head as it goes to a server: HTTP/1.1, origin-form, Host first, one framing header at most.
+/// Appends the request head as it goes to a server: HTTP/1.1, origin-form, Host first, one framing
+/// header at most.
 ///
-/// `buf` is the buffer that `head` was parsed from. An HTTP/1.0 request without Host gets an empty one (RFC 9112 §3.2)
-/// unless the edits add one.
+/// `buf` is the buffer that `head` was parsed from. An HTTP/1.0 request without Host gets an empty
+/// one (RFC 9112 §3.2) unless the edits add one.
 pub fn encode_request_head(
     out: &mut Vec<u8>,
     buf: &[u8],
@@ -137,8 +143,8 @@ pub fn encode_request_head(
 
 /// Appends the response head as it goes to a client: HTTP/1.1, one framing header at most.
 ///
-/// `buf` is the buffer that `head` was parsed from. 1xx and 204 never carry framing headers; responses to HEAD, and
-/// 304, keep the length they announce.
+/// `buf` is the buffer that `head` was parsed from. 1xx and 204 never carry framing headers;
+/// responses to HEAD, and 304, keep the length they announce.
 pub fn encode_response_head(
     out: &mut Vec<u8>,
     buf: &[u8],
@@ -264,7 +270,8 @@ impl Selection<'_> {
     }
 }
 
-/// Copies `buf` from `start` to the end of the last header line, without the lines that `selection` drops.
+/// Copies `buf` from `start` to the end of the last header line, without the lines that `selection`
+/// drops.
 #[inline]
 fn copy_lines(
     out: &mut Vec<u8>,
@@ -291,7 +298,8 @@ fn copy_lines(
     }
 }
 
-/// Whether request line and Host can be copied with the lines that follow: origin-form, HTTP/1.1, Host first.
+/// Whether request line and Host can be copied with the lines that follow: origin-form, HTTP/1.1,
+/// Host first.
 #[inline]
 fn host_is_final(buf: &[u8], head: &RequestHead) -> bool {
     let first = head.table.lines().first();

@@ -1,7 +1,8 @@
 //! Why a message was refused: one variant per distinct reason, its status and its stable label.
 //!
-//! Owns the mapping from fault to status and label; answering and counting is the caller's work. Invariant: labels are
-//! unique within an enum and never change meaning, because logs, metrics and alerts are keyed on them.
+//! Owns the mapping from fault to status and label; answering and counting is the caller's work.
+//! Invariant: labels are unique within an enum and never change meaning, because logs, metrics and
+//! alerts are keyed on them.
 
 use std::fmt;
 

@@ -1,9 +1,10 @@
 //! Which fault comes first in a head that the fast parser refused or has not seen the end of.
 //!
-//! httparse is fast and lenient, and names faults coarsely. This scanner reads the same grammar byte by byte, strictly
-//! by RFC 9112 §2.2–§5, and only runs when a head is incomplete or refused. Invariant: a fault found in a prefix is the
-//! fault of every continuation, so a head is judged the same whether it arrives whole or a byte at a time, and bad heads
-//! are refused at their first bad byte. Meaning (Host, framing, target forms) is judged elsewhere, on complete heads.
+//! httparse is fast and lenient, and names faults coarsely. This scanner reads the same grammar
+//! byte by byte, strictly by RFC 9112 §2.2–§5, and only runs when a head is incomplete or refused.
+//! Invariant: a fault found in a prefix is the fault of every continuation, so a head is judged the
+//! same whether it arrives whole or a byte at a time, and bad heads are refused at their first bad
+//! byte. Meaning (Host, framing, target forms) is judged elsewhere, on complete heads.
 
 use crate::error::{RequestError, ResponseError};
 use crate::grammar::{NOT_PATH, NOT_QUERY, TOKEN, VALUE, classes_of, is};
@@ -120,7 +121,8 @@ impl Scanner<'_> {
         if self.next()? == b'\n' { Ok(()) } else { Err(Stop::Fault(Fault::BareCr)) }
     }
 
-    /// One empty line before a request line is ignored (RFC 9112 §2.2): old clients end a body with one too many.
+    /// One empty line before a request line is ignored (RFC 9112 §2.2): old clients end a body with
+    /// one too many.
     fn leading_line(&mut self) -> Result<(), Stop<RequestError>> {
         if !matches!(self.peek().map_err(Stop::widen)?, b'\r' | b'\n') {
             return Ok(());
@@ -146,7 +148,8 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    /// Finds the bytes that no part of a target may have; which part a byte is in is judged on complete heads.
+    /// Finds the bytes that no part of a target may have; which part a byte is in is judged on
+    /// complete heads.
     fn target(&mut self, bytes_max: usize) -> Result<(), Stop<RequestError>> {
         for length in 0.. {
             let fault = match self.next().map_err(Stop::widen)? {
@@ -168,7 +171,8 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    /// `Some(true)` for HTTP/1.0 and HTTP/1.1, `Some(false)` for any other well-formed version, `None` for junk.
+    /// `Some(true)` for HTTP/1.0 and HTTP/1.1, `Some(false)` for any other well-formed version,
+    /// `None` for junk.
     fn version(&mut self) -> Result<Option<bool>, Stop<Fault>> {
         for &expected in b"HTTP/" {
             if self.next()? != expected {
@@ -186,7 +190,8 @@ impl Scanner<'_> {
         Ok(Some(major == b'1' && matches!(minor, b'0' | b'1')))
     }
 
-    /// The rest of a status line. The space before an absent reason phrase may be missing, as many servers have it.
+    /// The rest of a status line. The space before an absent reason phrase may be missing, as many
+    /// servers have it.
     fn status(&mut self) -> Result<(), Stop<ResponseError>> {
         if self.next().map_err(Stop::widen)? != b' ' {
             return Err(Stop::Fault(ResponseError::StatusLineMalformed));

@@ -1,7 +1,7 @@
 //! How long a body is (RFC 9112 §6): the two framing headers and the rules that combine them.
 //!
-//! Owns the reading of `Content-Length` and `Transfer-Encoding`; decoding chunks is `chunked`. Invariant: a message
-//! frames one way or is refused; nothing is repaired, merged or guessed.
+//! Owns the reading of `Content-Length` and `Transfer-Encoding`; decoding chunks is `chunked`.
+//! Invariant: a message frames one way or is refused; nothing is repaired, merged or guessed.
 
 use crate::fault::Fault;
 use crate::grammar::spells;
@@ -40,8 +40,8 @@ impl FramingHeaders {
         Ok(())
     }
 
-    /// RFC 9112 §6.1 allows other codings before a final `chunked`; a proxy that cannot decode them cannot vouch for
-    /// where the message ends, so `chunked` alone is accepted.
+    /// RFC 9112 §6.1 allows other codings before a final `chunked`; a proxy that cannot decode them
+    /// cannot vouch for where the message ends, so `chunked` alone is accepted.
     #[inline]
     pub(crate) fn read_transfer_encoding(&mut self, value: &[u8]) -> Result<(), Fault> {
         if self.chunked {
@@ -54,7 +54,8 @@ impl FramingHeaders {
         Ok(())
     }
 
-    /// Refuses the combinations that two recipients could frame differently (RFC 9112 §6.1, §6.3 item 3).
+    /// Refuses the combinations that two recipients could frame differently (RFC 9112 §6.1, §6.3
+    /// item 3).
     #[inline]
     pub(crate) fn check(self, version: Version) -> Result<(), Fault> {
         if !self.chunked {
@@ -80,7 +81,8 @@ impl FramingHeaders {
     }
 }
 
-/// `1*DIGIT` (RFC 9110 §8.6): leading zeros are valid and do not matter, signs, blanks and lists are not.
+/// `1*DIGIT` (RFC 9110 §8.6): leading zeros are valid and do not matter, signs, blanks and lists
+/// are not.
 #[inline]
 fn content_length(value: &[u8]) -> Result<u64, Fault> {
     let mut length: u64 = 0;

@@ -42,9 +42,10 @@ const fn classes() -> [u8; 256] {
     table
 }
 
-/// Paths are what RFC 3986 §3.3 allows plus `[` and `]`; queries are what §3.4 allows plus the bytes that browsers send
-/// there unescaped (WHATWG URL, query percent-encode set): `[ ] { | } ^` and the backtick. None of them delimits
-/// anything in a request line. Backslash, quotes, angle brackets, `#`, controls and non-ASCII are refused everywhere.
+/// Paths are what RFC 3986 §3.3 allows plus `[` and `]`; queries are what §3.4 allows plus the
+/// bytes that browsers send there unescaped (WHATWG URL, query percent-encode set): `[ ] { | } ^`
+/// and the backtick. None of them delimits anything in a request line. Backslash, quotes, angle
+/// brackets, `#`, controls and non-ASCII are refused everywhere.
 const fn classify(byte: u8) -> u8 {
     let mut class = 0;
     let unreserved = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
@@ -80,9 +81,10 @@ const fn classify(byte: u8) -> u8 {
     class
 }
 
-/// Whether `bytes`, which are of a header name or value, spell `lower` in any case; `lower` is lower-case letters, digits
-/// and hyphens. Among the bytes that names and values may have, only those differ from these by bit 5 alone that are
-/// the same letter in the other case, so a bitwise comparison of known length settles it.
+/// Whether `bytes`, which are of a header name or value, spell `lower` in any case; `lower` is
+/// lower-case letters, digits and hyphens. Among the bytes that names and values may have, only
+/// those differ from these by bit 5 alone that are the same letter in the other case, so a bitwise
+/// comparison of known length settles it.
 #[inline]
 pub(crate) fn spells<const N: usize>(bytes: &[u8], lower: &[u8; N]) -> bool {
     let Ok(bytes) = <&[u8; N]>::try_from(bytes) else { return false };
@@ -95,7 +97,8 @@ pub(crate) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|&b| is(b, TOKEN))
 }
 
-/// The elements of a comma-separated list (RFC 9110 §5.6.1.2), trimmed; empty ones are skipped, as recipients must.
+/// The elements of a comma-separated list (RFC 9110 §5.6.1.2), trimmed; empty ones are skipped, as
+/// recipients must.
 #[inline]
 pub(crate) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&b| b == b',').map(trim).filter(|element| !element.is_empty())

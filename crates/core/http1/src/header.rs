@@ -1,13 +1,14 @@
 //! Header lines as ranges into the received buffer, and the few names the proxy acts on.
 //!
-//! Owns where each line is and what kind it is; the meaning of the values is read by `framing`, `persistence` and the
-//! head parsers. Invariant: lines are contiguous: each begins where the one before ends, so a run of them can be copied
-//! as one piece.
+//! Owns where each line is and what kind it is; the meaning of the values is read by `framing`,
+//! `persistence` and the head parsers. Invariant: lines are contiguous: each begins where the one
+//! before ends, so a run of them can be copied as one piece.
 
 use crate::fault::Fault;
 use crate::grammar::spells;
 
-/// What a header name means to an intermediary. The discriminant is a bit, so that sets of kinds are masks.
+/// What a header name means to an intermediary. The discriminant is a bit, so that sets of kinds
+/// are masks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub(crate) enum HeaderKind {
@@ -96,8 +97,8 @@ pub(crate) struct HeaderLine {
 }
 
 impl HeaderLine {
-    /// Whether the line is exactly `name: value` and CRLF. Framing and routing lines are passed on verbatim only then:
-    /// odd blanks around those values are where recipients disagree.
+    /// Whether the line is exactly `name: value` and CRLF. Framing and routing lines are passed on
+    /// verbatim only then: odd blanks around those values are where recipients disagree.
     #[inline]
     pub(crate) fn is_plain(&self, buf: &[u8]) -> bool {
         self.value.start() == self.name.end() + 2
@@ -106,7 +107,8 @@ impl HeaderLine {
     }
 }
 
-/// The header lines of a head, in the order received. Its storage grows to the configured count once and is reused.
+/// The header lines of a head, in the order received. Its storage grows to the configured count
+/// once and is reused.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct HeaderTable {
     lines: Vec<HeaderLine>,
@@ -137,8 +139,9 @@ impl HeaderTable {
         self.lines.iter().filter(|line| line.kind != HeaderKind::EndToEnd)
     }
 
-    /// Checks what httparse leaves open: that every line of the head in `buf[..head_bytes]` ends with CRLF, not LF.
-    /// httparse lets CR occur only before LF, so the byte before each LF tells.
+    /// Checks what httparse leaves open: that every line of the head in `buf[..head_bytes]` ends
+    /// with CRLF, not LF. httparse lets CR occur only before LF, so the byte before each LF
+    /// tells.
     #[inline]
     pub(crate) fn close(&mut self, buf: &[u8], head_bytes: usize) -> Result<(), Fault> {
         let end = head_bytes.wrapping_sub(2);

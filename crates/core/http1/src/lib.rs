@@ -1,14 +1,16 @@
 //! HTTP/1.x for both sides of a proxy: bytes to heads, heads to bytes, and chunked framing.
 //!
-//! This crate owns what RFC 9112 calls a message: where a head ends, whether it is valid, how long its body is, whether
-//! the connection persists, and what an intermediary has to change before it passes the head on. It leaves to others
-//! reading and writing sockets, time, routing, and what to answer when a message is refused.
+//! This crate owns what RFC 9112 calls a message: where a head ends, whether it is valid, how long
+//! its body is, whether the connection persists, and what an intermediary has to change before it
+//! passes the head on. It leaves to others reading and writing sockets, time, routing, and what to
+//! answer when a message is refused.
 //!
-//! Invariant: no byte sequence makes it panic, and what it accepts has exactly one reading. A message that two
-//! recipients could frame differently is an error, never a guess.
+//! Invariant: no byte sequence makes it panic, and what it accepts has exactly one reading. A
+//! message that two recipients could frame differently is an error, never a guess.
 //!
-//! A parsed head holds ranges into the buffer it was parsed from and borrows nothing, so it can live in a connection's
-//! state next to that buffer. Every accessor that returns bytes takes the same buffer again.
+//! A parsed head holds ranges into the buffer it was parsed from and borrows nothing, so it can
+//! live in a connection's state next to that buffer. Every accessor that returns bytes takes the
+//! same buffer again.
 
 mod chunked;
 mod encode;

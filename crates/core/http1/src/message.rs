@@ -5,9 +5,11 @@
 /// What a head parser found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parsed {
-    /// The head has not ended yet and nothing in it is wrong so far: read more, then parse again from its start.
+    /// The head has not ended yet and nothing in it is wrong so far: read more, then parse again
+    /// from its start.
     Incomplete,
-    /// The head is valid and takes the first `head_bytes` bytes of the buffer; the body, if any, follows.
+    /// The head is valid and takes the first `head_bytes` bytes of the buffer; the body, if any,
+    /// follows.
     Complete {
         /// Bytes up to and including the empty line.
         head_bytes: usize,

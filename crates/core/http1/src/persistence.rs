@@ -1,7 +1,8 @@
-//! The `Connection` header (RFC 9110 §7.6.1, RFC 9112 §9.3): its options, and the headers it makes hop-by-hop.
+//! The `Connection` header (RFC 9110 §7.6.1, RFC 9112 §9.3): its options, and the headers it makes
+//! hop-by-hop.
 //!
-//! Owns reading the options and the keep-alive rule. Which headers leave a forwarded head is `encode`'s decision, taken
-//! from the kinds that are marked here.
+//! Owns reading the options and the keep-alive rule. Which headers leave a forwarded head is
+//! `encode`'s decision, taken from the kinds that are marked here.
 
 use crate::fault::Fault;
 use crate::grammar::{is_token, list, spells};
@@ -15,7 +16,8 @@ pub(crate) struct ConnectionOptions {
     pub(crate) close: bool,
     pub(crate) keep_alive: bool,
     pub(crate) upgrade: bool,
-    /// An option that is not one of the above is present, so some header may be hop-by-hop by its listing.
+    /// An option that is not one of the above is present, so some header may be hop-by-hop by its
+    /// listing.
     pub(crate) lists_headers: bool,
     count: u8,
 }
@@ -45,9 +47,9 @@ impl ConnectionOptions {
         Ok(())
     }
 
-    /// An option that names a field meant for every recipient would make the next hop see another message than the
-    /// sender wrote; RFC 9110 §7.6.1 forbids sending it, and only an attack does. `Transfer-Encoding` may be listed:
-    /// it is hop-by-hop anyway.
+    /// An option that names a field meant for every recipient would make the next hop see another
+    /// message than the sender wrote; RFC 9110 §7.6.1 forbids sending it, and only an attack
+    /// does. `Transfer-Encoding` may be listed: it is hop-by-hop anyway.
     fn read_listed(&mut self, option: &[u8]) -> Result<(), Fault> {
         if !is_token(option) {
             return Err(Fault::ConnectionInvalid);
@@ -59,14 +61,16 @@ impl ConnectionOptions {
         Ok(())
     }
 
-    /// Whether the sender lets the connection persist after this message (RFC 9112 §9.3). `close` wins.
+    /// Whether the sender lets the connection persist after this message (RFC 9112 §9.3). `close`
+    /// wins.
     #[inline]
     pub(crate) fn persists(self, version: Version) -> bool {
         !self.close && (version == Version::Http11 || self.keep_alive)
     }
 }
 
-/// Marks every header that a `Connection` line lists; the work is bounded by [`CONNECTION_OPTIONS_MAX`].
+/// Marks every header that a `Connection` line lists; the work is bounded by
+/// [`CONNECTION_OPTIONS_MAX`].
 #[cold]
 pub(crate) fn mark_listed(table: &mut HeaderTable, buf: &[u8]) {
     for position in 0..table.lines().len() {

@@ -1,7 +1,7 @@
 //! Request heads (RFC 9112 §3): parsing, and what a proxy asks of one.
 //!
-//! Owns the judgement of a complete request head. What is wrong below that level is named by `fault`; how the head goes
-//! on to a server is `encode`.
+//! Owns the judgement of a complete request head. What is wrong below that level is named by
+//! `fault`; how the head goes on to a server is `encode`.
 
 use std::mem::MaybeUninit;
 
@@ -18,7 +18,8 @@ use crate::target::{Target, TargetForm, is_host_and_port};
 /// A parsed request head: ranges into the buffer it was parsed from, and what they mean.
 ///
 /// Reusable: parse into the same value again and it allocates nothing once its storage has grown to
-/// [`Limits::headers_count_max`] lines of 10 bytes. Its contents mean something only after [`Parsed::Complete`].
+/// [`Limits::headers_count_max`] lines of 10 bytes. Its contents mean something only after
+/// [`Parsed::Complete`].
 #[derive(Clone, Debug, Default)]
 pub struct RequestHead {
     method: Method,
@@ -38,13 +39,13 @@ pub struct RequestHead {
 
 /// Parses the request head at the start of `buf` into `head`.
 ///
-/// Call it again from the start of the head when more bytes have come. A head that is already wrong is refused without
-/// waiting for its end, with the same error that the whole head would get.
+/// Call it again from the start of the head when more bytes have come. A head that is already wrong
+/// is refused without waiting for its end, with the same error that the whole head would get.
 ///
 /// # Errors
 ///
-/// The first fault of the head; see [`RequestError`]. Nothing of the message may be forwarded, and the connection cannot
-/// be used further because where the message ends is unknown.
+/// The first fault of the head; see [`RequestError`]. Nothing of the message may be forwarded, and
+/// the connection cannot be used further because where the message ends is unknown.
 pub fn parse_request(
     buf: &[u8],
     limits: &Limits,
@@ -65,7 +66,8 @@ pub fn parse_request(
     }
 }
 
-/// The head's first lexical fault, or `error` if it has none: the order of faults is that of the bytes.
+/// The head's first lexical fault, or `error` if it has none: the order of faults is that of the
+/// bytes.
 #[cold]
 fn first_fault(window: &[u8], limits: &Limits, error: RequestError) -> RequestError {
     match scan_request(window, limits) {
@@ -175,7 +177,8 @@ impl RequestHead {
     ) -> Result<(), RequestError> {
         self.method_span = Span::of(window, method);
         self.target = Span::of(window, target);
-        // One empty line may come first. Its CRLF is two bytes; any other start means several lines or a bare LF.
+        // One empty line may come first. Its CRLF is two bytes; any other start means several lines
+        // or a bare LF.
         if self.method_span.start() > 0 && !(self.method_span.start() == 2 && window[0] == b'\r') {
             return Err(RequestError::LeadingEmptyLines);
         }
@@ -229,8 +232,8 @@ impl RequestHead {
         self.method_span.start()
     }
 
-    /// Whether the request line and Host can go to a server as received: both are already what HTTP/1.1 asks for, and
-    /// Host is where the authority came from.
+    /// Whether the request line and Host can go to a server as received: both are already what
+    /// HTTP/1.1 asks for, and Host is where the authority came from.
     #[inline]
     pub(crate) fn start_is_final(&self) -> bool {
         matches!(self.form, TargetForm::Origin | TargetForm::Asterisk)
@@ -261,17 +264,20 @@ impl RequestHead {
         self.form
     }
 
-    /// The authority the request is for, `host[:port]` as received: that of the target if it names one, and only then
-    /// that of the Host header (RFC 9112 §3.2.2). Empty for an HTTP/1.0 request that names none.
+    /// The authority the request is for, `host[:port]` as received: that of the target if it names
+    /// one, and only then that of the Host header (RFC 9112 §3.2.2). Empty for an HTTP/1.0
+    /// request that names none.
     #[inline]
     pub fn host<'b>(&self, buf: &'b [u8]) -> &'b [u8] {
         self.authority.bytes(buf)
     }
 
-    /// The target in origin-form: path and query as received, `*` for a server-wide OPTIONS, empty for CONNECT.
+    /// The target in origin-form: path and query as received, `*` for a server-wide OPTIONS, empty
+    /// for CONNECT.
     ///
-    /// An absolute target without a path reads `/`, or `*` with OPTIONS (RFC 9112 §3.2.4). With a query but no path,
-    /// the result begins with `?`; [`encode_request_head`](crate::encode_request_head) adds the slash.
+    /// An absolute target without a path reads `/`, or `*` with OPTIONS (RFC 9112 §3.2.4). With a
+    /// query but no path, the result begins with `?`;
+    /// [`encode_request_head`](crate::encode_request_head) adds the slash.
     #[inline]
     pub fn path_and_query<'b>(&self, buf: &'b [u8]) -> &'b [u8] {
         if self.path.len == 0 && self.form == TargetForm::Absolute {
@@ -292,7 +298,8 @@ impl RequestHead {
         usize::from(self.head_bytes)
     }
 
-    /// Every header line in the order received, names as received, values without surrounding blanks.
+    /// Every header line in the order received, names as received, values without surrounding
+    /// blanks.
     #[inline]
     pub fn headers<'b>(&self, buf: &'b [u8]) -> impl Iterator<Item = (&'b [u8], &'b [u8])> {
         self.table.iter(buf)
@@ -316,16 +323,17 @@ impl RequestHead {
         self.keep_alive
     }
 
-    /// Whether the client may wait for a 100 (Continue) before it sends the body (RFC 9110 §10.1.1). Never for HTTP/1.0,
-    /// whose expectation is to be ignored, nor without content.
+    /// Whether the client may wait for a 100 (Continue) before it sends the body (RFC 9110
+    /// §10.1.1). Never for HTTP/1.0, whose expectation is to be ignored, nor without content.
     #[inline]
     pub fn expects_continue(&self) -> bool {
         self.expects_continue
     }
 
-    /// Whether the client asks to switch protocols (RFC 9110 §7.8). Never for HTTP/1.0, which must be ignored. Requests
-    /// with content, and those that offer `h2c`, which would carry requests past this proxy unseen, are treated as if
-    /// they had not asked, as the RFC lets a recipient do.
+    /// Whether the client asks to switch protocols (RFC 9110 §7.8). Never for HTTP/1.0, which must
+    /// be ignored. Requests with content, and those that offer `h2c`, which would carry
+    /// requests past this proxy unseen, are treated as if they had not asked, as the RFC lets a
+    /// recipient do.
     #[inline]
     pub fn upgrade(&self) -> bool {
         self.upgrade

@@ -1,7 +1,7 @@
 //! Response heads (RFC 9112 §4): parsing, body length, persistence.
 //!
-//! Owns the judgement of a complete response head in the light of the request it answers. What is wrong below that level
-//! is named by `fault`; how the head goes on to a client is `encode`.
+//! Owns the judgement of a complete response head in the light of the request it answers. What is
+//! wrong below that level is named by `fault`; how the head goes on to a client is `encode`.
 
 use std::mem::MaybeUninit;
 
@@ -22,8 +22,8 @@ pub struct ResponseContext {
     pub upgrade_requested: bool,
 }
 
-/// A parsed response head: ranges into the buffer it was parsed from, and what they mean. Reusable like
-/// [`RequestHead`](crate::RequestHead).
+/// A parsed response head: ranges into the buffer it was parsed from, and what they mean. Reusable
+/// like [`RequestHead`](crate::RequestHead).
 #[derive(Clone, Debug, Default)]
 pub struct ResponseHead {
     status: u16,
@@ -42,7 +42,8 @@ pub struct ResponseHead {
 ///
 /// # Errors
 ///
-/// The first fault of the head; see [`ResponseError`]. The server's connection cannot be used further.
+/// The first fault of the head; see [`ResponseError`]. The server's connection cannot be used
+/// further.
 pub fn parse_response(
     buf: &[u8],
     limits: &Limits,
@@ -69,7 +70,8 @@ pub fn parse_response(
     }
 }
 
-/// The head's first lexical fault, or `error` if it has none: the order of faults is that of the bytes.
+/// The head's first lexical fault, or `error` if it has none: the order of faults is that of the
+/// bytes.
 #[cold]
 fn first_fault(window: &[u8], limits: &Limits, error: ResponseError) -> ResponseError {
     match scan_response(window, limits) {
@@ -188,7 +190,8 @@ impl ResponseHead {
         }
     }
 
-    /// A 1xx or 204 that announces a body all the same: it may well be sent, so what follows is not to be trusted.
+    /// A 1xx or 204 that announces a body all the same: it may well be sent, so what follows is not
+    /// to be trusted.
     #[inline]
     fn announces_impossible_body(&self) -> bool {
         !self.may_declare_length()
@@ -196,8 +199,8 @@ impl ResponseHead {
                 || self.framing.content_length.is_some_and(|length| length > 0))
     }
 
-    /// Whether framing headers may stand in this head at all (RFC 9110 §8.6, RFC 9112 §6.1). A HEAD or 304 response has
-    /// no body but may say how long one would be.
+    /// Whether framing headers may stand in this head at all (RFC 9110 §8.6, RFC 9112 §6.1). A HEAD
+    /// or 304 response has no body but may say how long one would be.
     #[inline]
     pub(crate) fn may_declare_length(&self) -> bool {
         self.status >= 200 && self.status != 204 && self.body != BodyLength::Tunnel
@@ -221,7 +224,8 @@ impl ResponseHead {
         usize::from(self.head_bytes)
     }
 
-    /// Every header line in the order received, names as received, values without surrounding blanks.
+    /// Every header line in the order received, names as received, values without surrounding
+    /// blanks.
     #[inline]
     pub fn headers<'b>(&self, buf: &'b [u8]) -> impl Iterator<Item = (&'b [u8], &'b [u8])> {
         self.table.iter(buf)
@@ -233,14 +237,15 @@ impl ResponseHead {
         self.table.find(buf, name)
     }
 
-    /// How the body is delimited (RFC 9112 §6.3); responses to HEAD, and 1xx, 204 and 304, have none.
+    /// How the body is delimited (RFC 9112 §6.3); responses to HEAD, and 1xx, 204 and 304, have
+    /// none.
     #[inline]
     pub fn body(&self) -> BodyLength {
         self.body
     }
 
-    /// Whether the server's connection can carry another request after this response (RFC 9112 §9.3): both the server
-    /// wants it and the end of the body is known without a close.
+    /// Whether the server's connection can carry another request after this response (RFC 9112
+    /// §9.3): both the server wants it and the end of the body is known without a close.
     #[inline]
     pub fn keep_alive(&self) -> bool {
         self.keep_alive

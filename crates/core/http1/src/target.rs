@@ -1,12 +1,13 @@
 //! Request targets (RFC 9112 §3.2) and authorities (RFC 3986 §3.2).
 //!
-//! Owns which of the four forms a target has and whether it is valid for its method. Normalising or decoding a path is
-//! left to routing: a proxy forwards what it received.
+//! Owns which of the four forms a target has and whether it is valid for its method. Normalising or
+//! decoding a path is left to routing: a proxy forwards what it received.
 //!
-//! Accepted: origin-form; absolute-form with scheme `http` or `https`, without user information; authority-form, only
-//! for CONNECT and with a port; `*`, only for OPTIONS. Paths are RFC 3986 §3.3 plus `[` and `]`, with complete percent
-//! escapes; queries are §3.4 plus the bytes browsers leave unescaped there, `[ ] { | } ^` and the backtick, and any
-//! percent sign. Fragments, backslashes, quotes, angle brackets, controls, spaces and non-ASCII are refused.
+//! Accepted: origin-form; absolute-form with scheme `http` or `https`, without user information;
+//! authority-form, only for CONNECT and with a port; `*`, only for OPTIONS. Paths are RFC 3986 §3.3
+//! plus `[` and `]`, with complete percent escapes; queries are §3.4 plus the bytes browsers leave
+//! unescaped there, `[ ] { | } ^` and the backtick, and any percent sign. Fragments, backslashes,
+//! quotes, angle brackets, controls, spaces and non-ASCII are refused.
 
 use std::net::Ipv6Addr;
 
@@ -110,7 +111,8 @@ fn scheme(target: &[u8]) -> Result<usize, RequestError> {
     }
 }
 
-/// Checks `path [ "?" query ]`. One pass without branches settles the common target: a path of plain bytes.
+/// Checks `path [ "?" query ]`. One pass without branches settles the common target: a path of
+/// plain bytes.
 #[inline]
 fn check_path_and_query(bytes: &[u8]) -> Result<(), RequestError> {
     let classes = bytes.iter().fold(0, |classes, &b| classes | classes_of(b));
@@ -144,8 +146,9 @@ fn percent_escapes_are_complete(mut bytes: &[u8]) -> bool {
     true
 }
 
-/// Whether `value` is `uri-host [ ":" port ]` (RFC 9110 §7.2) with a host that is not empty, as §4.2.1 demands of http
-/// URIs, a port that exists, and at most [`HOST_BYTES_MAX`] bytes. User information is not part of it.
+/// Whether `value` is `uri-host [ ":" port ]` (RFC 9110 §7.2) with a host that is not empty, as
+/// §4.2.1 demands of http URIs, a port that exists, and at most [`HOST_BYTES_MAX`] bytes. User
+/// information is not part of it.
 #[inline]
 pub(crate) fn is_host_and_port(value: &[u8]) -> bool {
     if value.is_empty() || value.len() > HOST_BYTES_MAX {
@@ -180,7 +183,8 @@ fn is_uncommon_host_and_port(value: &[u8]) -> bool {
         }
 }
 
-/// What stands between the brackets: an IPv6 address or an address of a future version (RFC 3986 §3.2.2); no zones.
+/// What stands between the brackets: an IPv6 address or an address of a future version (RFC 3986
+/// §3.2.2); no zones.
 fn is_ip_literal(literal: &[u8]) -> bool {
     if let [b'v' | b'V', future @ ..] = literal {
         let Some(dot) = future.iter().position(|&b| b == b'.') else { return false };

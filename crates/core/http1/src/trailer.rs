@@ -1,13 +1,14 @@
 //! Which fields must not travel in a trailer section (RFC 9110 §6.5.1).
 //!
-//! Owns the list. Trailers that a recipient merges into the head could change how the message is framed, routed,
-//! authenticated or read after it was decided; those fields are refused. Everything else, `grpc-status` or
-//! `Server-Timing` for instance, passes.
+//! Owns the list. Trailers that a recipient merges into the head could change how the message is
+//! framed, routed, authenticated or read after it was decided; those fields are refused. Everything
+//! else, `grpc-status` or `Server-Timing` for instance, passes.
 
 /// The most bytes of a name that [`is_forbidden`] needs to see; the longest forbidden name has 25.
 pub(crate) const NAME_BYTES_SEEN: usize = 26;
 
-/// Content fields that are computed while the content is sent, and exist for trailers (RFC 9530 §2, RFC 1864).
+/// Content fields that are computed while the content is sent, and exist for trailers (RFC 9530 §2,
+/// RFC 1864).
 const CONTENT_ALLOWED: [&[u8]; 2] = [b"content-digest", b"content-md5"];
 
 /// Besides everything that begins with `content-`.
@@ -66,7 +67,8 @@ const FORBIDDEN: [&[u8]; 47] = [
     b"warning",
 ];
 
-/// Whether the field with this lower-case name, cut to [`NAME_BYTES_SEEN`] bytes, must not be a trailer.
+/// Whether the field with this lower-case name, cut to [`NAME_BYTES_SEEN`] bytes, must not be a
+/// trailer.
 pub(crate) fn is_forbidden(name: &[u8]) -> bool {
     if name.starts_with(b"content-") {
         return !CONTENT_ALLOWED.contains(&name);

@@ -1,4 +1,5 @@
-//! What the fuzz targets check, over their committed corpora and over the table of malformed requests.
+//! What the fuzz targets check, over their committed corpora and over the table of malformed
+//! requests.
 
 mod checks;
 

@@ -1,4 +1,5 @@
-//! Every row of the table of malformed requests gets its status and its reason, however its bytes arrive.
+//! Every row of the table of malformed requests gets its status and its reason, however its bytes
+//! arrive.
 
 use std::collections::BTreeSet;
 
@@ -66,7 +67,8 @@ fn refuses_every_malformed_request_that_arrives_whole() {
 #[test]
 fn refuses_every_malformed_request_that_arrives_in_pieces() {
     for row in table() {
-        // Parsing starts over with every byte; for the oversized rows, larger pieces show the same in less time.
+        // Parsing starts over with every byte; for the oversized rows, larger pieces show the same
+        // in less time.
         check(&row, if row.bytes.len() < 4096 { 1 } else { 61 });
     }
 }

@@ -1,4 +1,5 @@
-//! Properties over generated messages: heads made of good and bad parts, chunked bodies, and plain noise.
+//! Properties over generated messages: heads made of good and bad parts, chunked bodies, and plain
+//! noise.
 
 mod checks;
 

@@ -1,4 +1,5 @@
-//! Good traffic is accepted and read right: what real clients and servers send, and the odd but legal.
+//! Good traffic is accepted and read right: what real clients and servers send, and the odd but
+//! legal.
 
 use tidegate_http1::{
     BodyLength, Limits, Method, Parsed, RequestHead, ResponseContext, ResponseHead, TargetForm,

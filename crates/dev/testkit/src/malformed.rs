@@ -1,9 +1,9 @@
 //! Malformed requests, each with the status and the reason it must get.
 //!
-//! Owns the table that the parser's tests and the end-to-end tests share; it knows nothing of either. Invariant: every
-//! row breaks exactly one rule, so that the reason proves which rule refused it. Limits are the defaults: 16 KiB and 100
-//! lines of head, 8 KiB of target and of trailers, 256 bytes of a chunk-size line. The
-//! tables keep one row a line, whatever its length.
+//! Owns the table that the parser's tests and the end-to-end tests share; it knows nothing of
+//! either. Invariant: every row breaks exactly one rule, so that the reason proves which rule
+//! refused it. Limits are the defaults: 16 KiB and 100 lines of head, 8 KiB of target and of
+//! trailers, 256 bytes of a chunk-size line. The tables keep one row a line, whatever its length.
 
 use std::borrow::Cow;
 

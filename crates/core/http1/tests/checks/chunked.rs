@@ -1,4 +1,5 @@
-//! A chunked body decodes the same however it is split, and what is forwarded of it is the same body without extensions.
+//! A chunked body decodes the same however it is split, and what is forwarded of it is the same
+//! body without extensions.
 
 use tidegate_http1::{ChunkedDecoder, ChunkedError, Limits, Piece};
 

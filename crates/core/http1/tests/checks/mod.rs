@@ -1,5 +1,5 @@
-//! What must hold for any bytes at all. The fuzz targets and the tests over their corpora share these functions; each
-//! panics when its property is broken.
+//! What must hold for any bytes at all. The fuzz targets and the tests over their corpora share
+//! these functions; each panics when its property is broken.
 
 pub mod chunked;
 pub mod request;

@@ -1,4 +1,5 @@
-//! An encoded head re-parses to the same message: same framing, same end-to-end headers, no hop-by-hop header.
+//! An encoded head re-parses to the same message: same framing, same end-to-end headers, no
+//! hop-by-hop header.
 
 use tidegate_http1::{
     BodyFraming, BodyLength, ConnectionHeader, Limits, Method, Parsed, RequestEdits, RequestHead,
@@ -8,7 +9,8 @@ use tidegate_http1::{
 
 type Headers<'a> = Vec<(&'a [u8], &'a [u8])>;
 
-/// Checks `data`: its first byte chooses the edits, the rest is tried as a request head and as a response head.
+/// Checks `data`: its first byte chooses the edits, the rest is tried as a request head and as a
+/// response head.
 pub fn check(data: &[u8]) {
     let Some((&choice, bytes)) = data.split_first() else { return };
     check_request(bytes, choice);
