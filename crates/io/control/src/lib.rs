@@ -1,1 +1,16 @@
-//! Being written.
+//! The control plane: starts the shards, tells them what to do, and answers about the process.
+//!
+//! Owns configuration at run time, signals, listening sockets, the log and the admin listener, all on one executor of its
+//! own; leaves serving clients to the data plane. Invariant: nothing in here runs on a shard, and a configuration that does
+//! not validate changes nothing.
+
+mod admin;
+mod listen;
+mod log;
+mod process;
+mod publish;
+mod runtime;
+mod shards;
+mod signals;
+
+pub use runtime::{Options, Ready, StartError, run};

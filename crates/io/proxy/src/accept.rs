@@ -12,8 +12,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tidegate_ring::{Listener, Socket};
+use tidegate_shard::Alarm;
 
-use crate::alarm::Alarm;
 use crate::client::Client;
 use crate::command::{Event, EventKind};
 use crate::site::Entrance;

@@ -5,7 +5,6 @@
 //! wait has a deadline, and a connection's failure or panic touches no other.
 
 mod accept;
-mod alarm;
 mod budget;
 mod client;
 mod command;

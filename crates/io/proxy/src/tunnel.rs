@@ -10,8 +10,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tidegate_ring::{RecvBuf, Ring, SendBuf, Socket};
+use tidegate_shard::Alarm;
 
-use crate::alarm::Alarm;
 
 /// Bytes queued towards one side that stop reading from the other.
 const QUEUED_BYTES_MAX: usize = 64 * 1024;

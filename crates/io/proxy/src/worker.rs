@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidegate_ring::{Listener, ParkToken, Socket};
-use tidegate_shard::{Receiver, Sender, Service, Shard, TaskId, TimerId, drive};
+use tidegate_shard::{Receiver, Sender, Service, Shard, TaskId, TimerId, drive, own_payload};
 use tidegate_telemetry::ShardStats;
 
 use crate::accept::{Acceptor, accept_connections};
@@ -28,14 +28,8 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Connection tasks kept for reuse when idle; one holds a few KiB.
 const TASKS_KEPT_MAX: usize = 4096;
 
-/// Timer payloads: what they mean is in the lowest two bits.
-const PAYLOAD_TASK: u32 = 0;
-const PAYLOAD_PARKED: u32 = 1;
-const PAYLOAD_SWEEP: u32 = 2;
-
-pub(crate) fn task_payload(task: TaskId) -> u32 {
-    task.0 << 2 | PAYLOAD_TASK
-}
+/// The value of the timer that sweeps; all others are indices of parked connections.
+const SWEEP: u32 = (1 << 31) - 1;
 
 /// What a shard starts from.
 pub struct Context {
@@ -169,15 +163,16 @@ impl Service for Worker {
         }
     }
 
-    fn fired(&self, payload: u32) {
-        match payload & 3 {
-            PAYLOAD_TASK => self.shard.tasks.wake(TaskId(payload >> 2)),
-            PAYLOAD_PARKED => {
-                // An idle client's time is over: dropping it closes the connection.
-                drop(self.parked.borrow_mut().take(payload >> 2));
-                self.client_closed();
-            }
-            _ => self.sweep_idle(),
+    fn fired(&self, value: u32) {
+        if value == SWEEP {
+            self.sweep_idle();
+            return;
+        }
+        // An idle client's time is over: dropping it closes the connection.
+        let parked = self.parked.borrow_mut().take(value);
+        if let Parked::Client(client) = parked {
+            drop(client);
+            self.client_closed();
         }
     }
 
@@ -363,7 +358,7 @@ impl Worker {
         }
         parked.entries[index as usize] = Parked::Client(client);
         let mut timers = self.shard.timers.borrow_mut();
-        let timer = *parked.timers[index as usize].get_or_insert_with(|| timers.insert(index << 2 | PAYLOAD_PARKED));
+        let timer = *parked.timers[index as usize].get_or_insert_with(|| timers.insert(own_payload(index)));
         timers.set(timer, deadline);
     }
 
@@ -423,7 +418,7 @@ impl Worker {
     fn start_sweeping(&self) {
         if !self.sweeping.replace(true) {
             let mut timers = self.shard.timers.borrow_mut();
-            let timer = self.sweep.get().unwrap_or_else(|| timers.insert(PAYLOAD_SWEEP));
+            let timer = self.sweep.get().unwrap_or_else(|| timers.insert(own_payload(SWEEP)));
             self.sweep.set(Some(timer));
             timers.set(timer, self.shard.clock.now() + SWEEP_INTERVAL);
         }

@@ -14,6 +14,7 @@
 mod address;
 mod buffers;
 mod core;
+mod inherit;
 mod listener;
 mod operation;
 mod park;
@@ -26,6 +27,7 @@ mod socket;
 pub use crate::address::PeerAddress;
 pub use crate::buffers::{BUFFER_BYTES, RecvBuf};
 pub use crate::core::Counters;
+pub use crate::inherit::inherited_listener;
 pub use crate::listener::Listener;
 pub use crate::park::Wakeup;
 pub use crate::probe::{ProbeError, probe};

@@ -75,8 +75,8 @@ pub trait Service {
     /// Something arrived on a parked socket.
     fn unparked(&self, token: ParkToken);
 
-    /// A timer fired.
-    fn fired(&self, payload: u32);
+    /// A timer made with [`own_payload`] fired.
+    fn fired(&self, value: u32);
 
     /// A command came.
     fn command(&self, command: Self::Command);
@@ -100,7 +100,7 @@ pub async fn drive<S: Service>(shard: &Shard, service: &S, mut commands: Receive
         if due {
             let mut fired = Vec::new();
             shard.timers.borrow_mut().advance(now, |payload| fired.push(payload));
-            fired.into_iter().for_each(|payload| service.fired(payload));
+            fired.into_iter().for_each(|payload| fire(shard, service, payload));
         }
         let mut handled = 0;
         while handled < COMMANDS_PER_TURN_MAX
@@ -119,6 +119,25 @@ pub async fn drive<S: Service>(shard: &Shard, service: &S, mut commands: Receive
         } else {
             glommio::yield_if_needed().await;
         }
+    }
+}
+
+/// Timer payloads: bit 0 tells a task's alarm from the service's own timers.
+pub(crate) fn task_payload(task: TaskId) -> u32 {
+    task.0 << 1
+}
+
+/// The payload of a timer that [`Service::fired`] is to be called for with `value`, below 2^31.
+pub fn own_payload(value: u32) -> u32 {
+    debug_assert!(value < 1 << 31, "one bit tells the service's timers from the tasks'");
+    value << 1 | 1
+}
+
+fn fire<S: Service>(shard: &Shard, service: &S, payload: u32) {
+    if payload & 1 == 0 {
+        shard.tasks.wake(TaskId(payload >> 1));
+    } else {
+        service.fired(payload >> 1);
     }
 }
 

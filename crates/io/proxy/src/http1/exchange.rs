@@ -14,13 +14,13 @@ use tidegate_balance::{NoServer, ServerId};
 use tidegate_exchange::{Action, ConnectFailure, Exchange, Failure, FailureKind, Input, NoServerCause, Request};
 use tidegate_http1::{BodyLength, Method, ResponseHead};
 use tidegate_ring::{RecvBuf, Ring};
+use tidegate_shard::Alarm;
 
 use super::body::{Body, Output, Sink};
 use super::head::Incoming;
 use super::respond::Refusal;
 use super::upload::{self, Upload};
 use super::{Next, Server, response};
-use crate::alarm::Alarm;
 use crate::client::Client;
 use crate::site::{Backend, Frontend};
 use crate::upstream::connect::{Connection, Slot, connect_failure};

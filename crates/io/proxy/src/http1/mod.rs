@@ -16,9 +16,8 @@ use std::time::Instant;
 
 use tidegate_http1::{RequestHead, ResponseHead};
 use tidegate_ring::RecvBuf;
-use tidegate_shard::TaskId;
+use tidegate_shard::{Alarm, TaskId};
 
-use crate::alarm::Alarm;
 use crate::client::Client;
 use crate::worker::Worker;
 

@@ -11,12 +11,12 @@ use tidegate_http1::{
     ConnectionHeader, Method, RequestError, SimpleResponse, Version, encode_simple_response, reason_phrase,
 };
 use tidegate_ring::SendBuf;
+use tidegate_shard::Alarm;
 
 use super::exchange::Driver;
 use super::head::Incoming;
 use super::upload::Upload;
 use super::{Next, Server};
-use crate::alarm::Alarm;
 use crate::client::Client;
 use crate::command::{Event, EventKind};
 use crate::site::Frontend;

@@ -9,14 +9,16 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use tidegate_shard::{Shard, TaskId, TimerId};
+use crate::executor::{Shard, task_payload};
+use crate::tasks::TaskId;
+use crate::timers::TimerId;
 
 /// The deadline passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Expired;
+pub struct Expired;
 
 /// The timer of one task.
-pub(crate) struct Alarm {
+pub struct Alarm {
     shard: Rc<Shard>,
     timer: TimerId,
     /// When the wheel will wake the task; setting a later deadline costs nothing.
@@ -24,18 +26,20 @@ pub(crate) struct Alarm {
 }
 
 impl Alarm {
-    pub(crate) fn new(shard: &Rc<Shard>, task: TaskId) -> Alarm {
-        let timer = shard.timers.borrow_mut().insert(crate::worker::task_payload(task));
+    /// The alarm of `task`, which must be the task that waits on it.
+    pub fn new(shard: &Rc<Shard>, task: TaskId) -> Alarm {
+        let timer = shard.timers.borrow_mut().insert(task_payload(task));
         Alarm { shard: shard.clone(), timer, armed: Cell::new(None) }
     }
 
-    pub(crate) fn now(&self) -> Instant {
+    /// The shard's time.
+    pub fn now(&self) -> Instant {
         self.shard.clock.now()
     }
 
     /// Ready when `deadline` has passed; otherwise the task is woken then at the latest.
     #[inline]
-    pub(crate) fn poll(&self, deadline: Instant) -> Poll<Expired> {
+    pub fn poll(&self, deadline: Instant) -> Poll<Expired> {
         let now = self.now();
         if now >= deadline {
             return Poll::Ready(Expired);
@@ -49,7 +53,10 @@ impl Alarm {
     }
 
     /// Waits for `ready`, no longer than until `deadline`.
-    pub(crate) async fn within<T>(
+    ///
+    /// # Errors
+    /// The deadline passed first.
+    pub async fn within<T>(
         &self,
         deadline: Instant,
         mut ready: impl FnMut(&mut Context<'_>) -> Poll<T>,

@@ -1,0 +1,200 @@
+//! Listening sockets: made before any shard needs them, one a shard.
+//!
+//! Owns addresses and sockets; leaves accepting to the data plane. Invariant: either every address of a configuration can
+//! be listened on, or nothing is changed.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use tidegate_config::BindAddress;
+use tidegate_proxy::ListenerId;
+
+/// Why an address cannot be listened on.
+#[derive(Debug)]
+pub(crate) struct ListenError {
+    address: String,
+    cause: io::Error,
+}
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot listen on {}: {}", self.address, self.cause)?;
+        match self.cause.kind() {
+            io::ErrorKind::AddrInUse => f.write_str(" (another process listens there; `ss -ltnp` names it)"),
+            io::ErrorKind::PermissionDenied => f.write_str(
+                " (ports below net.ipv4.ip_unprivileged_port_start need root or CAP_NET_BIND_SERVICE)",
+            ),
+            io::ErrorKind::AddrNotAvailable => f.write_str(" (this machine does not have the address)"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for ListenError {}
+
+/// A set of sockets for one address.
+pub(crate) struct Opened {
+    /// One a shard.
+    pub(crate) sockets: Vec<OwnedFd>,
+    /// The address as it is now, with the port that the kernel chose.
+    pub(crate) address: String,
+}
+
+/// Opens `address` for `count` shards.
+pub(crate) fn open(address: &BindAddress, backlog: u32, count: usize) -> Result<Opened, ListenError> {
+    let opened = match address {
+        BindAddress::Tcp(socket) => open_tcp(*socket, backlog, count),
+        BindAddress::Unix(path) => open_unix(path, backlog).and_then(|socket| copies(socket, count)),
+        BindAddress::Fd(number) => tidegate_ring::inherited_listener(*number).and_then(|socket| copies(socket, count)),
+    };
+    match opened {
+        Ok((sockets, address_now)) => {
+            Ok(Opened { sockets, address: address_now.unwrap_or_else(|| address.to_string()) })
+        }
+        Err(cause) => Err(ListenError { address: address.to_string(), cause }),
+    }
+}
+
+type Sockets = (Vec<OwnedFd>, Option<String>);
+
+fn copies(socket: OwnedFd, count: usize) -> io::Result<Sockets> {
+    let mut sockets = vec![socket];
+    while sockets.len() < count {
+        sockets.push(sockets[0].try_clone()?);
+    }
+    Ok((sockets, None))
+}
+
+fn open_tcp(address: std::net::SocketAddr, backlog: u32, count: usize) -> io::Result<Sockets> {
+    let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
+    let mut at = address;
+    if at.port() != 0 {
+        // SO_REUSEPORT would let us join another process of the same user unnoticed: ask for the address alone first.
+        tcp_socket(at)?.bind(&at.into())?;
+    }
+    let mut sockets = Vec::with_capacity(count);
+    for _ in 0..count {
+        let socket = tcp_socket(at)?;
+        socket.set_reuse_port(true)?;
+        socket.bind(&at.into())?;
+        if let Some(bound) = socket.local_addr()?.as_socket() {
+            at = bound;
+        }
+        socket.listen(backlog)?;
+        sockets.push(socket.into());
+    }
+    Ok((sockets, Some(at.to_string())))
+}
+
+fn tcp_socket(address: std::net::SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // Accepted sockets inherit it: no system call per connection.
+    socket.set_tcp_nodelay(true)?;
+    Ok(socket)
+}
+
+fn open_unix(path: &Path, backlog: u32) -> io::Result<OwnedFd> {
+    let address = SockAddr::unix(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    if let Err(error) = socket.bind(&address) {
+        // A file left by a process that is gone refuses connections; one that is served does not.
+        let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        let stale = error.kind() == io::ErrorKind::AddrInUse
+            && probe.connect(&address).is_err_and(|refused| refused.kind() == io::ErrorKind::ConnectionRefused);
+        if !stale {
+            return Err(error);
+        }
+        std::fs::remove_file(path)?;
+        socket.bind(&address)?;
+    }
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    Ok(socket.into())
+}
+
+/// The addresses listened on now.
+#[derive(Default)]
+pub(crate) struct Addresses {
+    open: HashMap<BindAddress, (ListenerId, String)>,
+    made: u32,
+}
+
+impl Addresses {
+    /// The listener of `address`, when it is open.
+    pub(crate) fn get(&self, address: &BindAddress) -> Option<&(ListenerId, String)> {
+        self.open.get(address)
+    }
+
+    /// Notes an opened address.
+    pub(crate) fn insert(&mut self, address: BindAddress, now: String) -> ListenerId {
+        let id = ListenerId(self.made);
+        self.made += 1;
+        self.open.insert(address, (id, now));
+        id
+    }
+
+    /// Forgets every address that `keep` does not want; removes the files of Unix sockets.
+    pub(crate) fn retain(&mut self, keep: impl Fn(&BindAddress) -> bool) {
+        let gone: Vec<PathBuf> = self
+            .open
+            .keys()
+            .filter(|address| !keep(address))
+            .filter_map(|address| match address {
+                BindAddress::Unix(path) => Some(path.clone()),
+                BindAddress::Tcp(_) | BindAddress::Fd(_) => None,
+            })
+            .collect();
+        self.open.retain(|address, _| keep(address));
+        for path in gone {
+            // Gone already is as good.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn tcp(text: &str) -> BindAddress {
+        BindAddress::Tcp(text.parse().expect("an address"))
+    }
+
+    #[test]
+    fn shards_share_the_port_that_the_kernel_chose() {
+        let opened = open(&tcp("127.0.0.1:0"), 16, 3).expect("a free port");
+        assert_eq!(opened.sockets.len(), 3);
+        let port: std::net::SocketAddr = opened.address.parse().expect("an address");
+        assert_ne!(port.port(), 0);
+    }
+
+    #[test]
+    fn an_address_in_use_is_refused_even_by_a_process_that_would_share_it() {
+        let first = open(&tcp("127.0.0.1:0"), 16, 1).expect("a free port");
+        let error = open(&tcp(&first.address), 16, 1).err().expect("it is in use");
+        assert!(error.to_string().contains("another process listens there"), "{error}");
+        let other = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = other.local_addr().expect("bound").to_string();
+        assert!(open(&tcp(&address), 16, 1).is_err());
+    }
+
+    #[test]
+    fn a_stale_unix_socket_is_replaced_and_a_living_one_is_not() {
+        let path = std::env::temp_dir().join(format!("tidegate-listen-{}.sock", std::process::id()));
+        let address = BindAddress::Unix(path.clone());
+        let first = open(&address, 16, 2).expect("a new file");
+        assert!(open(&address, 16, 2).is_err());
+        drop(first);
+        drop(open(&address, 16, 2).expect("nobody listens any more"));
+        std::fs::remove_file(path).expect("it was made");
+    }
+}

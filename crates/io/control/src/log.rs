@@ -1,0 +1,89 @@
+//! The process's own log: one line an event, as `key=value` pairs on standard error.
+//!
+//! Owns the format; leaves what is worth a line to its callers. Invariant: one line an event, whatever the values hold.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::time::SystemTime;
+
+use tidegate_proxy::{Event, EventKind};
+
+/// How much an operator should care.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Level {
+    Info,
+    Warn,
+    Error,
+}
+
+/// A line being built.
+pub(crate) struct Line(String);
+
+impl Line {
+    pub(crate) fn new(level: Level, event: &str) -> Line {
+        let level = match level {
+            Level::Info => "info",
+            Level::Warn => "warn",
+            Level::Error => "error",
+        };
+        Line(format!("time={} level={level} event={event}", humantime::format_rfc3339_millis(SystemTime::now())))
+    }
+
+    /// Adds a pair; a value with blanks, quotes or control characters is quoted and escaped.
+    pub(crate) fn with(mut self, key: &str, value: impl std::fmt::Display) -> Line {
+        let value = value.to_string();
+        let plain = !value.is_empty() && value.chars().all(|c| !c.is_whitespace() && !c.is_control() && c != '"' && c != '=');
+        // Writing to a string cannot fail.
+        let _ = if plain { write!(self.0, " {key}={value}") } else { write!(self.0, " {key}={value:?}") };
+        self
+    }
+
+    /// Adds a pair unless the value is empty.
+    fn with_some(self, key: &str, value: &str) -> Line {
+        if value.is_empty() { self } else { self.with(key, value) }
+    }
+
+    /// Writes the line. A log that cannot be written is no reason to stop serving.
+    pub(crate) fn write(self) {
+        let mut text = self.0;
+        text.push('\n');
+        let _ = std::io::stderr().write_all(text.as_bytes());
+    }
+}
+
+/// Writes what a shard told.
+pub(crate) fn write_event(shard: usize, event: &Event) {
+    let (level, name) = match event.kind {
+        EventKind::RequestRejected => (Level::Warn, "request_rejected"),
+        EventKind::RequestFailed => (Level::Warn, "request_failed"),
+        EventKind::AcceptFailed => (Level::Error, "accept_failed"),
+        EventKind::Panicked => (Level::Error, "panic"),
+    };
+    let mut line = Line::new(level, name).with("shard", shard);
+    for (key, value) in [("frontend", &event.frontend), ("backend", &event.backend), ("server", &event.server)] {
+        line = line.with_some(key, value.as_deref().unwrap_or_default());
+    }
+    if let Some(peer) = event.peer {
+        line = line.with("client", peer);
+    }
+    if event.status != 0 {
+        line = line.with("status", event.status);
+    }
+    line = line.with("reason", event.reason).with_some("detail", &event.detail).with_some("flags", &event.flags);
+    if event.retries > 0 {
+        line = line.with("retries", event.retries);
+    }
+    line.write();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_cannot_break_out_of_its_line_or_its_pair() {
+        let line = Line::new(Level::Warn, "x").with("a", "plain").with("b", "two words\nlevel=error").with("c", "");
+        let text = line.0.split_once(" level").expect("a time first").1;
+        assert_eq!(text, r#"=warn event=x a=plain b="two words\nlevel=error" c="""#);
+    }
+}

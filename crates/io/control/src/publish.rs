@@ -1,0 +1,155 @@
+//! From a validated configuration to the snapshot that the shards work from.
+//!
+//! Owns the translation and what outlives a configuration: counters and budgets by name. Invariant: a snapshot is complete
+//! and immutable; the same name keeps its counters and its count of connections.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use socket2::SockAddr;
+use tidegate_config::{Backend, Config, Frontend, ServerAddress};
+use tidegate_exchange::{Policy, Redispatch};
+use tidegate_proxy::{BackendSettings, Budget, ClientTimeouts, FrontendSettings, ServerSettings, Snapshot, reasons};
+use tidegate_telemetry::{EntityName, Registry};
+
+/// What is kept from one configuration to the next.
+pub(crate) struct Publisher {
+    pub(crate) registry: Registry,
+    process: Arc<Budget>,
+    frontends: HashMap<Arc<str>, Arc<Budget>>,
+    generation: u64,
+    shards_count: u16,
+}
+
+impl Publisher {
+    pub(crate) fn new(shards_count: u16) -> Publisher {
+        Publisher {
+            registry: Registry::new(usize::from(shards_count), reasons()),
+            process: Arc::new(Budget::new(0)),
+            frontends: HashMap::new(),
+            generation: 0,
+            shards_count,
+        }
+    }
+
+    /// Client connections open in the whole process.
+    pub(crate) fn connections_open(&self) -> u32 {
+        self.process.open()
+    }
+
+    /// The snapshot of `config`.
+    pub(crate) fn publish(&mut self, config: &Config) -> Arc<Snapshot> {
+        self.generation += 1;
+        self.process.set_max(config.global.max_connections);
+        let frontends = config.frontends.iter().map(|frontend| self.frontend(frontend)).collect();
+        let backends = config.backends.iter().map(|backend| self.backend(backend)).collect();
+        self.forget_what_is_not_in(config);
+        Arc::new(Snapshot {
+            generation: self.generation,
+            shards_count: self.shards_count,
+            frontends,
+            backends,
+            connections: self.process.clone(),
+            shards: self.registry.shards().clone(),
+        })
+    }
+
+    fn frontend(&mut self, frontend: &Frontend) -> FrontendSettings {
+        let connections =
+            self.frontends.entry(frontend.name.clone()).or_insert_with(|| Arc::new(Budget::new(0))).clone();
+        connections.set_max(frontend.max_connections.unwrap_or(u32::MAX));
+        FrontendSettings {
+            name: frontend.name.clone(),
+            default_backend: frontend.default_backend.map(|index| index.0),
+            timeouts: ClientTimeouts {
+                client: frontend.timeouts.client,
+                request_head: frontend.timeouts.request_head,
+                request_body: frontend.timeouts.request_body,
+                keep_alive: frontend.timeouts.keep_alive,
+            },
+            limits: frontend.header_limits,
+            forwarded_for: frontend.forwarded_for,
+            connections,
+            stats: self.registry.frontend(&frontend.name).clone(),
+        }
+    }
+
+    fn backend(&mut self, backend: &Backend) -> BackendSettings {
+        let servers = backend
+            .servers
+            .iter()
+            .map(|server| ServerSettings {
+                name: server.name.clone(),
+                address: socket_address(&server.address),
+                weight: server.weight,
+                stats: self.registry.server(&backend.name, &server.name).clone(),
+            })
+            .collect();
+        BackendSettings {
+            name: backend.name.clone(),
+            balance: backend.balance,
+            servers,
+            exchange: Policy {
+                retries_max: backend.retries,
+                redispatch: if backend.redispatch { Redispatch::EveryRetry } else { Redispatch::Never },
+                connect_timeout: backend.timeouts.connect,
+                server_timeout: backend.timeouts.server,
+                queue_timeout: backend.timeouts.queue,
+            },
+            tunnel_timeout: backend.timeouts.tunnel,
+            reuse: backend.reuse_server_connections,
+            idle_max: usize::try_from(backend.pool.max_idle).unwrap_or(usize::MAX),
+            idle_timeout: backend.pool.idle_timeout,
+            stats: self.registry.backend(&backend.name).clone(),
+        }
+    }
+
+    fn forget_what_is_not_in(&mut self, config: &Config) {
+        self.frontends.retain(|name, _| config.frontends.iter().any(|frontend| frontend.name == *name));
+        self.registry.retain(|entity| match entity {
+            EntityName::Frontend(name) => config.frontends.iter().any(|frontend| *frontend.name == *name),
+            EntityName::Backend(name) => config.backends.iter().any(|backend| *backend.name == *name),
+            EntityName::Server { backend, server } => config
+                .backends
+                .iter()
+                .filter(|known| *known.name == *backend)
+                .any(|known| known.servers.iter().any(|known| *known.name == *server)),
+        });
+    }
+}
+
+fn socket_address(address: &ServerAddress) -> SockAddr {
+    match address {
+        ServerAddress::Tcp(socket) => (*socket).into(),
+        ServerAddress::Unix(path) => SockAddr::unix(path).expect("the configuration holds the length of socket paths"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_balance::Weight;
+
+    use super::*;
+
+    #[test]
+    fn names_keep_their_counts_and_indices_point_into_the_snapshot() {
+        let text = |extra: &str| {
+            format!(
+                "[frontends.web]\nbind = [\"127.0.0.1:8080\"]\ndefault_backend = \"app\"\n{extra}\n\
+                 [backends.app.servers]\na = \"127.0.0.1:9001\"\nb = \"127.0.0.1:9002\"\n"
+            )
+        };
+        let parse = |extra: &str| tidegate_config::parse("test.toml", &text(extra)).expect("valid");
+        let mut publisher = Publisher::new(2);
+        let first = publisher.publish(&parse(""));
+        first.frontends[0].connections.take();
+        first.frontends[0].stats.shard(1).connections_total.add(3);
+        let second = publisher.publish(&parse("max_connections = 7"));
+        assert_eq!((first.generation, second.generation), (1, 2));
+        assert_eq!(second.frontends[0].connections.room(), 6);
+        assert_eq!(second.frontends[0].stats.shard(1).connections_total.value(), 3);
+        let backend = &second.backends[second.frontends[0].default_backend.expect("set")];
+        assert_eq!((&*backend.name, backend.servers.len()), ("app", 2));
+        assert_eq!(backend.servers[1].weight, Weight::default());
+    }
+}

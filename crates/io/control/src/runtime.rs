@@ -1,0 +1,432 @@
+//! The control executor: from start to end of the process.
+//!
+//! Owns the shards' threads and queues and the order of starting, reloading, draining and ending; leaves the parts to
+//! their modules. Invariant: a reload either reaches every shard or changes nothing.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tidegate_config::{BindAddress, Config, Severity};
+use tidegate_proxy::{Command, ListenerSpec, Report, Snapshot};
+use tidegate_ring::{Listener, ParkToken, Settings};
+use tidegate_shard::{PanicPayload, Receiver, Sender, Service, Shard, ShardHandle, TaskId, drive, own_payload, queue, spawn};
+
+use crate::admin::metrics::{Exposition, ProcessInfo};
+use crate::admin::{Admin, Status};
+use crate::listen::{Addresses, open};
+use crate::log::{Level, Line, write_event};
+use crate::publish::Publisher;
+use crate::signals::{self, Request};
+use crate::{process, shards};
+
+/// How to run.
+pub struct Options {
+    /// Where the configuration is read again on SIGHUP.
+    pub config_path: PathBuf,
+    /// Called once, when every shard serves.
+    pub on_ready: Option<OnReady>,
+}
+
+/// What is called when every shard serves.
+pub type OnReady = Box<dyn FnOnce(&Ready) + Send>;
+
+/// What is being served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ready {
+    /// Frontend and address of each listener, with the ports that the kernel chose.
+    pub listeners: Vec<(String, String)>,
+    /// Addresses of the admin listener.
+    pub admin: Vec<String>,
+}
+
+/// Why the process could not start, or had to end.
+#[derive(Debug)]
+pub struct StartError(String);
+
+impl StartError {
+    pub(crate) fn new(cause: impl fmt::Display) -> StartError {
+        StartError(cause.to_string())
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// Signals waiting to be acted on; more of the same kind mean the same.
+const SIGNALS_QUEUED_MAX: usize = 16;
+
+/// The value of the timer that ends draining.
+const DRAIN_DEADLINE: u32 = 0;
+
+/// Runs the load balancer until SIGTERM or SIGINT has been carried out.
+///
+/// # Errors
+/// It cannot start (io_uring, an address, a CPU), or a shard ended by itself.
+pub fn run(options: Options, config: Config) -> Result<(), StartError> {
+    tidegate_ring::probe().map_err(StartError::new)?;
+    let (sender, outcome) = std::sync::mpsc::channel();
+    let executor = spawn("control", None, move || async move {
+        let _ = sender.send(control(options, config).await);
+    });
+    executor.map_err(StartError::new)?.join().map_err(StartError)?;
+    outcome.recv().map_err(|_| StartError("the control executor ended without a word".into()))?
+}
+
+/// The control executor's ring serves the admin port and its own sleep.
+fn settings() -> Settings {
+    Settings { submissions: 256, completions: 1024, buffers_max: 64, buffers_initial: 4, ..Settings::default() }
+}
+
+async fn control(options: Options, config: Config) -> Result<(), StartError> {
+    let shard = Shard::new(&settings()).map_err(StartError::new)?;
+    let (mut sender, requests) = queue(SIGNALS_QUEUED_MAX);
+    sender.wakes(shard.ring.wakeup());
+    let _listening = signals::listen(sender).map_err(StartError::new)?;
+    let runtime = Runtime::start(&shard, options, &config)?;
+    drive(&shard, &*runtime, requests).await;
+    runtime.end()
+}
+
+/// Where the process stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Starting,
+    Serving,
+    Draining,
+    Ending,
+}
+
+struct AdminListener {
+    address: BindAddress,
+    now: String,
+    stopping: Rc<Cell<bool>>,
+    task: TaskId,
+}
+
+/// The shard's end of the control plane.
+pub(crate) struct ShardLink {
+    pub(crate) commands: Sender<Command>,
+    pub(crate) reports: Receiver<Report>,
+    pub(crate) thread: Option<ShardHandle>,
+    pub(crate) applied: u64,
+    pub(crate) ended: bool,
+}
+
+struct Runtime {
+    shard: Rc<Shard>,
+    options: RefCell<Options>,
+    config: RefCell<Config>,
+    publisher: RefCell<Publisher>,
+    addresses: RefCell<Addresses>,
+    links: RefCell<Vec<ShardLink>>,
+    admin: RefCell<Vec<AdminListener>>,
+    server: RefCell<Option<Rc<Admin<Runtime>>>>,
+    phase: Cell<Phase>,
+    generation: Cell<u64>,
+    failed: Cell<bool>,
+}
+
+impl Runtime {
+    fn start(shard: &Rc<Shard>, options: Options, config: &Config) -> Result<Rc<Runtime>, StartError> {
+        let cpus = process::shard_cpus(&config.global.cores);
+        let shards_count = u16::try_from(cpus.len()).map_err(|_| StartError("more CPUs than shards are possible".into()))?;
+        let files = process::raise_open_files();
+        let wanted = u64::from(config.global.max_connections) * 2;
+        if let Some(files) = files.filter(|files| *files < wanted) {
+            Line::new(Level::Warn, "few_descriptors")
+                .with("limit", files)
+                .with("max_connections", config.global.max_connections)
+                .with("help", "a client and its server take two: raise LimitNOFILE= (ulimit -n) or lower max_connections")
+                .write();
+        }
+        let runtime = Rc::new(Runtime {
+            shard: shard.clone(),
+            options: RefCell::new(options),
+            config: RefCell::new(config.clone()),
+            publisher: RefCell::new(Publisher::new(shards_count)),
+            addresses: RefCell::default(),
+            links: RefCell::default(),
+            admin: RefCell::default(),
+            server: RefCell::default(),
+            phase: Cell::new(Phase::Starting),
+            generation: Cell::new(0),
+            failed: Cell::new(false),
+        });
+        *runtime.server.borrow_mut() = Some(Admin::new(shard.clone(), runtime.clone()));
+        let (snapshot, listeners) = runtime.prepare(config, cpus.len()).map_err(StartError)?;
+        for ((index, cpu), listeners) in cpus.into_iter().enumerate().zip(listeners) {
+            let link = shards::start(index, cpu, snapshot.clone(), listeners, shard.ring.wakeup())?;
+            runtime.links.borrow_mut().push(link);
+        }
+        Ok(runtime)
+    }
+
+    /// Opens what `config` wants that is not open yet, and makes its snapshot. Nothing is changed on an error.
+    fn prepare(&self, config: &Config, shards: usize) -> Result<(Arc<Snapshot>, Vec<Vec<ListenerSpec>>), String> {
+        let backlog = config.global.listen_backlog;
+        let mut opened = Vec::new();
+        for bind in config.frontends.iter().flat_map(|frontend| &frontend.binds) {
+            if self.addresses.borrow().get(&bind.address).is_none() {
+                let sockets = open(&bind.address, backlog, shards).map_err(|error| error.to_string())?;
+                opened.push((bind.address.clone(), sockets));
+            }
+        }
+        let admin_binds = config.admin.iter().flat_map(|admin| &admin.bind);
+        let mut admin = Vec::new();
+        for bind in admin_binds {
+            if !self.admin.borrow().iter().any(|known| known.address == bind.address) {
+                admin.push((bind.address.clone(), open(&bind.address, backlog, 1).map_err(|error| error.to_string())?));
+            }
+        }
+        // Nothing can fail from here on.
+        let mut sockets = std::collections::HashMap::new();
+        for (address, opened) in opened {
+            let id = self.addresses.borrow_mut().insert(address, opened.address);
+            sockets.insert(id, opened.sockets);
+        }
+        for (address, mut opened) in admin {
+            if let Some(socket) = opened.sockets.pop() {
+                self.listen_admin(address, opened.address, socket);
+            }
+        }
+        let mut specs: Vec<Vec<ListenerSpec>> = (0..shards).map(|_| Vec::new()).collect();
+        for (index, frontend) in config.frontends.iter().enumerate() {
+            for bind in &frontend.binds {
+                let addresses = self.addresses.borrow();
+                let Some((id, _)) = addresses.get(&bind.address) else { continue };
+                let mut own = sockets.remove(id).unwrap_or_default().into_iter();
+                for shard in &mut specs {
+                    shard.push(ListenerSpec { id: *id, frontend: index, socket: own.next() });
+                }
+            }
+        }
+        self.forget_what_is_not_in(config);
+        let snapshot = self.publisher.borrow_mut().publish(config);
+        self.generation.set(snapshot.generation);
+        Ok((snapshot, specs))
+    }
+
+    fn forget_what_is_not_in(&self, config: &Config) {
+        let wanted = |address: &BindAddress| {
+            config.frontends.iter().any(|frontend| frontend.binds.iter().any(|bind| bind.address == *address))
+        };
+        self.addresses.borrow_mut().retain(wanted);
+        let wanted = |address: &BindAddress| {
+            config.admin.as_ref().is_some_and(|admin| admin.bind.iter().any(|bind| bind.address == *address))
+        };
+        self.admin.borrow_mut().retain(|known| {
+            let keep = wanted(&known.address);
+            if !keep {
+                known.stopping.set(true);
+                self.shard.tasks.wake(known.task);
+            }
+            keep
+        });
+    }
+
+    fn listen_admin(&self, address: BindAddress, now: String, socket: std::os::fd::OwnedFd) {
+        let Some(server) = self.server.borrow().clone() else { return };
+        let stopping = Rc::new(Cell::new(false));
+        let listener = Listener::new(&self.shard.ring, socket);
+        let task = self.shard.tasks.spawn(server.accept(listener, stopping.clone()));
+        self.admin.borrow_mut().push(AdminListener { address, now, stopping, task });
+    }
+
+    fn reload(&self) {
+        if self.phase.get() == Phase::Draining {
+            return;
+        }
+        let path = self.options.borrow().config_path.clone();
+        let config = match tidegate_config::load(&path) {
+            Ok(config) => config,
+            Err(report) => {
+                eprintln!("{report}");
+                let problems = report.count(Severity::Error);
+                Line::new(Level::Error, "reload_failed").with("file", path.display()).with("problems", problems).write();
+                return;
+            }
+        };
+        for warning in &config.warnings {
+            eprintln!("{warning}");
+        }
+        let shards = self.links.borrow().len();
+        match self.prepare(&config, shards) {
+            Ok((snapshot, listeners)) => self.send_to_all(&snapshot, listeners),
+            Err(error) => {
+                Line::new(Level::Error, "reload_failed").with("file", path.display()).with("reason", error).write();
+                return;
+            }
+        }
+        if config.global.cores != self.config.borrow().global.cores {
+            Line::new(Level::Warn, "needs_restart").with("key", "global.cores").write();
+        }
+        *self.config.borrow_mut() = config;
+    }
+
+    fn send_to_all(&self, snapshot: &Arc<Snapshot>, listeners: Vec<Vec<ListenerSpec>>) {
+        for (index, (link, listeners)) in self.links.borrow_mut().iter_mut().zip(listeners).enumerate() {
+            if link.commands.send(Command::Apply(snapshot.clone(), listeners)).is_err() && !link.ended {
+                Line::new(Level::Error, "shard_stuck").with("shard", index).write();
+            }
+        }
+    }
+
+    fn drain(&self) {
+        if self.phase.replace(Phase::Draining) == Phase::Draining {
+            self.stop();
+            return;
+        }
+        let limit = self.config.borrow().global.shutdown_timeout;
+        Line::new(Level::Info, "draining")
+            .with("connections", self.publisher.borrow().connections_open())
+            .with("timeout", humantime::format_duration(limit))
+            .write();
+        for link in self.links.borrow_mut().iter_mut() {
+            let _ = link.commands.send(Command::Drain);
+        }
+        let mut timers = self.shard.timers.borrow_mut();
+        let timer = timers.insert(own_payload(DRAIN_DEADLINE));
+        timers.set(timer, Instant::now() + limit);
+    }
+
+    fn stop(&self) {
+        self.phase.set(Phase::Ending);
+        for link in self.links.borrow_mut().iter_mut() {
+            let _ = link.commands.send(Command::Stop);
+        }
+        self.shard.stop();
+    }
+
+    fn read_reports(&self) {
+        let mut events = Vec::new();
+        for (index, link) in self.links.borrow_mut().iter_mut().enumerate() {
+            while let Some(report) = link.reports.receive() {
+                match report {
+                    Report::Applied(generation) => link.applied = generation,
+                    // Freed here, where it was made.
+                    Report::Retired(snapshot) => drop(snapshot),
+                    Report::Event(event) => events.push((index, event)),
+                    Report::Drained => link.ended = true,
+                }
+            }
+            if link.reports.is_finished() && !link.ended && self.phase.get() != Phase::Ending {
+                link.ended = true;
+                self.failed.set(true);
+                Line::new(Level::Error, "shard_died").with("shard", index).write();
+            }
+        }
+        events.iter().for_each(|(shard, event)| write_event(*shard, event));
+        if self.failed.get() && self.phase.get() != Phase::Draining {
+            self.drain();
+        }
+        if self.links.borrow().iter().all(|link| link.ended) {
+            self.shard.stop();
+        }
+    }
+
+    /// Says so once every shard serves the newest configuration.
+    fn note_applied(&self, before: u64) {
+        let generation = self.generation.get();
+        let applied = self.lowest_applied();
+        if applied == before || applied < generation {
+            return;
+        }
+        if self.phase.get() != Phase::Starting {
+            Line::new(Level::Info, "reloaded").with("generation", generation).write();
+            return;
+        }
+        self.phase.set(Phase::Serving);
+        let ready = self.ready();
+        for (frontend, address) in &ready.listeners {
+            Line::new(Level::Info, "listening").with("frontend", frontend).with("address", address).write();
+        }
+        for address in &ready.admin {
+            Line::new(Level::Info, "listening").with("admin", true).with("address", address).write();
+        }
+        Line::new(Level::Info, "ready").with("shards", self.links.borrow().len()).with("pid", std::process::id()).write();
+        let on_ready = self.options.borrow_mut().on_ready.take();
+        if let Some(on_ready) = on_ready {
+            on_ready(&ready);
+        }
+    }
+
+    fn lowest_applied(&self) -> u64 {
+        self.links.borrow().iter().map(|link| link.applied).min().unwrap_or(0)
+    }
+
+    fn ready(&self) -> Ready {
+        let (config, addresses) = (self.config.borrow(), self.addresses.borrow());
+        let binds = config.frontends.iter().flat_map(|frontend| frontend.binds.iter().map(move |bind| (frontend, bind)));
+        let now = |bind: &BindAddress| addresses.get(bind).map(|(_, now)| now.clone()).unwrap_or_default();
+        Ready {
+            listeners: binds.map(|(frontend, bind)| (frontend.name.to_string(), now(&bind.address))).collect(),
+            admin: self.admin.borrow().iter().map(|admin| admin.now.clone()).collect(),
+        }
+    }
+
+    /// Waits for the shards' threads and cleans up.
+    fn end(&self) -> Result<(), StartError> {
+        for (index, link) in self.links.borrow_mut().iter_mut().enumerate() {
+            if let Some(Err(error)) = link.thread.take().map(ShardHandle::join) {
+                self.failed.set(true);
+                Line::new(Level::Error, "shard_died").with("shard", index).with("reason", error).write();
+            }
+        }
+        self.addresses.borrow_mut().retain(|_| false);
+        self.shard.tasks.clear();
+        *self.server.borrow_mut() = None;
+        if self.failed.get() {
+            return Err(StartError("a shard ended by itself".into()));
+        }
+        Line::new(Level::Info, "ended").write();
+        Ok(())
+    }
+}
+
+impl Status for Runtime {
+    fn is_ready(&self) -> bool {
+        self.phase.get() == Phase::Serving && self.lowest_applied() == self.generation.get()
+    }
+
+    fn metrics(&self, exposition: &mut Exposition, process: &ProcessInfo) -> String {
+        exposition.render(&self.publisher.borrow().registry, process)
+    }
+}
+
+impl Service for Runtime {
+    type Command = Request;
+
+    fn unparked(&self, _: ParkToken) {}
+
+    fn fired(&self, _: u32) {
+        Line::new(Level::Warn, "drain_timeout").with("connections", self.publisher.borrow().connections_open()).write();
+        self.stop();
+    }
+
+    fn command(&self, request: Request) {
+        match request {
+            Request::Reload => self.reload(),
+            Request::Drain => self.drain(),
+            Request::Stop => self.stop(),
+        }
+    }
+
+    fn panicked(&self, _: TaskId, _: PanicPayload) {
+        Line::new(Level::Error, "panic").with("admin", true).write();
+    }
+
+    fn turned(&self, _: bool) {
+        let before = self.lowest_applied();
+        self.read_reports();
+        self.note_applied(before);
+    }
+}

@@ -1,0 +1,51 @@
+//! Starting one shard: its thread, its ring, and the queues between it and the control executor.
+//!
+//! Owns the order of that hand-shake; leaves the shard's life to the data plane. Invariant: when [`start`] returns, the
+//! shard's ring exists and commands wake it.
+
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use tidegate_proxy::{Context, ListenerSpec, Snapshot};
+use tidegate_ring::{Settings, Wakeup};
+use tidegate_shard::{Shard, queue, spawn};
+
+use crate::runtime::{ShardLink, StartError};
+
+/// Commands waiting for one shard: more than this means that it does not turn any more.
+const COMMANDS_QUEUED_MAX: usize = 64;
+
+/// Reports waiting for the control executor; beyond it log lines are dropped and counted.
+const REPORTS_QUEUED_MAX: usize = 4096;
+
+/// Starts shard `index` on `cpu`.
+pub(crate) fn start(
+    index: usize,
+    cpu: usize,
+    snapshot: Arc<Snapshot>,
+    listeners: Vec<ListenerSpec>,
+    control: Wakeup,
+) -> Result<ShardLink, StartError> {
+    let (mut commands, for_shard) = queue(COMMANDS_QUEUED_MAX);
+    let (mut from_shard, reports) = queue(REPORTS_QUEUED_MAX);
+    from_shard.wakes(control);
+    let (made, made_here) = mpsc::channel();
+    let shard_index = u16::try_from(index).map_err(StartError::new)?;
+    let thread = spawn(&format!("shard-{index}"), Some(cpu), move || async move {
+        match Shard::new(&Settings::default()) {
+            Ok(shard) => {
+                let _ = made.send(Ok(shard.ring.wakeup()));
+                let context =
+                    Context { index: shard_index, snapshot, listeners, commands: for_shard, reports: from_shard };
+                tidegate_proxy::run(shard, context).await;
+            }
+            Err(error) => {
+                let _ = made.send(Err(error));
+            }
+        }
+    })
+    .map_err(StartError::new)?;
+    let wakeup = made_here.recv().map_err(|_| StartError::new(format!("shard {index} did not start")))?;
+    commands.wakes(wakeup.map_err(|error| StartError::new(format!("the ring of shard {index}: {error}")))?);
+    Ok(ShardLink { commands, reports, thread: Some(thread), applied: 0, ended: false })
+}
