@@ -23,17 +23,22 @@ const POINTS_PER_DECADE: u32 = 40;
 /// The axis ends here (99.999 %) however many requests there were.
 const DECADES_MAX: u32 = 5;
 
+/// Plain class colours, no CSS variables: many viewers other than browsers do not know those.
 const STYLE: &str = "<style>
-svg{--surface:#fcfcfb;--ink:#1f1f1d;--muted:#66645f;--grid:#e5e4df;--axis:#b9b7b0;\
---c0:#2a78d6;--c1:#d9572b;--c2:#12936a;--c3:#7a5bd0;--c4:#b7860b;--c5:#c2417f;\
-font-family:system-ui,-apple-system,'Segoe UI',Roboto,sans-serif}
-@media(prefers-color-scheme:dark){svg{--surface:#1a1a19;--ink:#f2f1ee;--muted:#a5a39c;\
---grid:#31312f;--axis:#5c5b57;--c0:#5aa2f2;--c1:#f08055;--c2:#35bf90;--c3:#a38cf0;--c4:#d9ab3a;--c5:#e87aae}}
-text{fill:var(--muted);font-size:11px}.title{fill:var(--ink);font-size:16px;font-weight:600}
-.panel{fill:var(--ink);font-size:12px;font-weight:600}.legend{fill:var(--ink);font-size:12px}
-.grid{stroke:var(--grid);stroke-width:1}.axis{stroke:var(--axis);stroke-width:1}
+svg{font-family:system-ui,-apple-system,'Segoe UI',Roboto,sans-serif}
+text{fill:#66645f;font-size:11px}.title{font-size:16px;font-weight:600}
+.panel{font-size:12px;font-weight:600}.legend{font-size:12px}
+.title,.panel,.legend{fill:#1f1f1d}.surface{fill:#fcfcfb}
+.grid{stroke:#e5e4df;stroke-width:1}.axis{stroke:#b9b7b0;stroke-width:1}
 .end{text-anchor:end}.mid{text-anchor:middle}
-.curve{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
+.curve{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}.key{stroke-width:3}
+.c0{stroke:#2a78d6}.c1{stroke:#d9572b}.c2{stroke:#12936a}
+.c3{stroke:#7a5bd0}.c4{stroke:#b7860b}.c5{stroke:#c2417f}
+@media(prefers-color-scheme:dark){
+text{fill:#a5a39c}.title,.panel,.legend{fill:#f2f1ee}.surface{fill:#1a1a19}
+.grid{stroke:#31312f}.axis{stroke:#5c5b57}
+.c0{stroke:#5aa2f2}.c1{stroke:#f08055}.c2{stroke:#35bf90}
+.c3{stroke:#a38cf0}.c4{stroke:#d9ab3a}.c5{stroke:#e87aae}}
 </style>
 ";
 
@@ -173,10 +178,7 @@ fn draw(
     )?;
     writeln!(text, "<title>{}: latency by percentile</title>", escape(title))?;
     text.push_str(STYLE);
-    writeln!(
-        text,
-        "<rect width=\"{width}\" height=\"{height}\" rx=\"8\" style=\"fill:var(--surface)\"/>"
-    )?;
+    writeln!(text, "<rect width=\"{width}\" height=\"{height}\" rx=\"8\" class=\"surface\"/>")?;
     writeln!(text, "<text class=\"title\" x=\"20\" y=\"30\">{}</text>", escape(title))?;
     draw_legend(text, proxies)?;
     for (index, panel) in panels.iter().enumerate() {
@@ -196,7 +198,7 @@ fn draw_legend(text: &mut String, proxies: &[&str]) -> std::fmt::Result {
         let label = x + 26.0;
         writeln!(
             text,
-            "<path class=\"curve\" style=\"stroke:var(--c{colour});stroke-width:3\" d=\"M{x} 54h18\"/><text class=\"legend\" x=\"{label}\" y=\"58\">{}</text>",
+            "<path class=\"curve key c{colour}\" d=\"M{x} 54h18\"/><text class=\"legend\" x=\"{label}\" y=\"58\">{}</text>",
             escape(proxy)
         )?;
         x = label + 9.0 * proxy.chars().count() as f64 + 18.0;
@@ -241,7 +243,7 @@ fn draw_panel(text: &mut String, panel: &Panel<'_>, scale: &Scale) -> std::fmt::
 
 fn draw_curve(text: &mut String, curve: &Curve<'_>, scale: &Scale) -> std::fmt::Result {
     let Curve { colour, name, histogram } = curve;
-    write!(text, "<path class=\"curve\" style=\"stroke:var(--c{colour})\" d=\"")?;
+    write!(text, "<path class=\"curve c{colour}\" d=\"")?;
     for point in 0..=scale.decades * POINTS_PER_DECADE {
         let decade = f64::from(point) / f64::from(POINTS_PER_DECADE);
         let value = histogram.value_at_quantile(quantile(decade)) as f64;
