@@ -280,9 +280,15 @@ impl Results {
         })
     }
 
-    /// The names of the proxies in a scenario, in the order in which they first ran.
+    /// The names of the proxies in a scenario: Tidegate, its peers, then baselines by name. The
+    /// order in which they ran rotates and must not decide their places and colours.
     pub fn proxies(&self, scenario: &str) -> Vec<&str> {
-        unique(self.runs.iter().filter(|run| run.scenario == scenario).map(|run| &*run.proxy))
+        let runs = self.runs.iter().filter(|run| run.scenario == scenario);
+        let mut names = unique(runs.map(|run| &*run.proxy));
+        let known = ["tidegate", "haproxy", "nginx"];
+        let place = |name: &str| known.iter().position(|one| *one == name).unwrap_or(known.len());
+        names.sort_by_key(|name| (place(name), *name));
+        names
     }
 
     /// The open-loop levels of a scenario, lowest first.
@@ -346,6 +352,16 @@ pub mod tests {
         let even = Spread::of([4.0, 1.0, 2.0, 3.0]);
         assert_eq!(even, Some(Spread { median: 2.5, min: 1.0, max: 4.0 }));
         assert_eq!(Spread::of([]), None);
+    }
+
+    #[test]
+    fn proxies_have_fixed_places_whatever_ran_first() {
+        let mut results = Results::default();
+        for proxy in ["zproxy", "nginx", "aproxy", "tidegate", "haproxy"] {
+            add(&mut results, Level::Saturation, proxy, &[1.0]);
+        }
+        let order = ["tidegate", "haproxy", "nginx", "aproxy", "zproxy"];
+        assert_eq!(results.proxies("keepalive-64"), order);
     }
 
     #[test]

@@ -84,25 +84,25 @@ pub fn latency_curves(results: &Results, name: &str) -> Option<String> {
 fn panel<'a>(results: &'a Results, name: &str, level: Level, proxies: &[&'a str]) -> Panel<'a> {
     let curves = proxies
         .iter()
-        .enumerate()
-        .filter_map(|(position, proxy)| {
+        .filter_map(|proxy| {
             let key = (name.to_owned(), level, (*proxy).to_owned());
             let histogram = results.histograms.get(&key).filter(|held| !held.is_empty())?;
-            Some(Curve { colour: colour(proxy, position), name: proxy, histogram })
+            Some(Curve { colour: colour(proxy, proxies), name: proxy, histogram })
         })
         .collect();
     let run = results.runs.iter().find(|run| run.scenario == name && run.level == level);
     Panel { level, rate: run.and_then(|run| run.rate), curves }
 }
 
-/// The peers keep their colours wherever they appear; baselines take what is left.
-fn colour(proxy: &str, position: usize) -> usize {
-    match proxy {
-        "tidegate" => 0,
-        "haproxy" => 1,
-        "nginx" => 2,
-        _ => 3 + position % 3,
+/// Tidegate and its peers keep their colours wherever they appear; baselines, which are sorted
+/// behind them, take the others in turn.
+fn colour(proxy: &str, proxies: &[&str]) -> usize {
+    let known = ["tidegate", "haproxy", "nginx"];
+    if let Some(place) = known.iter().position(|name| *name == proxy) {
+        return place;
     }
+    let baselines = proxies.iter().filter(|name| !known.contains(name));
+    known.len() + baselines.take_while(|name| **name != proxy).count() % 3
 }
 
 impl Scale {
@@ -193,8 +193,8 @@ fn draw(
 
 fn draw_legend(text: &mut String, proxies: &[&str]) -> std::fmt::Result {
     let mut x = 20.0;
-    for (position, proxy) in proxies.iter().enumerate() {
-        let colour = colour(proxy, position);
+    for proxy in proxies {
+        let colour = colour(proxy, proxies);
         let label = x + 26.0;
         writeln!(
             text,
@@ -325,6 +325,14 @@ mod tests {
         let mut results = Results::default();
         add(&mut results, Level::Saturation, "tidegate", &[10.0]);
         assert_eq!(latency_curves(&results, "keepalive-64"), None);
+    }
+
+    #[test]
+    fn colours_do_not_depend_on_who_takes_part() {
+        assert_eq!(colour("nginx", &["nginx"]), 2);
+        assert_eq!(colour("nginx", &["tidegate", "haproxy", "nginx"]), 2);
+        let all = ["tidegate", "nginx", "first", "second"];
+        assert_eq!((colour("first", &all), colour("second", &all)), (3, 4));
     }
 
     #[test]
