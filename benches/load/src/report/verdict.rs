@@ -109,12 +109,17 @@ pub fn verdicts(results: &Results) -> Vec<Verdict> {
     verdicts
 }
 
-fn process_verdicts(results: &Results) -> [Verdict; 3] {
+fn process_verdicts(results: &Results) -> [Verdict; 4] {
+    let runs = results.runs.iter().filter(|run| run.proxy == OWN);
+    let failed = Spread::of(runs.map(|run| run.errors.total() as f64));
+    // Judged by the worst run: a failed request in one of them spoils its figures.
+    let failed = failed.map(|spread| Spread { median: spread.max, ..spread });
     let shards = Spread::of(results.shards.iter().map(|run| run.many_cpu_us / run.one_cpu_us));
     let own = || results.idle.iter().filter(|run| run.proxy == OWN);
     let bytes = Spread::of(own().map(|run| run.bytes_per_connection));
     let idle = Spread::of(own().map(|run| run.idle_cpu_percent));
     [
+        Verdict::value("failed requests in the worst run", 0.0, "", failed),
         Verdict::value("CPU per request, two shards against one", 1.05, "×", shards),
         Verdict::value("memory per idle keep-alive connection", 520.0, "B", bytes),
         Verdict::value("idle process", 0.2, "% of a core", idle),
@@ -171,7 +176,25 @@ mod tests {
         assert_eq!(found[0].finding, Finding::Pass, "10 of 14 is 0.71");
         assert_eq!(found[0].measured, "0.71 (0.71–0.71) × nginx");
         assert_eq!(found[1].finding, Finding::Miss, "10 of 9 is above 1.05");
-        assert!(found[2..].iter().all(|verdict| verdict.finding == Finding::Unmeasured));
+        let measured: Vec<&str> = found
+            .iter()
+            .filter(|verdict| verdict.finding != Finding::Unmeasured)
+            .map(|verdict| &*verdict.what)
+            .collect();
+        assert_eq!(measured.len(), 3, "{measured:?}");
+    }
+
+    #[test]
+    fn one_failed_request_is_a_miss() {
+        let mut results = Results::default();
+        add(&mut results, Level::Saturation, OWN, &[10.0, 10.0, 10.0]);
+        let finding = |results: &Results| {
+            let found = verdicts(results);
+            found.iter().find(|one| one.what.starts_with("failed requests")).map(|one| one.finding)
+        };
+        assert_eq!(finding(&results), Some(Finding::Pass));
+        results.runs[1].errors.reset = 1;
+        assert_eq!(finding(&results), Some(Finding::Miss));
     }
 
     #[test]
