@@ -217,10 +217,26 @@ impl Core {
                 }
                 return;
             }
-            (result, None) if result == -libc::ECANCELED => return,
+            (result, None) if result == -libc::ECANCELED => {
+                self.recv_cancelled(index);
+                return;
+            }
             (result, None) => slot.recv_errno = -result,
         }
         self.notify_recv(index);
+    }
+
+    /// A receive was ended on request. Who began to wait between the request and now waits for a new one.
+    fn recv_cancelled(&mut self, index: u32) {
+        let slot = self.slots.get_mut(index);
+        if slot.flags.has(Flags::RELEASED) || slot.queued > 0 {
+            return;
+        }
+        if slot.parked != Slot::NOT_PARKED {
+            self.arm_recv(index);
+        } else if let Some(waker) = &slot.recv_waker {
+            waker.wake_by_ref();
+        }
     }
 
     /// A socket whose owner does not keep up stops receiving, so that it cannot drain the shared buffers.
