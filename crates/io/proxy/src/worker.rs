@@ -140,8 +140,8 @@ pub async fn run(shard: Rc<Shard>, context: Context) {
     drop(context.snapshot);
     drive(&shard, &*worker, context.commands).await;
     shard.tasks.clear();
-    worker.parked.borrow_mut().entries.clear();
     worker.site.borrow().servers().for_each(|server| worker.close_idle(server));
+    worker.parked.borrow_mut().entries.clear();
 }
 
 impl Service for Worker {
