@@ -131,15 +131,16 @@ impl Process {
     /// Waits as [`Process::wait_exit`] does; `None` when the deadline passes first.
     pub fn try_wait_exit(&mut self, deadline: Deadline) -> Option<ExitStatus> {
         if self.status.is_none() {
-            self.wait_readable_pidfd(deadline)?;
+            self.wait_end(deadline)?;
             self.status = Some(self.child.wait().expect("a child that was not waited for can be"));
             self.log.wait_end(deadline);
         }
         self.status
     }
 
-    /// A pidfd becomes readable when its process ends.
-    fn wait_readable_pidfd(&self, deadline: Deadline) -> Option<()> {
+    /// Waits until the process ends, which makes its pidfd readable; `None` when the deadline passes
+    /// first.
+    pub(crate) fn wait_end(&self, deadline: Deadline) -> Option<()> {
         loop {
             let left =
                 Timespec::try_from(deadline.remaining()?).expect("the kit's deadlines are short");

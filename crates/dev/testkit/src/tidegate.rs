@@ -207,6 +207,16 @@ impl Tidegate {
             .unwrap_or_else(|error| panic!("{error} in:\n{}", response.text()))
     }
 
+    /// Fetches `/metrics` until they satisfy `condition`, and returns those. A shard publishes its
+    /// own figures when it has nothing to do, a moment after the bytes that a client saw.
+    ///
+    /// # Panics
+    /// As [`Tidegate::metrics`], or when `condition` stays unsatisfied; `what` is for the message.
+    #[track_caller]
+    pub fn wait_metrics(&self, what: &str, mut condition: impl FnMut(&Metrics) -> bool) -> Metrics {
+        self.process.wait_until(what, || Some(self.metrics()).filter(|metrics| condition(metrics)))
+    }
+
     /// Fetches a path from the admin listener and returns its status and body.
     ///
     /// # Panics
