@@ -35,7 +35,7 @@ pub struct Options {
 pub type OnReady = Box<dyn FnOnce(&Ready) + Send>;
 
 /// What is being served.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ready {
     /// Frontend and address of each listener, with the ports that the kernel chose.
     pub listeners: Vec<(String, String)>,
@@ -130,6 +130,8 @@ struct Runtime {
     links: RefCell<Vec<ShardLink>>,
     admin: RefCell<Vec<AdminListener>>,
     server: RefCell<Option<Rc<Admin<Runtime>>>>,
+    /// What the log says is being listened on.
+    announced: RefCell<Ready>,
     phase: Cell<Phase>,
     generation: Cell<u64>,
     failed: Cell<bool>,
@@ -157,6 +159,7 @@ impl Runtime {
             links: RefCell::default(),
             admin: RefCell::default(),
             server: RefCell::default(),
+            announced: RefCell::default(),
             phase: Cell::new(Phase::Starting),
             generation: Cell::new(0),
             failed: Cell::new(false),
@@ -340,23 +343,31 @@ impl Runtime {
         if applied == before || applied < generation {
             return;
         }
+        let ready = self.announce();
         if self.phase.get() != Phase::Starting {
             Line::new(Level::Info, "reloaded").with("generation", generation).write();
             return;
         }
         self.phase.set(Phase::Serving);
-        let ready = self.ready();
-        for (frontend, address) in &ready.listeners {
-            Line::new(Level::Info, "listening").with("frontend", frontend).with("address", address).write();
-        }
-        for address in &ready.admin {
-            Line::new(Level::Info, "listening").with("admin", true).with("address", address).write();
-        }
         Line::new(Level::Info, "ready").with("shards", self.links.borrow().len()).with("pid", std::process::id()).write();
         let on_ready = self.options.borrow_mut().on_ready.take();
         if let Some(on_ready) = on_ready {
             on_ready(&ready);
         }
+    }
+
+    /// Tells the log what is listened on, as far as it does not know.
+    fn announce(&self) -> Ready {
+        let ready = self.ready();
+        let before = self.announced.replace(ready.clone());
+        for listener in ready.listeners.iter().filter(|listener| !before.listeners.contains(listener)) {
+            let (frontend, address) = listener;
+            Line::new(Level::Info, "listening").with("frontend", frontend).with("address", address).write();
+        }
+        for address in ready.admin.iter().filter(|address| !before.admin.contains(address)) {
+            Line::new(Level::Info, "listening").with("admin", true).with("address", address).write();
+        }
+        ready
     }
 
     fn lowest_applied(&self) -> u64 {
