@@ -56,15 +56,25 @@ pub(crate) fn complain(text: &str) {
     let _ = io::stderr().lock().write_all(format!("{text}\n").as_bytes());
 }
 
-/// The log line that says why nothing is served.
+/// Logs why nothing is served.
 pub(crate) fn start_failed(reason: &dyn Display) -> Exit {
-    complain(&start_failed_line(reason));
+    fail("start_failed", reason)
+}
+
+/// Logs an error that ends the program.
+pub(crate) fn fail(event: &str, reason: &dyn Display) -> Exit {
+    complain(&line("error", event, reason));
     Exit::FAILURE
 }
 
+/// Logs something that the program can live with.
+pub(crate) fn warn(event: &str, reason: &dyn Display) {
+    complain(&line("warn", event, reason));
+}
+
 /// Quoted and escaped as in the rest of the log, so that it is one line whatever the reason holds.
-fn start_failed_line(reason: &dyn Display) -> String {
-    format!("level=error event=start_failed reason={:?}", reason.to_string())
+fn line(level: &str, event: &str, reason: &dyn Display) -> String {
+    format!("level={level} event={event} reason={:?}", reason.to_string())
 }
 
 #[cfg(test)]
@@ -72,9 +82,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_reason_of_a_failed_start_stays_on_one_line() {
+    fn a_reason_stays_on_its_line_whatever_it_holds() {
         assert_eq!(
-            start_failed_line(&"cannot listen on \"x\"\nlevel=info"),
+            line("error", "start_failed", &"cannot listen on \"x\"\nlevel=info"),
             r#"level=error event=start_failed reason="cannot listen on \"x\"\nlevel=info""#
         );
     }

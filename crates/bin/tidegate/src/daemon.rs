@@ -87,8 +87,7 @@ pub(crate) fn detach() {
 pub(crate) fn let_go() {
     let pipe = io::stdout().as_fd().try_clone_to_owned();
     if let Err(error) = redirect() {
-        let reason = format!("cannot redirect to /dev/null: {error}");
-        console::complain(&format!("level=warn event=outputs_kept reason={reason:?}"));
+        console::warn("outputs_kept", &format_args!("cannot redirect to /dev/null: {error}"));
     }
     let told = pipe.and_then(|pipe| File::from(pipe).write_all(READY));
     if told.is_err() {

@@ -5,6 +5,8 @@
 //! once, by the process that the user started.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tidegate_config::Config;
 use tidegate_control::{Options, Ready};
@@ -43,9 +45,16 @@ pub(crate) fn serve(
     config: Config,
     on_ready: impl FnOnce(&Ready) + Send + 'static,
 ) -> Exit {
+    let serving = Arc::new(AtomicBool::new(false));
+    let noted = serving.clone();
+    let on_ready = move |ready: &Ready| {
+        noted.store(true, Ordering::Relaxed);
+        on_ready(ready);
+    };
     let options = Options { config_path: path.to_owned(), on_ready: Some(Box::new(on_ready)) };
     match tidegate_control::run(options, config) {
         Ok(()) => Exit::SUCCESS,
+        Err(error) if serving.load(Ordering::Relaxed) => console::fail("failed", &error),
         Err(error) => console::start_failed(&error),
     }
 }

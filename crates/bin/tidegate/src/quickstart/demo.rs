@@ -13,8 +13,9 @@ use std::thread;
 use std::time::Duration;
 
 /// Connections to one server, each with a thread of [`STACK_BYTES`]; the next one waits in the
-/// listen queue. More than the balancer keeps idle with two shards (2 × 2,048).
-const CONNECTIONS_MAX: usize = 5_000;
+/// listen queue. Also the clients that the balancer takes: with a descriptor each for client,
+/// server and the server's own end, they stay below the usual limit of 20,000.
+pub(super) const CONNECTIONS_MAX: usize = 5_000;
 
 /// Stack of a connection's thread; it uses a few KiB.
 const STACK_BYTES: usize = 64 << 10;
@@ -133,11 +134,11 @@ enum Body {
 impl Request {
     /// Reads a head; `None` at the end of the connection.
     fn read(input: &mut impl BufRead) -> io::Result<Option<Request>> {
-        let mut input = input.take(HEAD_BYTES_MAX);
-        let first = read_line(&mut input)?;
-        if first.is_empty() {
+        if input.fill_buf()?.is_empty() {
             return Ok(None);
         }
+        let mut input = input.take(HEAD_BYTES_MAX);
+        let first = read_line(&mut input)?;
         let mut request = Request {
             wants_body: !first.starts_with("HEAD "),
             from_browser: false,
@@ -171,12 +172,11 @@ impl Request {
     }
 }
 
-/// A line without its end; empty at the end of the input too. Bytes that are not UTF-8 are
-/// replaced: what matters here is ASCII.
+/// A line without its end. Bytes that are not UTF-8 are replaced: what matters here is ASCII.
 fn read_line(input: &mut impl BufRead) -> io::Result<String> {
     let mut line = Vec::new();
-    let read = input.take(LINE_BYTES_MAX).read_until(b'\n', &mut line)?;
-    if read > 0 && !line.ends_with(b"\n") {
+    input.take(LINE_BYTES_MAX).read_until(b'\n', &mut line)?;
+    if !line.ends_with(b"\n") {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     Ok(String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']).to_owned())
@@ -343,12 +343,15 @@ mod tests {
         for input in [
             "",
             "GET / HTTP/1.1",
+            "GET / HTTP/1.1\r\n",
             "GET / HTTP/1.1\r\nHost",
+            "GET / HTTP/1.1\r\nHost: a\r\n",
             "GET / HTTP/1.1\r\nno colon\r\n\r\n",
             "POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhi",
             "POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n",
             "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nz\r\n",
             "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhe",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
             &endless,
             &many,
         ] {

@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 
-use super::demo::Server;
+use super::demo::{self, Server};
 
 /// The port to listen on when the user names none.
 const PORT: u16 = 8080;
@@ -43,8 +43,13 @@ pub(super) fn notice(asked: Option<u16>, chosen: u16) -> Option<String> {
 /// The configuration: one frontend on `port`, one backend with these servers.
 pub(super) fn configuration(port: u16, servers: &[Server]) -> String {
     let chosen = if port == 0 { "    # port 0: the kernel chooses one" } else { "" };
+    let connections = demo::CONNECTIONS_MAX;
     let mut text = format!(
         "\
+# Clients at once; the next one waits in the listen queue.
+[global]
+max_connections = {connections}
+
 # Metrics and health of the balancer itself, on a port that the kernel chooses.
 [admin]
 bind = [\"127.0.0.1:0\"]
