@@ -441,12 +441,6 @@ impl Core {
         self.notify_recv(index);
     }
 
-    /// Ends sending in one direction once what is queued has left; the caller waits for that first.
-    pub(crate) fn shutdown_write(&mut self, index: u32) {
-        let fd = types::Fd(self.slots.get(index).fd);
-        self.push_detached(opcode::Shutdown::new(fd, libc::SHUT_WR).build());
-    }
-
     /// The handle is gone: cancels what is in flight and closes. The slot returns with its last completion.
     pub(crate) fn release(&mut self, index: u32, accepts: bool) {
         while let Some(arrived) = self.slots.pop_arrived(index) {

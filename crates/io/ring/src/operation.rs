@@ -5,7 +5,7 @@
 /// The operation a completion answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Nobody waits for it: cancels, closes and shutdowns, whose success posts no completion.
+    /// Nobody waits for it: cancels and closes, whose success posts no completion.
     Detached,
     /// A receive (multishot or single) into a provided buffer.
     Recv,

@@ -79,7 +79,6 @@ pub fn probe() -> Result<(), ProbeError> {
         (opcode::SendMsg::CODE, "sendmsg"),
         (opcode::Connect::CODE, "connect"),
         (opcode::Close::CODE, "close"),
-        (opcode::Shutdown::CODE, "shutdown"),
         (opcode::AsyncCancel::CODE, "cancel"),
     ];
     for (code, missing) in needed {

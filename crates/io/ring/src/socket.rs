@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::mem::ManuallyDrop;
+use std::net::Shutdown;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -209,7 +210,9 @@ impl Socket {
     /// Tells the peer that nothing more comes, once what is queued was flushed: wait for [`Socket::flushed`] first.
     pub fn shutdown_write(&self) {
         debug_assert_eq!(self.queued_bytes(), 0, "shutdown before the queued bytes have left");
-        self.with(Core::shutdown_write);
+        // Called here and not through the ring, whose workers look the descriptor up later, when it may have been closed
+        // and be another connection's. It does not wait. A peer that is gone already needs no telling.
+        let _ = self.sock(|socket| socket.shutdown(Shutdown::Write));
     }
 
     /// Waits without a task: when something arrives, [`Ring::next_unparked`] gives `token` back, once.
