@@ -367,13 +367,23 @@ impl Core {
         self.addresses.remove(&index);
         let slot = self.slots.get_mut(index);
         slot.flags.clear(Flags::CONNECTING);
-        if result < 0 {
-            slot.recv_errno = -result;
-            slot.send_errno = -result;
+        if slot.flags.has(Flags::RELEASED) {
+            return;
         }
         if let Some(waker) = &slot.send_waker {
             waker.wake_by_ref();
         }
+        if result < 0 {
+            slot.recv_errno = -result;
+            slot.send_errno = -result;
+            self.notify_recv(index);
+            return;
+        }
+        // What was asked for meanwhile begins now.
+        if slot.recv_waker.is_some() || slot.parked != Slot::NOT_PARKED {
+            self.arm_recv(index);
+        }
+        self.flush(index);
     }
 
     pub(crate) fn arm_accept(&mut self, index: u32, shots: Shots) {
