@@ -227,7 +227,7 @@ impl Drop for Shared {
         for _ in 0..ENDING_ROUNDS_MAX {
             core.enter(0);
             core.reap(usize::MAX);
-            if core.in_flight == 0 {
+            if core.in_flight == 0 && core.ring.submission().is_empty() {
                 crate::socket::free(&mut self.core, &mut self.buffers);
                 return;
             }
