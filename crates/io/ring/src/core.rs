@@ -374,8 +374,7 @@ impl Core {
             waker.wake_by_ref();
         }
         if result < 0 {
-            slot.recv_errno = -result;
-            slot.send_errno = -result;
+            self.connect_failed(index, -result);
             self.notify_recv(index);
             return;
         }
@@ -384,6 +383,13 @@ impl Core {
             self.arm_recv(index);
         }
         self.flush(index);
+    }
+
+    /// Makes `errno` the answer to everything asked of this socket.
+    pub(crate) fn connect_failed(&mut self, index: u32, errno: i32) {
+        let slot = self.slots.get_mut(index);
+        slot.recv_errno = errno;
+        slot.send_errno = errno;
     }
 
     pub(crate) fn arm_accept(&mut self, index: u32, shots: Shots) {

@@ -167,7 +167,7 @@ impl Ring {
     }
 
     /// Starts connecting to `address`; [`Socket::poll_connected`] tells the outcome. Dropping the socket ends the attempt.
-    /// TCP sockets have `TCP_NODELAY` set.
+    /// TCP sockets have `TCP_NODELAY` set. A Unix path whose listener has a full queue fails at once with `WouldBlock`.
     ///
     /// # Errors
     /// No descriptor is left, or the address family is not supported.
@@ -179,8 +179,15 @@ impl Ring {
         if tcp {
             socket.set_tcp_nodelay(true)?;
         }
+        let outcome = if tcp { Ok(()) } else { connect_at_once(&socket, address) };
         let socket = self.adopt(socket.into());
-        self.0.core.borrow_mut().start_connect(socket.index(), address.clone());
+        let mut core = self.0.core.borrow_mut();
+        match outcome {
+            Ok(()) if tcp => core.start_connect(socket.index(), address.clone()),
+            Ok(()) => {}
+            Err(error) => core.connect_failed(socket.index(), error.raw_os_error().unwrap_or(libc::EIO)),
+        }
+        drop(core);
         Ok(socket)
     }
 
@@ -210,6 +217,14 @@ impl Ring {
     pub fn raw_descriptor(&self) -> i32 {
         self.0.core.borrow().ring.as_raw_fd()
     }
+}
+
+/// Connects to a Unix path, which either succeeds or fails without waiting. Left to the ring, a listener whose queue is full
+/// would block a thread of the kernel's that no cancel reaches.
+fn connect_at_once(socket: &socket2::Socket, address: &SockAddr) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
+    socket.connect(address)?;
+    socket.set_nonblocking(false)
 }
 
 /// Rounds of waiting for cancelled operations before the ring's memory is left to the process: socket operations end at once
