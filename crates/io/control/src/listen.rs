@@ -8,6 +8,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tidegate_config::BindAddress;
@@ -44,12 +45,30 @@ pub(crate) struct Opened {
     pub(crate) address: String,
 }
 
-/// Opens `address` for `count` shards.
-pub(crate) fn open(address: &BindAddress, backlog: u32, count: usize) -> Result<Opened, ListenError> {
-    let opened = match address {
-        BindAddress::Tcp(socket) => open_tcp(*socket, backlog, count),
-        BindAddress::Unix(path) => open_unix(path, backlog).and_then(|socket| copies(socket, count)),
-        BindAddress::Fd(number) => tidegate_ring::inherited_listener(*number).and_then(|socket| copies(socket, count)),
+/// Pause before an address that is in use is tried again.
+const IN_USE_PAUSE: Duration = Duration::from_millis(20);
+
+/// Opens `address` for `count` shards. An address in use is tried again until `patience` is over.
+pub(crate) fn open(
+    address: &BindAddress,
+    backlog: u32,
+    count: usize,
+    patience: Duration,
+) -> Result<Opened, ListenError> {
+    let until = Instant::now() + patience;
+    let opened = loop {
+        let opened = match address {
+            BindAddress::Tcp(socket) => open_tcp(*socket, backlog, count),
+            BindAddress::Unix(path) => open_unix(path, backlog).and_then(|socket| copies(socket, count)),
+            BindAddress::Fd(number) => {
+                tidegate_ring::inherited_listener(*number).and_then(|socket| copies(socket, count))
+            }
+        };
+        let in_use = opened.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse);
+        if !in_use || Instant::now() >= until {
+            break opened;
+        }
+        pause();
     };
     match opened {
         Ok((sockets, address_now)) => {
@@ -57,6 +76,11 @@ pub(crate) fn open(address: &BindAddress, backlog: u32, count: usize) -> Result<
         }
         Err(cause) => Err(ListenError { address: address.to_string(), cause }),
     }
+}
+
+#[allow(clippy::disallowed_methods, reason = "the control executor has nothing else to do before the start")]
+fn pause() {
+    std::thread::sleep(IN_USE_PAUSE);
 }
 
 type Sockets = (Vec<OwnedFd>, Option<String>);
@@ -171,7 +195,7 @@ mod tests {
 
     #[test]
     fn shards_share_the_port_that_the_kernel_chose() {
-        let opened = open(&tcp("127.0.0.1:0"), 16, 3).expect("a free port");
+        let opened = open(&tcp("127.0.0.1:0"), 16, 3, Duration::ZERO).expect("a free port");
         assert_eq!(opened.sockets.len(), 3);
         let port: std::net::SocketAddr = opened.address.parse().expect("an address");
         assert_ne!(port.port(), 0);
@@ -179,22 +203,34 @@ mod tests {
 
     #[test]
     fn an_address_in_use_is_refused_even_by_a_process_that_would_share_it() {
-        let first = open(&tcp("127.0.0.1:0"), 16, 1).expect("a free port");
-        let error = open(&tcp(&first.address), 16, 1).err().expect("it is in use");
+        let first = open(&tcp("127.0.0.1:0"), 16, 1, Duration::ZERO).expect("a free port");
+        let error = open(&tcp(&first.address), 16, 1, Duration::ZERO).err().expect("it is in use");
         assert!(error.to_string().contains("another process listens there"), "{error}");
         let other = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = other.local_addr().expect("bound").to_string();
-        assert!(open(&tcp(&address), 16, 1).is_err());
+        assert!(open(&tcp(&address), 16, 1, Duration::ZERO).is_err());
+    }
+
+    #[test]
+    fn an_address_that_is_given_up_in_time_is_taken() {
+        let first = open(&tcp("127.0.0.1:0"), 16, 1, Duration::ZERO).expect("a free port");
+        let address = first.address.clone();
+        let owner = std::thread::spawn(move || {
+            pause();
+            drop(first);
+        });
+        open(&tcp(&address), 16, 1, Duration::from_secs(30)).expect("free in a moment");
+        owner.join().expect("no panic");
     }
 
     #[test]
     fn a_stale_unix_socket_is_replaced_and_a_living_one_is_not() {
         let path = std::env::temp_dir().join(format!("tidegate-listen-{}.sock", std::process::id()));
         let address = BindAddress::Unix(path.clone());
-        let first = open(&address, 16, 2).expect("a new file");
-        assert!(open(&address, 16, 2).is_err());
+        let first = open(&address, 16, 2, Duration::ZERO).expect("a new file");
+        assert!(open(&address, 16, 2, Duration::ZERO).is_err());
         drop(first);
-        drop(open(&address, 16, 2).expect("nobody listens any more"));
+        drop(open(&address, 16, 2, Duration::ZERO).expect("nobody listens any more"));
         std::fs::remove_file(path).expect("it was made");
     }
 }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tidegate_config::{BindAddress, Config, Severity};
 use tidegate_proxy::{Command, ListenerSpec, Report, Snapshot};
@@ -63,6 +63,10 @@ impl std::error::Error for StartError {}
 
 /// Signals waiting to be acted on; more of the same kind mean the same.
 const SIGNALS_QUEUED_MAX: usize = 16;
+
+/// How long a start waits for an address that is in use: the kernel closes the sockets of a process that was killed a
+/// moment after its end, when it has taken its rings apart, and a supervisor starts the next one at once.
+const START_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The value of the timer that ends draining.
 const DRAIN_DEADLINE: u32 = 0;
@@ -176,10 +180,11 @@ impl Runtime {
     /// Opens what `config` wants that is not open yet, and makes its snapshot. Nothing is changed on an error.
     fn prepare(&self, config: &Config, shards: usize) -> Result<(Arc<Snapshot>, Vec<Vec<ListenerSpec>>), String> {
         let backlog = config.global.listen_backlog;
+        let patience = if self.phase.get() == Phase::Starting { START_PATIENCE } else { Duration::ZERO };
         let mut opened = Vec::new();
         for bind in config.frontends.iter().flat_map(|frontend| &frontend.binds) {
             if self.addresses.borrow().get(&bind.address).is_none() {
-                let sockets = open(&bind.address, backlog, shards).map_err(|error| error.to_string())?;
+                let sockets = open(&bind.address, backlog, shards, patience).map_err(|error| error.to_string())?;
                 opened.push((bind.address.clone(), sockets));
             }
         }
@@ -187,7 +192,8 @@ impl Runtime {
         let mut admin = Vec::new();
         for bind in admin_binds {
             if !self.admin.borrow().iter().any(|known| known.address == bind.address) {
-                admin.push((bind.address.clone(), open(&bind.address, backlog, 1).map_err(|error| error.to_string())?));
+                let sockets = open(&bind.address, backlog, 1, patience).map_err(|error| error.to_string())?;
+                admin.push((bind.address.clone(), sockets));
             }
         }
         // Nothing can fail from here on.
