@@ -52,7 +52,7 @@ pub(crate) async fn accept_connections(worker: Rc<Worker>, listener: Listener, a
             Next::Accepted(Ok(socket)) => {
                 worker.stats.accepted.increment();
                 let entrance = acceptor.entrance.borrow().clone();
-                worker.welcome(Client::new(socket, entrance, worker.connections()));
+                worker.welcome(Box::new(Client::new(socket, entrance, worker.connections())));
             }
             Next::Accepted(Err(error)) => {
                 worker.stats.accept_errors.increment();

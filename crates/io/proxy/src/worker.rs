@@ -47,16 +47,21 @@ pub struct Context {
 
 /// Something parked: when it says something, its place is looked up by the token.
 enum Parked {
-    Client(Client),
+    Client(Box<Client>),
     Server(Rc<Server>),
     Vacant,
 }
 
+struct Place {
+    parked: Parked,
+    /// Made when a client is first parked here. It is left running when the client leaves: moving it to a later deadline
+    /// costs one store, stopping and setting it again would touch its neighbours in the wheel.
+    timer: Option<TimerId>,
+}
+
 #[derive(Default)]
 struct ParkedTable {
-    entries: Vec<Parked>,
-    /// One timer an entry, made when first used.
-    timers: Vec<Option<TimerId>>,
+    places: Vec<Place>,
     free: Vec<u32>,
 }
 
@@ -64,16 +69,15 @@ impl ParkedTable {
     #[allow(clippy::cast_possible_truncation, reason = "bounded by descriptors")]
     fn insert(&mut self, parked: Parked) -> u32 {
         if let Some(index) = self.free.pop() {
-            self.entries[index as usize] = parked;
+            self.places[index as usize].parked = parked;
             return index;
         }
-        self.entries.push(parked);
-        self.timers.push(None);
-        self.entries.len() as u32 - 1
+        self.places.push(Place { parked, timer: None });
+        self.places.len() as u32 - 1
     }
 
     fn take(&mut self, index: u32) -> Parked {
-        let parked = std::mem::replace(&mut self.entries[index as usize], Parked::Vacant);
+        let parked = std::mem::replace(&mut self.places[index as usize].parked, Parked::Vacant);
         if !matches!(parked, Parked::Vacant) {
             self.free.push(index);
         }
@@ -91,13 +95,14 @@ struct Jobs {
 #[derive(Default)]
 struct Job {
     task: Option<TaskId>,
-    client: Option<Client>,
+    client: Option<Box<Client>>,
 }
 
 /// One shard's data plane.
 pub(crate) struct Worker {
     pub(crate) shard: Rc<Shard>,
     pub(crate) stats: Arc<ShardStats>,
+    pub(crate) scratch: http1::Scratch,
     index: u16,
     site: RefCell<Rc<Site>>,
     entrances: RefCell<Vec<Rc<Entrance>>>,
@@ -120,6 +125,7 @@ pub async fn run(shard: Rc<Shard>, context: Context) {
     let worker = Rc::new(Worker {
         shard: shard.clone(),
         stats,
+        scratch: http1::Scratch::default(),
         index: context.index,
         site: RefCell::new(site),
         entrances: RefCell::default(),
@@ -141,7 +147,7 @@ pub async fn run(shard: Rc<Shard>, context: Context) {
     drive(&shard, &*worker, context.commands).await;
     shard.tasks.clear();
     worker.site.borrow().servers().for_each(|server| worker.close_idle(server));
-    worker.parked.borrow_mut().entries.clear();
+    worker.parked.borrow_mut().places.clear();
 }
 
 impl Service for Worker {
@@ -150,10 +156,7 @@ impl Service for Worker {
     fn unparked(&self, ParkToken(index): ParkToken) {
         let parked = self.parked.borrow_mut().take(index);
         match parked {
-            Parked::Client(client) => {
-                self.stop_timer(index);
-                self.dispatch(client);
-            }
+            Parked::Client(client) => self.dispatch(client),
             Parked::Server(server) => {
                 let socket = server.idle.remove(ParkToken(index));
                 server.stats.connections_idle.decrement();
@@ -168,9 +171,11 @@ impl Service for Worker {
             self.sweep_idle();
             return;
         }
-        // An idle client's time is over: dropping it closes the connection.
-        let parked = self.parked.borrow_mut().take(value);
-        if let Parked::Client(client) = parked {
+        let mut parked = self.parked.borrow_mut();
+        if matches!(parked.places[value as usize].parked, Parked::Client(_)) {
+            // An idle client's time is over: dropping it closes the connection.
+            let client = parked.take(value);
+            drop(parked);
             drop(client);
             self.client_closed();
         }
@@ -312,15 +317,14 @@ impl Worker {
         let mut idle = Vec::new();
         {
             let mut parked = self.parked.borrow_mut();
-            let count = u32::try_from(parked.entries.len()).unwrap_or(u32::MAX);
+            let count = u32::try_from(parked.places.len()).unwrap_or(u32::MAX);
             for index in 0..count {
-                if matches!(parked.entries[index as usize], Parked::Client(_)) {
-                    idle.push((index, parked.take(index)));
+                if matches!(parked.places[index as usize].parked, Parked::Client(_)) {
+                    idle.push(parked.take(index));
                 }
             }
         }
-        for (index, client) in idle {
-            self.stop_timer(index);
+        for client in idle {
             drop(client);
             self.clients_open.set(self.clients_open.get() - 1);
         }
@@ -340,14 +344,14 @@ impl Worker {
     }
 
     /// A new connection: waits for its first request.
-    pub(crate) fn welcome(&self, client: Client) {
+    pub(crate) fn welcome(&self, client: Box<Client>) {
         self.clients_open.set(self.clients_open.get() + 1);
         let limit = client.entrance.frontend().timeouts.request_head;
         self.park(client, self.shard.clock.now() + limit);
     }
 
     /// Waits for a client's next request without holding a task or a buffer.
-    fn park(&self, client: Client, deadline: Instant) {
+    fn park(&self, client: Box<Client>, deadline: Instant) {
         let mut parked = self.parked.borrow_mut();
         let index = parked.insert(Parked::Vacant);
         if !client.socket.park(ParkToken(index)) {
@@ -356,20 +360,15 @@ impl Worker {
             self.dispatch(client);
             return;
         }
-        parked.entries[index as usize] = Parked::Client(client);
+        let place = &mut parked.places[index as usize];
+        place.parked = Parked::Client(client);
         let mut timers = self.shard.timers.borrow_mut();
-        let timer = *parked.timers[index as usize].get_or_insert_with(|| timers.insert(own_payload(index)));
+        let timer = *place.timer.get_or_insert_with(|| timers.insert(own_payload(index)));
         timers.set(timer, deadline);
     }
 
-    fn stop_timer(&self, index: u32) {
-        if let Some(timer) = self.parked.borrow().timers[index as usize] {
-            self.shard.timers.borrow_mut().stop(timer);
-        }
-    }
-
     /// Gives a connection on which something arrived to a task.
-    fn dispatch(&self, client: Client) {
+    fn dispatch(&self, client: Box<Client>) {
         let mut jobs = self.jobs.borrow_mut();
         let at = jobs.free.pop().unwrap_or_else(|| {
             jobs.slots.push(Job::default());
@@ -468,7 +467,7 @@ impl Worker {
 /// A connection task: serves one client after the other.
 async fn serve_connections(worker: Rc<Worker>, job: usize) {
     let Some(task) = worker.shard.tasks.current() else { return };
-    let mut server = http1::Server::new(&worker, task);
+    let server = http1::Server::new(&worker, task);
     loop {
         let next = worker.jobs.borrow_mut().slots[job].client.take();
         let Some(client) = next else {

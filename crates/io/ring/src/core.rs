@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use socket2::SockAddr;
@@ -56,6 +57,8 @@ pub(crate) struct Core {
     pub(crate) parked_ready: Vec<u32>,
     /// Operations whose last completion has not come.
     pub(crate) in_flight: usize,
+    /// A wait for wake-ups is in flight; it points to no memory and is not counted above.
+    pub(crate) wakeup_armed: bool,
     #[allow(clippy::vec_box, reason = "boxes move between here and the slots; the kernel needs them in place")]
     transmits: Vec<Box<Transmit>>,
     addresses: HashMap<u32, Box<SockAddr>>,
@@ -72,6 +75,7 @@ impl Core {
             counters: Counters::default(),
             parked_ready: Vec::new(),
             in_flight: 0,
+            wakeup_armed: false,
             transmits: Vec::new(),
             addresses: HashMap::new(),
             starved: Vec::new(),
@@ -117,6 +121,28 @@ impl Core {
         let submitted = entered.unwrap_or(0);
         self.counters.submitted += submitted as u64;
         submitted
+    }
+
+    /// As [`Core::enter`], sleeping until a completion comes or `timeout` has passed.
+    pub(crate) fn enter_and_sleep(&mut self, eventfd: i32, timeout: Option<Duration>) {
+        if !self.wakeup_armed {
+            self.wakeup_armed = true;
+            let entry = opcode::PollAdd::new(types::Fd(eventfd), READABLE).build();
+            self.push(&entry.user_data(pack(Kind::Wakeup, 0, 0)));
+        }
+        self.counters.enters += 1;
+        self.counters.parks += 1;
+        let queued = self.ring.submission().len();
+        let entered = match timeout {
+            None => self.ring.submitter().submit_and_wait(1),
+            Some(timeout) => {
+                let timespec = types::Timespec::from(timeout);
+                self.ring.submitter().submit_with_args(1, &types::SubmitArgs::new().timespec(&timespec))
+            }
+        };
+        // A timeout is an error that says nothing of how much was submitted before it.
+        let left = self.ring.submission().len();
+        self.counters.submitted += entered.unwrap_or(queued - left) as u64;
     }
 
     /// Handles at most `budget` completions that have come; how many.
@@ -168,6 +194,10 @@ impl Core {
             self.counters.detached_failures += u64::from(result < 0 && !too_late);
             return;
         }
+        if kind == Kind::Wakeup {
+            self.wakeup_armed = false;
+            return;
+        }
         assert_eq!(self.slots.get(index).generation & GENERATION_MASK, generation, "a completion outlived its slot");
         let more = cqueue::more(flags);
         if !more {
@@ -179,7 +209,7 @@ impl Core {
             Kind::Connect => self.connect_completed(index, result),
             Kind::Accept => self.accept_completed(index, result, more),
             Kind::Readable => self.readable_completed(index, result),
-            Kind::Detached => {}
+            Kind::Detached | Kind::Wakeup => {}
         }
         if self.slots.get(index).flags.has(Flags::RELEASED) {
             self.remove_if_done(index);

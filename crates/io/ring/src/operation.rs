@@ -17,10 +17,12 @@ pub(crate) enum Kind {
     Accept,
     /// A wait for a connection in a listener's queue.
     Readable,
+    /// The wait for a wake-up from another thread.
+    Wakeup,
 }
 
-const KINDS: [Kind; 6] =
-    [Kind::Detached, Kind::Recv, Kind::Send, Kind::Connect, Kind::Accept, Kind::Readable];
+const KINDS: [Kind; 7] =
+    [Kind::Detached, Kind::Recv, Kind::Send, Kind::Connect, Kind::Accept, Kind::Readable, Kind::Wakeup];
 
 /// Packs `kind` and the slot's index and generation: `kind:8 | generation:24 | index:32`.
 #[inline]

@@ -38,7 +38,7 @@ pub(crate) struct Parker {
 
 impl Parker {
     pub(crate) fn new() -> io::Result<Parker> {
-        Ok(Parker { eventfd: Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?), pending: RefCell::new(None) })
+        Ok(Parker { eventfd: Arc::new(eventfd(0, if std::env::var_os("PARK").is_some() { EventfdFlags::CLOEXEC } else { EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK })?), pending: RefCell::new(None) })
     }
 
     pub(crate) fn descriptor(&self) -> i32 {
@@ -47,6 +47,11 @@ impl Parker {
 
     pub(crate) fn wakeup(&self) -> Wakeup {
         Wakeup(self.eventfd.clone())
+    }
+
+    /// Takes the wake-ups that have come.
+    pub(crate) fn clear(&self) {
+        let _ = rustix::io::read(self.eventfd.as_fd(), &mut [0; 8]);
     }
 
     /// Waits for a write to the eventfd or for `timeout`.

@@ -84,7 +84,7 @@ impl Ring {
             .setup_cqsize(settings.completions)
             .build(settings.submissions)?;
         let parker = Parker::new()?;
-        ring.submitter().register_eventfd(parker.descriptor())?;
+        if std::env::var_os("PARK").is_some() { ring.submitter().register_eventfd(parker.descriptor())?; }
         let buffers = Buffers::new(settings.buffers_max, settings.buffers_initial)?;
         let mut core = Core::new(ring, buffers.clone());
         core.register()?;
@@ -113,6 +113,28 @@ impl Ring {
         }
         let completed = core.reap(self.0.completions_per_turn_max);
         Turn { completed, entered }
+    }
+
+    /// As [`Ring::turn`], sleeping first until a completion or a [`Wakeup`] comes, or until `timeout`.
+    ///
+    /// The thread sleeps in the one system call that also submits what is queued.
+    pub fn sleep_and_turn(&self, timeout: Option<Duration>) -> Turn {
+        let mut core = self.0.core.borrow_mut();
+        let pending = {
+            let mut completion = core.ring.completion();
+            completion.sync();
+            !completion.is_empty()
+        } || core.has_starved();
+        if pending {
+            drop(core);
+            return self.turn();
+        }
+        core.enter_and_sleep(self.0.parker.descriptor(), timeout);
+        let completed = core.reap(self.0.completions_per_turn_max);
+        if !core.wakeup_armed {
+            self.0.parker.clear();
+        }
+        Turn { completed, entered: true }
     }
 
     /// Takes the token of a parked socket on which something arrived (bytes, the peer's end, an error).

@@ -127,11 +127,7 @@ impl Socket {
                 start_receiving(core, index);
             }
             let slot = core.slots.get_mut(index);
-            if slot.send_errno != 0 {
-                return Poll::Ready(());
-            }
             register(&mut slot.recv_waker, context);
-            register(&mut slot.send_waker, context);
             Poll::Pending
         })
     }

@@ -90,18 +90,26 @@ pub trait Service {
 
 /// Runs the shard until [`Shard::stop`].
 pub async fn drive<S: Service>(shard: &Shard, service: &S, mut commands: Receiver<S::Command>) {
+    let mut idle = false;
+    let old = std::env::var_os("PARK").is_some();
     while !shard.stopping.get() {
-        let turn = shard.ring.turn();
+        let turn = if idle && !old {
+            let sleep = shard.timers.borrow().next();
+            shard.ring.sleep_and_turn(sleep.map(|at| at.saturating_duration_since(std::time::Instant::now())))
+        } else {
+            if idle {
+                let sleep = shard.timers.borrow().next();
+                shard.ring.park(sleep.map(|at| at.saturating_duration_since(std::time::Instant::now()))).await;
+            } else {
+                glommio::yield_if_needed().await;
+            }
+            shard.ring.turn()
+        };
         let now = shard.clock.update();
         while let Some(token) = shard.ring.next_unparked() {
             service.unparked(token);
         }
-        let due = shard.timers.borrow().next().is_some_and(|at| at <= now);
-        if due {
-            let mut fired = Vec::new();
-            shard.timers.borrow_mut().advance(now, |payload| fired.push(payload));
-            fired.into_iter().for_each(|payload| fire(shard, service, payload));
-        }
+        fire_due(shard, service, now);
         let mut handled = 0;
         while handled < COMMANDS_PER_TURN_MAX
             && let Some(command) = commands.receive()
@@ -111,15 +119,21 @@ pub async fn drive<S: Service>(shard: &Shard, service: &S, mut commands: Receive
         }
         let polled = shard.tasks.run(POLLS_PER_TURN_MAX, |task, payload| service.panicked(task, payload));
         shard.turns.set(shard.turns.get() + 1);
-        let idle = turn.completed == 0 && handled == 0 && polled == 0 && !due && !shard.tasks.has_ready();
+        idle = !shard.tasks.has_ready() && handled < COMMANDS_PER_TURN_MAX;
+        if old { idle = idle && turn.completed == 0 && polled == 0; }
         service.turned(idle);
-        if idle && !shard.stopping.get() && !shard.tasks.has_ready() {
-            let sleep = shard.timers.borrow().next().map(|at| at.saturating_duration_since(now));
-            shard.ring.park(sleep).await;
-        } else {
-            glommio::yield_if_needed().await;
-        }
+        idle &= !shard.tasks.has_ready();
     }
+}
+
+/// Calls for the timers whose deadline has passed.
+fn fire_due<S: Service>(shard: &Shard, service: &S, now: std::time::Instant) {
+    if shard.timers.borrow().next().is_none_or(|at| at > now) {
+        return;
+    }
+    let mut fired = Vec::new();
+    shard.timers.borrow_mut().advance(now, |payload| fired.push(payload));
+    fired.into_iter().for_each(|payload| fire(shard, service, payload));
 }
 
 /// Timer payloads: bit 0 tells a task's alarm from the service's own timers.

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use tidegate_balance::{NoServer, ServerId};
 use tidegate_exchange::{Action, ConnectFailure, Exchange, Failure, FailureKind, Input, NoServerCause, Request};
-use tidegate_http1::{BodyLength, Method, ResponseHead};
+use tidegate_http1::{BodyLength, Method};
 use tidegate_ring::{RecvBuf, Ring};
 use tidegate_shard::Alarm;
 
@@ -55,8 +55,8 @@ pub(super) enum Ending {
 pub(super) struct Attempt {
     pub(super) connection: Connection,
     pub(super) slot: Slot,
-    /// The server sent bytes that belong to no response.
-    pub(super) surplus: Cell<bool>,
+    /// The server keeps the connection, and nothing came on it that belongs to no response.
+    pub(super) persists: Cell<bool>,
 }
 
 impl Driver<'_> {
@@ -148,7 +148,6 @@ impl Driver<'_> {
         incoming: &Incoming,
         upload: &Upload,
         attempt: &Attempt,
-        head: &mut ResponseHead,
         ending: &Cell<Ending>,
     ) -> Action {
         let mut sink = Sink::new(attempt.connection.socket(), self.ring());
@@ -159,7 +158,7 @@ impl Driver<'_> {
         }
         sink.flush();
         let sent_before = attempt.connection.socket().sent_bytes();
-        let mut response = pin!(response::relay(self, incoming, upload, attempt, head, ending, sent_before));
+        let mut response = pin!(response::relay(self, incoming, upload, attempt, ending, sent_before));
         if upload.is_finished() {
             self.tell(Input::RequestSent);
             return response.await;
@@ -187,7 +186,6 @@ impl Driver<'_> {
         &self,
         incoming: &Incoming,
         upload: &Upload,
-        head: &mut ResponseHead,
         ending: &Cell<Ending>,
     ) -> (Action, Option<Attempt>) {
         let mut action = Action::FIRST;
@@ -213,8 +211,8 @@ impl Driver<'_> {
                 }
                 Action::Send { .. } => {
                     let (Some(taken), Some(connected)) = (slot.take(), connection.take()) else { return (action, None) };
-                    let attempt = Attempt { connection: connected, slot: taken, surplus: Cell::new(false) };
-                    let next = self.converse(incoming, upload, &attempt, head, ending).await;
+                    let attempt = Attempt { connection: connected, slot: taken, persists: Cell::new(false) };
+                    let next = self.converse(incoming, upload, &attempt, ending).await;
                     if next.is_terminal() {
                         return (next, Some(attempt));
                     }
@@ -231,7 +229,7 @@ impl Driver<'_> {
 impl Server {
     /// Serves one request whose head is complete.
     pub(super) async fn exchange(
-        &mut self,
+        &self,
         client: &Client,
         frontend: &Frontend,
         incoming: Incoming,
@@ -267,8 +265,8 @@ impl Server {
             status: Cell::new(0),
         };
         let ending = Cell::new(Ending::Closing);
-        let (action, attempt) = driver.run(&incoming, &upload, &mut self.response_head, &ending).await;
-        let next = driver.finish(&incoming, &upload, action, attempt, &ending, &self.response_head).await;
+        let (action, attempt) = driver.run(&incoming, &upload, &ending).await;
+        let next = driver.finish(&incoming, &upload, action, attempt, &ending).await;
         *input = upload.input.into_inner();
         worker.shard.ring.put_vec(incoming.head);
         next
@@ -284,15 +282,14 @@ impl Driver<'_> {
         action: Action,
         attempt: Option<Attempt>,
         ending: &Cell<Ending>,
-        head: &ResponseHead,
     ) -> Next {
         match action {
             Action::Finish { reuse } => {
                 self.record(incoming.started, None);
-                let server_persists = reuse && self.backend.reuse && head.keep_alive();
+                let server_persists = reuse && self.backend.reuse;
                 if let Some(attempt) = attempt
                     && server_persists
-                    && !attempt.surplus.get()
+                    && attempt.persists.get()
                     && !attempt.connection.socket().has_arrived()
                 {
                     self.worker.keep_idle(attempt.connection, &attempt.slot.0, self.backend.idle_max);

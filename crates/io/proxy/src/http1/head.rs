@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use tidegate_exchange::{Failure, FailureKind};
 use tidegate_http1::{
-    BodyLength, ConnectionHeader, Method, Parsed, RequestEdits, RequestError, Version, encode_request_head,
+    BodyLength, ConnectionHeader, Method, Parsed, RequestEdits, RequestError, RequestHead, Version, encode_request_head,
     parse_request,
 };
 use tidegate_ring::{PeerAddress, RecvBuf};
@@ -38,7 +38,7 @@ pub(super) struct Incoming {
 impl Server {
     /// Reads one head. `None`: there is none and the client has been dealt with.
     pub(super) async fn read_request(
-        &mut self,
+        &self,
         client: &mut Client,
         frontend: &Frontend,
         input: &mut Option<RecvBuf>,
@@ -96,7 +96,7 @@ impl Server {
 
     /// Takes one more piece. The head is parsed where it was received unless it spans pieces.
     fn add_to_head(
-        &mut self,
+        &self,
         client: &Client,
         frontend: &Frontend,
         mut piece: RecvBuf,
@@ -105,16 +105,17 @@ impl Server {
         started: Instant,
     ) -> Result<Option<Incoming>, RequestError> {
         let before = spilled.as_ref().map_or(0, Vec::len);
+        let mut head = self.worker.scratch.request.borrow_mut();
         let parsed = match spilled {
-            None => parse_request(&piece, &frontend.limits, &mut self.request_head),
+            None => parse_request(&piece, &frontend.limits, &mut head),
             Some(bytes) => {
                 bytes.extend_from_slice(&piece);
-                parse_request(bytes, &frontend.limits, &mut self.request_head)
+                parse_request(bytes, &frontend.limits, &mut head)
             }
         };
         match parsed {
             Ok(Parsed::Complete { head_bytes }) => {
-                let incoming = self.incoming(client, frontend, spilled.as_deref().unwrap_or(&piece), started);
+                let incoming = self.incoming(client, frontend, spilled.as_deref().unwrap_or(&piece), &head, started);
                 piece.advance(head_bytes - before);
                 if !piece.is_empty() {
                     *input = Some(piece);
@@ -138,8 +139,14 @@ impl Server {
     }
 
     /// What the head just parsed from `bytes` says, and its copy for the servers.
-    fn incoming(&self, client: &Client, frontend: &Frontend, bytes: &[u8], started: Instant) -> Incoming {
-        let parsed = &self.request_head;
+    fn incoming(
+        &self,
+        client: &Client,
+        frontend: &Frontend,
+        bytes: &[u8],
+        parsed: &RequestHead,
+        started: Instant,
+    ) -> Incoming {
         let reuse = frontend.backend.as_ref().is_some_and(|backend| backend.reuse);
         let connection = match (parsed.upgrade(), reuse) {
             (true, _) => ConnectionHeader::Upgrade,

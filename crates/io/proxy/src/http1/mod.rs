@@ -11,6 +11,7 @@ mod respond;
 mod response;
 mod upload;
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -29,12 +30,18 @@ enum Next {
     Close,
 }
 
+/// The parsers' storage, one for all connections of a shard: heads are parsed and encoded without waiting in between, and
+/// what is shared stays in the cache.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    request: RefCell<RequestHead>,
+    response: RefCell<ResponseHead>,
+}
+
 /// One connection task's tools, reused from client to client so that a warm connection allocates nothing.
 pub(crate) struct Server {
     worker: Rc<Worker>,
     alarm: Alarm,
-    request_head: RequestHead,
-    response_head: ResponseHead,
 }
 
 impl Server {
@@ -42,13 +49,11 @@ impl Server {
         Server {
             worker: worker.clone(),
             alarm: Alarm::new(&worker.shard, task),
-            request_head: RequestHead::new(),
-            response_head: ResponseHead::new(),
         }
     }
 
     /// Serves requests until the client is idle, and gives it back with the time it may stay so, or is gone.
-    pub(crate) async fn serve(&mut self, mut client: Client) -> Option<(Client, Instant)> {
+    pub(crate) async fn serve(&self, mut client: Box<Client>) -> Option<(Box<Client>, Instant)> {
         // Bytes received beyond the end of the last message.
         let mut input: Option<RecvBuf> = None;
         loop {

@@ -40,52 +40,58 @@ struct Relay<'a, 'b> {
     sent_before: u64,
 }
 
+/// What a relayed head means for what follows.
+#[derive(Clone, Copy)]
+struct Head {
+    interim: bool,
+    body: BodyLength,
+    rest: Rest,
+}
+
 /// Relays the response of the request that has been (or is being) sent; the action that ends the conversation.
 pub(super) async fn relay(
     driver: &Driver<'_>,
     incoming: &Incoming,
     upload: &Upload,
     attempt: &Attempt,
-    head: &mut ResponseHead,
     ending: &Cell<Ending>,
     sent_before: u64,
 ) -> Action {
     let relay = Relay { driver, incoming, upload, attempt, ending, sent_before };
     let mut sink = Sink::new(&driver.client.socket, driver.ring());
-    match relay.run(head, &mut sink).await {
+    match relay.run(&mut sink).await {
         Ok(action) | Err(action) => action,
     }
 }
 
 impl Relay<'_, '_> {
-    async fn run(&self, head: &mut ResponseHead, sink: &mut Sink<'_>) -> Result<Action, Action> {
+    async fn run(&self, sink: &mut Sink<'_>) -> Result<Action, Action> {
         let mut piece = None;
         loop {
-            let rest = self.read_head(head, &mut piece, sink).await?;
-            if head.is_interim() {
+            let head = self.read_head(&mut piece, sink).await?;
+            if head.interim {
                 self.upload.expects_continue.set(false);
                 sink.flush();
                 continue;
             }
-            if rest == Rest::Stop {
+            if head.rest == Rest::Stop {
                 self.upload.stopped.set(true);
             }
-            if head.body() == BodyLength::Tunnel {
+            if head.body == BodyLength::Tunnel {
                 sink.flush();
                 self.ending.set(Ending::Switched);
                 return self.tunnel(piece.take()).await;
             }
-            return self.relay_body(head, piece.take(), sink, rest).await;
+            return self.relay_body(head, piece.take(), sink).await;
         }
     }
 
     /// Reads and encodes one head; what was received behind it is left in `piece`.
     async fn read_head(
         &self,
-        head: &mut ResponseHead,
         piece: &mut Option<RecvBuf>,
         sink: &mut Sink<'_>,
-    ) -> Result<Rest, Action> {
+    ) -> Result<Head, Action> {
         let limits = Limits::default();
         let context = ResponseContext { method: self.incoming.method, upgrade_requested: self.incoming.upgrade };
         let mut spilled: Option<Vec<u8>> = None;
@@ -102,13 +108,14 @@ impl Relay<'_, '_> {
                     bytes
                 }
             };
-            match parse_response(bytes, &limits, context, head) {
+            let mut head = self.driver.worker.scratch.response.borrow_mut();
+            match parse_response(bytes, &limits, context, &mut head) {
                 Ok(Parsed::Complete { head_bytes }) => {
-                    let rest = self.relay_head(head, bytes, sink)?;
+                    let relayed = self.relay_head(&head, bytes, sink)?;
                     received.advance(head_bytes - before);
                     *piece = (!received.is_empty()).then_some(received);
                     spilled.into_iter().for_each(|bytes| self.driver.ring().put_vec(bytes));
-                    return Ok(rest);
+                    return Ok(relayed);
                 }
                 Ok(Parsed::Incomplete) => {
                     if spilled.is_none() {
@@ -124,7 +131,7 @@ impl Relay<'_, '_> {
     }
 
     /// Decides how the head goes on to the client and puts it into the sink.
-    fn relay_head(&self, head: &ResponseHead, bytes: &[u8], sink: &mut Sink<'_>) -> Result<Rest, Action> {
+    fn relay_head(&self, head: &ResponseHead, bytes: &[u8], sink: &mut Sink<'_>) -> Result<Head, Action> {
         let (status, interim) = (head.status(), head.is_interim());
         self.attempt.slot.0.stats.requests.record(status);
         let rest = match self.driver.input(Input::ResponseHead { status, interim }) {
@@ -132,14 +139,16 @@ impl Relay<'_, '_> {
             action => return Err(action),
         };
         let client_version = self.incoming.version;
+        let relayed = Head { interim, body: head.body(), rest };
         if interim && client_version == Version::Http10 {
             // RFC 9110 §15.2: no interim response to an HTTP/1.0 client.
-            return Ok(rest);
+            return Ok(relayed);
         }
-        let (output, delimited) = output_for(head, client_version);
+        let (output, delimited) = output_for(head.body(), client_version);
         let persists = delimited && self.incoming.keep_alive && rest != Rest::Stop && !self.driver.worker.is_draining();
         if !interim {
             self.driver.status.set(status);
+            self.attempt.persists.set(head.keep_alive());
             self.ending.set(if persists { Ending::Persistent } else { Ending::Closing });
         }
         let connection = match head.body() {
@@ -154,18 +163,17 @@ impl Relay<'_, '_> {
         };
         let edits = ResponseEdits { connection, client_version, add: &[], remove: &[], body };
         encode_response_head(sink.tail(), bytes, head, &edits);
-        Ok(rest)
+        Ok(relayed)
     }
 
     async fn relay_body(
         &self,
-        head: &ResponseHead,
+        head: Head,
         piece: Option<RecvBuf>,
         sink: &mut Sink<'_>,
-        rest: Rest,
     ) -> Result<Action, Action> {
-        let (output, _) = output_for(head, self.incoming.version);
-        let mut body = Body::new(head.body(), output, &Limits::default());
+        let (output, _) = output_for(head.body, self.incoming.version);
+        let mut body = Body::new(head.body, output, &Limits::default());
         let server = self.attempt.connection.socket();
         let mut surplus = None;
         if let Some(piece) = piece {
@@ -189,12 +197,14 @@ impl Relay<'_, '_> {
             server.set_recv_on_demand(false);
         }
         sink.flush();
-        if rest == Rest::Continue && !self.upload.is_finished() {
+        if head.rest == Rest::Continue && !self.upload.is_finished() {
             // The whole response is here before the whole request: RFC 9112 §9.5 lets us stop; the connection ends.
             self.ending.set(Ending::Closing);
         }
         // Bytes beyond the response: the server's connection cannot be trusted with another request.
-        self.attempt.surplus.set(surplus.is_some());
+        if surplus.is_some() {
+            self.attempt.persists.set(false);
+        }
         Ok(self.driver.input(Input::ResponseDone))
     }
 
@@ -305,8 +315,8 @@ impl Relay<'_, '_> {
 }
 
 /// How the body goes to a client of this version, and whether its end can be told without closing.
-fn output_for(head: &ResponseHead, client: Version) -> (Output, bool) {
-    match (head.body(), client) {
+fn output_for(body: BodyLength, client: Version) -> (Output, bool) {
+    match (body, client) {
         (BodyLength::Chunked, Version::Http10) => (Output::Content, false),
         (BodyLength::UntilClose, Version::Http10) => (Output::AsReceived, false),
         (BodyLength::UntilClose, Version::Http11) => (Output::Chunks, true),
