@@ -3,15 +3,15 @@
 //! Owns addresses and sockets; leaves accepting to the data plane. Invariant: either every address of a configuration can
 //! be listened on, or nothing is changed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
-use tidegate_config::BindAddress;
+use tidegate_config::{Bind, BindAddress};
 use tidegate_proxy::ListenerId;
 
 /// Why an address cannot be listened on.
@@ -37,6 +37,32 @@ impl fmt::Display for ListenError {
 
 impl std::error::Error for ListenError {}
 
+/// A bind of a configuration: what is opened once and kept over reloads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Place {
+    address: BindAddress,
+    /// Whose bind it is, and which of them, where the kernel chooses the port: each such bind gets one of its own.
+    chosen_for: Option<(String, usize)>,
+}
+
+impl Place {
+    /// Removes the file of a Unix socket that is not listened on any more. Gone already is as good.
+    pub(crate) fn remove_file(&self) {
+        if let BindAddress::Unix(path) = &self.address {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// The places of `owner`'s binds, in their order.
+pub(crate) fn places(owner: &str, binds: &[Bind]) -> Vec<Place> {
+    let place = |(number, bind): (usize, &Bind)| {
+        let chosen = matches!(bind.address, BindAddress::Tcp(address) if address.port() == 0);
+        Place { address: bind.address.clone(), chosen_for: chosen.then(|| (owner.to_owned(), number)) }
+    };
+    binds.iter().enumerate().map(place).collect()
+}
+
 /// A set of sockets for one address.
 pub(crate) struct Opened {
     /// One a shard.
@@ -45,11 +71,41 @@ pub(crate) struct Opened {
     pub(crate) address: String,
 }
 
+/// What was opened for a configuration that may fail yet: closed again, Unix sockets with their files, unless kept.
+#[derive(Default)]
+pub(crate) struct Fresh(Vec<(Place, Opened)>);
+
+impl Fresh {
+    /// Opens one more place.
+    pub(crate) fn open(
+        &mut self,
+        place: Place,
+        backlog: u32,
+        count: usize,
+        patience: Duration,
+    ) -> Result<(), ListenError> {
+        let opened = open(&place.address, backlog, count, patience)?;
+        self.0.push((place, opened));
+        Ok(())
+    }
+
+    /// The configuration is used.
+    pub(crate) fn keep(mut self) -> Vec<(Place, Opened)> {
+        std::mem::take(&mut self.0)
+    }
+}
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|(place, _)| place.remove_file());
+    }
+}
+
 /// Pause before an address that is in use is tried again.
 const IN_USE_PAUSE: Duration = Duration::from_millis(20);
 
 /// Opens `address` for `count` shards. An address in use is tried again until `patience` is over.
-pub(crate) fn open(
+fn open(
     address: &BindAddress,
     backlog: u32,
     count: usize,
@@ -143,43 +199,36 @@ fn open_unix(path: &Path, backlog: u32) -> io::Result<OwnedFd> {
     Ok(socket.into())
 }
 
-/// The addresses listened on now.
+/// The places listened on now.
 #[derive(Default)]
 pub(crate) struct Addresses {
-    open: HashMap<BindAddress, (ListenerId, String)>,
+    open: HashMap<Place, (ListenerId, String)>,
     made: u32,
 }
 
 impl Addresses {
-    /// The listener of `address`, when it is open.
-    pub(crate) fn get(&self, address: &BindAddress) -> Option<&(ListenerId, String)> {
-        self.open.get(address)
+    /// The listener of `place`, when it is open, and the address as it is now.
+    pub(crate) fn get(&self, place: &Place) -> Option<&(ListenerId, String)> {
+        self.open.get(place)
     }
 
-    /// Notes an opened address.
-    pub(crate) fn insert(&mut self, address: BindAddress, now: String) -> ListenerId {
+    /// Notes an opened place.
+    pub(crate) fn insert(&mut self, place: Place, now: String) -> ListenerId {
         let id = ListenerId(self.made);
         self.made += 1;
-        self.open.insert(address, (id, now));
+        self.open.insert(place, (id, now));
         id
     }
 
-    /// Forgets every address that `keep` does not want; removes the files of Unix sockets.
-    pub(crate) fn retain(&mut self, keep: impl Fn(&BindAddress) -> bool) {
-        let gone: Vec<PathBuf> = self
-            .open
-            .keys()
-            .filter(|address| !keep(address))
-            .filter_map(|address| match address {
-                BindAddress::Unix(path) => Some(path.clone()),
-                BindAddress::Tcp(_) | BindAddress::Fd(_) => None,
-            })
-            .collect();
-        self.open.retain(|address, _| keep(address));
-        for path in gone {
-            // Gone already is as good.
-            let _ = std::fs::remove_file(path);
-        }
+    /// Forgets every place that is not in `kept`; removes the files of Unix sockets.
+    pub(crate) fn retain(&mut self, kept: &HashSet<Place>) {
+        self.open.retain(|place, _| {
+            let keep = kept.contains(place);
+            if !keep {
+                place.remove_file();
+            }
+            keep
+        });
     }
 }
 

@@ -4,20 +4,21 @@
 //! their modules. Invariant: a reload either reaches every shard or changes nothing.
 
 use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegate_config::{BindAddress, Config, Severity};
+use tidegate_config::{Config, Frontend, Severity};
 use tidegate_proxy::{Command, ListenerSpec, Report, Snapshot};
 use tidegate_ring::{Listener, ParkToken, Settings};
 use tidegate_shard::{PanicPayload, Receiver, Sender, Service, Shard, ShardHandle, TaskId, drive, own_payload, queue, spawn};
 
 use crate::admin::metrics::{Exposition, ProcessInfo};
 use crate::admin::{Admin, Status};
-use crate::listen::{Addresses, open};
+use crate::listen::{Addresses, Fresh, Place, places};
 use crate::log::{Level, Line, write_event};
 use crate::publish::Publisher;
 use crate::signals::{self, Request};
@@ -110,7 +111,7 @@ enum Phase {
 }
 
 struct AdminListener {
-    address: BindAddress,
+    place: Place,
     now: String,
     stopping: Rc<Cell<bool>>,
     task: TaskId,
@@ -181,60 +182,48 @@ impl Runtime {
     fn prepare(&self, config: &Config, shards: usize) -> Result<(Arc<Snapshot>, Vec<Vec<ListenerSpec>>), String> {
         let backlog = config.global.listen_backlog;
         let patience = if self.phase.get() == Phase::Starting { START_PATIENCE } else { Duration::ZERO };
-        let mut opened = Vec::new();
-        for bind in config.frontends.iter().flat_map(|frontend| &frontend.binds) {
-            if self.addresses.borrow().get(&bind.address).is_none() {
-                let sockets = open(&bind.address, backlog, shards, patience).map_err(|error| error.to_string())?;
-                opened.push((bind.address.clone(), sockets));
-            }
+        let frontends: Vec<Vec<Place>> =
+            config.frontends.iter().map(|frontend| places(&frontend.name, &frontend.binds)).collect();
+        let admin = places("admin", config.admin.as_ref().map_or(&[], |admin| &admin.bind));
+        let (mut opened, mut opened_admin) = (Fresh::default(), Fresh::default());
+        for place in frontends.iter().flatten().filter(|place| self.addresses.borrow().get(place).is_none()) {
+            opened.open(place.clone(), backlog, shards, patience).map_err(|error| error.to_string())?;
         }
-        let admin_binds = config.admin.iter().flat_map(|admin| &admin.bind);
-        let mut admin = Vec::new();
-        for bind in admin_binds {
-            if !self.admin.borrow().iter().any(|known| known.address == bind.address) {
-                let sockets = open(&bind.address, backlog, 1, patience).map_err(|error| error.to_string())?;
-                admin.push((bind.address.clone(), sockets));
-            }
+        for place in admin.iter().filter(|place| !self.admin.borrow().iter().any(|known| known.place == **place)) {
+            opened_admin.open(place.clone(), backlog, 1, patience).map_err(|error| error.to_string())?;
         }
         // Nothing can fail from here on.
-        let mut sockets = std::collections::HashMap::new();
-        for (address, opened) in opened {
-            let id = self.addresses.borrow_mut().insert(address, opened.address);
+        let mut sockets = HashMap::new();
+        for (place, opened) in opened.keep() {
+            let id = self.addresses.borrow_mut().insert(place, opened.address);
             sockets.insert(id, opened.sockets);
         }
-        for (address, mut opened) in admin {
+        for (place, mut opened) in opened_admin.keep() {
             if let Some(socket) = opened.sockets.pop() {
-                self.listen_admin(address, opened.address, socket);
+                self.listen_admin(place, opened.address, socket);
             }
         }
         let mut specs: Vec<Vec<ListenerSpec>> = (0..shards).map(|_| Vec::new()).collect();
-        for (index, frontend) in config.frontends.iter().enumerate() {
-            for bind in &frontend.binds {
-                let addresses = self.addresses.borrow();
-                let Some((id, _)) = addresses.get(&bind.address) else { continue };
-                let mut own = sockets.remove(id).unwrap_or_default().into_iter();
-                for shard in &mut specs {
-                    shard.push(ListenerSpec { id: *id, frontend: index, socket: own.next() });
-                }
+        for (index, place) in frontends.iter().enumerate().flat_map(|(index, own)| own.iter().map(move |own| (index, own))) {
+            let addresses = self.addresses.borrow();
+            let Some((id, _)) = addresses.get(place) else { continue };
+            let mut own = sockets.remove(id).unwrap_or_default().into_iter();
+            for shard in &mut specs {
+                shard.push(ListenerSpec { id: *id, frontend: index, socket: own.next() });
             }
         }
-        self.forget_what_is_not_in(config);
+        self.addresses.borrow_mut().retain(&frontends.into_iter().flatten().collect());
+        self.forget_admin_but(&admin);
         let snapshot = self.publisher.borrow_mut().publish(config);
         self.generation.set(snapshot.generation);
         Ok((snapshot, specs))
     }
 
-    fn forget_what_is_not_in(&self, config: &Config) {
-        let wanted = |address: &BindAddress| {
-            config.frontends.iter().any(|frontend| frontend.binds.iter().any(|bind| bind.address == *address))
-        };
-        self.addresses.borrow_mut().retain(wanted);
-        let wanted = |address: &BindAddress| {
-            config.admin.as_ref().is_some_and(|admin| admin.bind.iter().any(|bind| bind.address == *address))
-        };
+    fn forget_admin_but(&self, kept: &[Place]) {
         self.admin.borrow_mut().retain(|known| {
-            let keep = wanted(&known.address);
+            let keep = kept.contains(&known.place);
             if !keep {
+                known.place.remove_file();
                 known.stopping.set(true);
                 self.shard.tasks.wake(known.task);
             }
@@ -242,12 +231,12 @@ impl Runtime {
         });
     }
 
-    fn listen_admin(&self, address: BindAddress, now: String, socket: std::os::fd::OwnedFd) {
+    fn listen_admin(&self, place: Place, now: String, socket: std::os::fd::OwnedFd) {
         let Some(server) = self.server.borrow().clone() else { return };
         let stopping = Rc::new(Cell::new(false));
         let listener = Listener::new(&self.shard.ring, socket);
         let task = self.shard.tasks.spawn(server.accept(listener, stopping.clone()));
-        self.admin.borrow_mut().push(AdminListener { address, now, stopping, task });
+        self.admin.borrow_mut().push(AdminListener { place, now, stopping, task });
     }
 
     fn reload(&self) {
@@ -382,10 +371,13 @@ impl Runtime {
 
     fn ready(&self) -> Ready {
         let (config, addresses) = (self.config.borrow(), self.addresses.borrow());
-        let binds = config.frontends.iter().flat_map(|frontend| frontend.binds.iter().map(move |bind| (frontend, bind)));
-        let now = |bind: &BindAddress| addresses.get(bind).map(|(_, now)| now.clone()).unwrap_or_default();
+        let of = |frontend: &Frontend| {
+            let now = |place: &Place| addresses.get(place).map(|(_, now)| now.clone()).unwrap_or_default();
+            let places = places(&frontend.name, &frontend.binds);
+            places.iter().map(|place| (frontend.name.to_string(), now(place))).collect::<Vec<_>>()
+        };
         Ready {
-            listeners: binds.map(|(frontend, bind)| (frontend.name.to_string(), now(&bind.address))).collect(),
+            listeners: config.frontends.iter().flat_map(of).collect(),
             admin: self.admin.borrow().iter().map(|admin| admin.now.clone()).collect(),
         }
     }
@@ -398,7 +390,8 @@ impl Runtime {
                 Line::new(Level::Error, "shard_died").with("shard", index).with("reason", error).write();
             }
         }
-        self.addresses.borrow_mut().retain(|_| false);
+        self.addresses.borrow_mut().retain(&HashSet::new());
+        self.forget_admin_but(&[]);
         self.shard.tasks.clear();
         *self.server.borrow_mut() = None;
         if self.failed.get() {
