@@ -62,7 +62,7 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// Signals waiting to be acted on; more of the same kind mean the same.
+/// Signals waiting to be acted on: at most one asks for a reload, and the second to end ends at once.
 const SIGNALS_QUEUED_MAX: usize = 16;
 
 /// How long a start waits for an address that is in use: the kernel closes the sockets of a process that was killed a
@@ -424,7 +424,10 @@ impl Service for Runtime {
 
     fn command(&self, request: Request) {
         match request {
-            Request::Reload => self.reload(),
+            Request::Reload(asked) => {
+                drop(asked);
+                self.reload();
+            }
             Request::Drain => self.drain(),
             Request::Stop => self.stop(),
         }

@@ -4,6 +4,8 @@
 //! the registration is either delivered or already on its way to the executor.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -11,14 +13,32 @@ use signal_hook::iterator::{Handle, Signals};
 use tidegate_shard::Sender;
 
 /// What the process was asked to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Request {
     /// SIGHUP: read the configuration again.
-    Reload,
+    Reload(Asked),
     /// SIGTERM: finish what is in flight, then end.
     Drain,
     /// SIGINT: end.
     Stop,
+}
+
+/// A reload that has been asked for; once dropped it has begun, and the next signal asks for another. So a burst of
+/// SIGHUPs takes one place of the queue, and the SIGTERM behind it finds room.
+#[derive(Debug)]
+pub(crate) struct Asked(Arc<AtomicBool>);
+
+impl Asked {
+    /// `None` when a reload that has not begun yet will do.
+    fn again(asked: &Arc<AtomicBool>) -> Option<Asked> {
+        (!asked.swap(true, Ordering::SeqCst)).then(|| Asked(asked.clone()))
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
 }
 
 /// The thread that waits for signals, until dropped.
@@ -32,14 +52,15 @@ pub(crate) fn listen(mut sender: Sender<Request>) -> io::Result<Listening> {
     let mut signals = Signals::new([SIGHUP, SIGTERM, SIGINT])?;
     let handle = signals.handle();
     let thread = std::thread::Builder::new().name("signals".into()).spawn(move || {
+        let asked = Arc::default();
         for signal in signals.forever() {
             let request = match signal {
-                SIGHUP => Request::Reload,
-                SIGTERM => Request::Drain,
-                _ => Request::Stop,
+                SIGHUP => Asked::again(&asked).map(Request::Reload),
+                SIGTERM => Some(Request::Drain),
+                _ => Some(Request::Stop),
             };
-            // A full queue holds requests enough: the oldest of them is about to be acted on.
-            let _ = sender.send(request);
+            // A full queue holds requests to end enough, each more urgent than the one before.
+            let _ = request.map(|request| sender.send(request));
         }
     })?;
     Ok(Listening { handle, thread: Some(thread) })
