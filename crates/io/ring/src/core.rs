@@ -40,6 +40,12 @@ pub struct Counters {
     pub parks: u64,
 }
 
+/// The token of a socket on which something arrived while it was parked.
+pub(crate) struct Unparked {
+    pub(crate) token: u32,
+    index: u32,
+}
+
 /// How an operation that takes connections or bytes is armed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shots {
@@ -54,7 +60,7 @@ pub(crate) struct Core {
     pub(crate) recycled: Recycled,
     pub(crate) counters: Counters,
     /// Tokens of parked sockets on which something arrived.
-    pub(crate) parked_ready: Vec<u32>,
+    pub(crate) parked_ready: Vec<Unparked>,
     /// Operations whose last completion has not come.
     pub(crate) in_flight: usize,
     /// A wait for wake-ups is in flight; it points to no memory and is not counted above.
@@ -292,10 +298,18 @@ impl Core {
     fn notify_recv(&mut self, index: u32) {
         let slot = self.slots.get_mut(index);
         if slot.parked != Slot::NOT_PARKED {
-            self.parked_ready.push(std::mem::replace(&mut slot.parked, Slot::NOT_PARKED));
+            let token = std::mem::replace(&mut slot.parked, Slot::NOT_PARKED);
+            self.parked_ready.push(Unparked { token, index });
         } else if let Some(waker) = &slot.recv_waker {
             waker.wake_by_ref();
         }
+    }
+
+    /// Takes back the token, which its owner may give to another socket now.
+    pub(crate) fn end_parking(&mut self, index: u32) {
+        self.slots.get_mut(index).parked = Slot::NOT_PARKED;
+        // Almost always empty: tokens are taken right after the turn that brought them.
+        self.parked_ready.retain(|unparked| unparked.index != index);
     }
 
     pub(crate) fn arm_recv(&mut self, index: u32) {
@@ -496,6 +510,7 @@ impl Core {
                 self.buffers.give_to_kernel(arrived.buffer);
             }
         }
+        self.end_parking(index);
         if accepts {
             self.cancel_accept(index);
         } else {
@@ -503,7 +518,6 @@ impl Core {
         }
         let slot = self.slots.get_mut(index);
         slot.flags.set(Flags::RELEASED);
-        slot.parked = Slot::NOT_PARKED;
         slot.recv_waker = None;
         slot.send_waker = None;
         let (fd, flags, generation) = (std::mem::replace(&mut slot.fd, -1), slot.flags, slot.generation);

@@ -232,7 +232,7 @@ impl Socket {
 
     /// Ends parking: the socket's own futures are told again.
     pub fn unpark(&self) {
-        self.with(|core, index| core.slots.get_mut(index).parked = Slot::NOT_PARKED);
+        self.with(Core::end_parking);
     }
 
     /// The address of the other end, asked from the kernel.
