@@ -176,7 +176,7 @@ impl Core {
     }
 
     /// Receives that ran out of buffers start again once some are back.
-    fn feed_starved(&mut self) {
+    pub(crate) fn feed_starved(&mut self) {
         while self.buffers.available() > 0 {
             let Some(index) = self.starved.pop() else { return };
             let slot = self.slots.get_mut(index);
@@ -187,10 +187,6 @@ impl Core {
                 self.arm_recv(index);
             }
         }
-    }
-
-    pub(crate) fn has_starved(&self) -> bool {
-        !self.starved.is_empty()
     }
 
     fn complete(&mut self, user_data: u64, result: i32, flags: u32) {

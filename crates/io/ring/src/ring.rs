@@ -103,11 +103,12 @@ impl Ring {
     /// The wakers run inside and must not call back into the ring; an executor's waker only queues a task.
     pub fn turn(&self) -> Turn {
         let mut core = self.0.core.borrow_mut();
+        core.feed_starved();
         let entered = {
             let mut submission = core.ring.submission();
             submission.sync();
             !submission.is_empty() || submission.taskrun() || submission.cq_overflow()
-        } || core.has_starved();
+        };
         if entered {
             core.enter(0);
         }
@@ -120,11 +121,12 @@ impl Ring {
     /// The thread sleeps in the one system call that also submits what is queued.
     pub fn sleep_and_turn(&self, timeout: Option<Duration>) -> Turn {
         let mut core = self.0.core.borrow_mut();
+        core.feed_starved();
         let pending = {
             let mut completion = core.ring.completion();
             completion.sync();
             !completion.is_empty()
-        } || core.has_starved();
+        };
         if pending {
             drop(core);
             return self.turn();
@@ -154,6 +156,7 @@ impl Ring {
     /// Asks the kernel for wake-ups; whether nothing happened before it was asked.
     fn prepare_park(&self) -> bool {
         let mut core = self.0.core.borrow_mut();
+        core.feed_starved();
         core.ring.completion().enable_eventfd();
         // The kernel raises its flag and then looks whether wake-ups are wanted; we do the opposite. Without a full
         // fence on this side both could miss each other.
