@@ -80,7 +80,7 @@ impl Buffers {
     /// Maps room for `capacity` buffers (a power of two, at most 32,768) and makes the first `initial`.
     pub(crate) fn new(capacity: u16, initial: u16) -> io::Result<Rc<Buffers>> {
         assert!(capacity.is_power_of_two() && capacity <= 1 << 15, "the kernel's limits on a buffer ring");
-        assert!(initial <= capacity, "more buffers than the ring has room for");
+        assert!((1..=capacity).contains(&initial), "a ring begins with a buffer and has room for all it begins with");
         let buffers = Buffers {
             entries: Mapping::new(usize::from(capacity) * size_of::<BufRingEntry>())?,
             memory: Mapping::new(usize::from(capacity) * STRIDE_BYTES)?,
@@ -113,7 +113,7 @@ impl Buffers {
     /// Doubles the buffers when fewer than half of them are left to the kernel; whether it did.
     pub(crate) fn grow_if_low(&self) -> bool {
         let (made, available) = (self.made.get(), self.available.get());
-        if available >= made / 2 || made == self.capacity {
+        if available >= made.div_ceil(2) || made == self.capacity {
             return false;
         }
         self.grow(made.min(self.capacity - made));

@@ -27,7 +27,7 @@ pub struct Settings {
     pub completions: u32,
     /// Most receive buffers of [`crate::BUFFER_BYTES`] each, a power of two up to 32,768. Reaching it makes receives wait.
     pub buffers_max: u16,
-    /// Receive buffers made at the start, at most `buffers_max`.
+    /// Receive buffers made at the start, from 1 to `buffers_max`.
     pub buffers_initial: u16,
     /// Completions handled in one turn, so that timers and commands get theirs.
     pub completions_per_turn_max: usize,
