@@ -59,8 +59,8 @@ pub const TABLE: &[Row] = &[
     row(
         "tidegate-ring",
         Layer::Io,
-        &["glommio", "io-uring", "libc", "rustix", "socket2"],
-        &["tidegate-testkit"],
+        &["io-uring", "libc", "rustix", "socket2"],
+        &["glommio", "tidegate-testkit"],
     ),
     row("tidegate-shard", Layer::Io, &["glommio", "rtrb", "tidegate-ring"], &["proptest"]),
     row(

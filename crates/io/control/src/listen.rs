@@ -58,7 +58,10 @@ impl Place {
 pub(crate) fn places(owner: &str, binds: &[Bind]) -> Vec<Place> {
     let place = |(number, bind): (usize, &Bind)| {
         let chosen = matches!(bind.address, BindAddress::Tcp(address) if address.port() == 0);
-        Place { address: bind.address.clone(), chosen_for: chosen.then(|| (owner.to_owned(), number)) }
+        Place {
+            address: bind.address.clone(),
+            chosen_for: chosen.then(|| (owner.to_owned(), number)),
+        }
     };
     binds.iter().enumerate().map(place).collect()
 }
@@ -115,7 +118,9 @@ fn open(
     let opened = loop {
         let opened = match address {
             BindAddress::Tcp(socket) => open_tcp(*socket, backlog, count),
-            BindAddress::Unix(path) => open_unix(path, backlog).and_then(|socket| copies(socket, count)),
+            BindAddress::Unix(path) => {
+                open_unix(path, backlog).and_then(|socket| copies(socket, count))
+            }
             BindAddress::Fd(number) => {
                 tidegate_ring::inherited_listener(*number).and_then(|socket| copies(socket, count))
             }
@@ -134,7 +139,10 @@ fn open(
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "the control executor has nothing else to do before the start")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the control executor has nothing else to do before the start"
+)]
 fn pause() {
     std::thread::sleep(IN_USE_PAUSE);
 }
@@ -188,7 +196,9 @@ fn open_unix(path: &Path, backlog: u32) -> io::Result<OwnedFd> {
         // A file left by a process that is gone refuses connections; one that is served does not.
         let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         let stale = error.kind() == io::ErrorKind::AddrInUse
-            && probe.connect(&address).is_err_and(|refused| refused.kind() == io::ErrorKind::ConnectionRefused);
+            && probe
+                .connect(&address)
+                .is_err_and(|refused| refused.kind() == io::ErrorKind::ConnectionRefused);
         if !stale {
             return Err(error);
         }
@@ -274,7 +284,8 @@ mod tests {
 
     #[test]
     fn a_stale_unix_socket_is_replaced_and_a_living_one_is_not() {
-        let path = std::env::temp_dir().join(format!("tidegate-listen-{}.sock", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("tidegate-listen-{}.sock", std::process::id()));
         let address = BindAddress::Unix(path.clone());
         let first = open(&address, 16, 2, Duration::ZERO).expect("a new file");
         assert!(open(&address, 16, 2, Duration::ZERO).is_err());

@@ -26,15 +26,23 @@ impl Line {
             Level::Warn => "warn",
             Level::Error => "error",
         };
-        Line(format!("time={} level={level} event={event}", humantime::format_rfc3339_millis(SystemTime::now())))
+        Line(format!(
+            "time={} level={level} event={event}",
+            humantime::format_rfc3339_millis(SystemTime::now())
+        ))
     }
 
     /// Adds a pair; a value with blanks, quotes or control characters is quoted and escaped.
     pub(crate) fn with(mut self, key: &str, value: impl std::fmt::Display) -> Line {
         let value = value.to_string();
-        let plain = !value.is_empty() && value.chars().all(|c| !c.is_whitespace() && !c.is_control() && c != '"' && c != '=');
+        let plain = !value.is_empty()
+            && value.chars().all(|c| !c.is_whitespace() && !c.is_control() && c != '"' && c != '=');
         // Writing to a string cannot fail.
-        let _ = if plain { write!(self.0, " {key}={value}") } else { write!(self.0, " {key}={value:?}") };
+        let _ = if plain {
+            write!(self.0, " {key}={value}")
+        } else {
+            write!(self.0, " {key}={value:?}")
+        };
         self
     }
 
@@ -60,7 +68,9 @@ pub(crate) fn write_event(shard: usize, event: &Event) {
         EventKind::Panicked => (Level::Error, "panic"),
     };
     let mut line = Line::new(level, name).with("shard", shard);
-    for (key, value) in [("frontend", &event.frontend), ("backend", &event.backend), ("server", &event.server)] {
+    for (key, value) in
+        [("frontend", &event.frontend), ("backend", &event.backend), ("server", &event.server)]
+    {
         line = line.with_some(key, value.as_deref().unwrap_or_default());
     }
     if let Some(peer) = event.peer {
@@ -69,7 +79,10 @@ pub(crate) fn write_event(shard: usize, event: &Event) {
     if event.status != 0 {
         line = line.with("status", event.status);
     }
-    line = line.with("reason", event.reason).with_some("detail", &event.detail).with_some("flags", &event.flags);
+    line = line
+        .with("reason", event.reason)
+        .with_some("detail", &event.detail)
+        .with_some("flags", &event.flags);
     if event.retries > 0 {
         line = line.with("retries", event.retries);
     }
@@ -82,7 +95,10 @@ mod tests {
 
     #[test]
     fn a_value_cannot_break_out_of_its_line_or_its_pair() {
-        let line = Line::new(Level::Warn, "x").with("a", "plain").with("b", "two words\nlevel=error").with("c", "");
+        let line = Line::new(Level::Warn, "x")
+            .with("a", "plain")
+            .with("b", "two words\nlevel=error")
+            .with("c", "");
         let text = line.0.split_once(" level").expect("a time first").1;
         assert_eq!(text, r#"=warn event=x a=plain b="two words\nlevel=error" c="""#);
     }

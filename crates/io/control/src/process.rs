@@ -24,7 +24,9 @@ pub(crate) fn shard_cpus(cores: &Cores) -> Vec<usize> {
         Cores::Auto => {
             let allowed = rustix::thread::sched_getaffinity(None).ok();
             let cpus: Vec<usize> = allowed
-                .map(|set| (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect())
+                .map(|set| {
+                    (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect()
+                })
                 .unwrap_or_default();
             if cpus.is_empty() { vec![0] } else { cpus }
         }

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use socket2::SockAddr;
 use tidegate_config::{Backend, Config, Frontend, ServerAddress};
 use tidegate_exchange::{Policy, Redispatch};
-use tidegate_proxy::{BackendSettings, Budget, ClientTimeouts, FrontendSettings, ServerSettings, Snapshot, reasons};
+use tidegate_proxy::{
+    BackendSettings, Budget, ClientTimeouts, FrontendSettings, ServerSettings, Snapshot, reasons,
+};
 use tidegate_telemetry::{EntityName, Registry};
 
 /// What is kept from one configuration to the next.
@@ -55,8 +57,11 @@ impl Publisher {
     }
 
     fn frontend(&mut self, frontend: &Frontend) -> FrontendSettings {
-        let connections =
-            self.frontends.entry(frontend.name.clone()).or_insert_with(|| Arc::new(Budget::new(0))).clone();
+        let connections = self
+            .frontends
+            .entry(frontend.name.clone())
+            .or_insert_with(|| Arc::new(Budget::new(0)))
+            .clone();
         connections.set_max(frontend.max_connections.unwrap_or(u32::MAX));
         FrontendSettings {
             name: frontend.name.clone(),
@@ -91,7 +96,11 @@ impl Publisher {
             servers,
             exchange: Policy {
                 retries_max: backend.retries,
-                redispatch: if backend.redispatch { Redispatch::EveryRetry } else { Redispatch::Never },
+                redispatch: if backend.redispatch {
+                    Redispatch::EveryRetry
+                } else {
+                    Redispatch::Never
+                },
                 connect_timeout: backend.timeouts.connect,
                 server_timeout: backend.timeouts.server,
                 queue_timeout: backend.timeouts.queue,
@@ -105,10 +114,15 @@ impl Publisher {
     }
 
     fn forget_what_is_not_in(&mut self, config: &Config) {
-        self.frontends.retain(|name, _| config.frontends.iter().any(|frontend| frontend.name == *name));
+        self.frontends
+            .retain(|name, _| config.frontends.iter().any(|frontend| frontend.name == *name));
         self.registry.retain(|entity| match entity {
-            EntityName::Frontend(name) => config.frontends.iter().any(|frontend| *frontend.name == *name),
-            EntityName::Backend(name) => config.backends.iter().any(|backend| *backend.name == *name),
+            EntityName::Frontend(name) => {
+                config.frontends.iter().any(|frontend| *frontend.name == *name)
+            }
+            EntityName::Backend(name) => {
+                config.backends.iter().any(|backend| *backend.name == *name)
+            }
             EntityName::Server { backend, server } => config
                 .backends
                 .iter()
@@ -121,7 +135,9 @@ impl Publisher {
 fn socket_address(address: &ServerAddress) -> SockAddr {
     match address {
         ServerAddress::Tcp(socket) => (*socket).into(),
-        ServerAddress::Unix(path) => SockAddr::unix(path).expect("the configuration holds the length of socket paths"),
+        ServerAddress::Unix(path) => {
+            SockAddr::unix(path).expect("the configuration holds the length of socket paths")
+        }
     }
 }
 

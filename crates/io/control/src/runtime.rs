@@ -14,7 +14,10 @@ use std::time::{Duration, Instant};
 use tidegate_config::{Config, Frontend, Severity};
 use tidegate_proxy::{Command, ListenerSpec, Report, Snapshot};
 use tidegate_ring::{Listener, ParkToken, Settings};
-use tidegate_shard::{PanicPayload, Receiver, Sender, Service, Shard, ShardHandle, TaskId, drive, own_payload, queue, spawn};
+use tidegate_shard::{
+    PanicPayload, Receiver, Sender, Service, Shard, ShardHandle, TaskId, drive, own_payload, queue,
+    spawn,
+};
 
 use crate::admin::metrics::{Exposition, ProcessInfo};
 use crate::admin::{Admin, Status};
@@ -88,7 +91,13 @@ pub fn run(options: Options, config: Config) -> Result<(), StartError> {
 
 /// The control executor's ring serves the admin port and its own sleep.
 fn settings() -> Settings {
-    Settings { submissions: 256, completions: 1024, buffers_max: 64, buffers_initial: 4, ..Settings::default() }
+    Settings {
+        submissions: 256,
+        completions: 1024,
+        buffers_max: 64,
+        buffers_initial: 4,
+        ..Settings::default()
+    }
 }
 
 async fn control(options: Options, config: Config) -> Result<(), StartError> {
@@ -143,9 +152,14 @@ struct Runtime {
 }
 
 impl Runtime {
-    fn start(shard: &Rc<Shard>, options: Options, config: &Config) -> Result<Rc<Runtime>, StartError> {
+    fn start(
+        shard: &Rc<Shard>,
+        options: Options,
+        config: &Config,
+    ) -> Result<Rc<Runtime>, StartError> {
         let cpus = process::shard_cpus(&config.global.cores);
-        let shards_count = u16::try_from(cpus.len()).map_err(|_| StartError("more CPUs than shards are possible".into()))?;
+        let shards_count = u16::try_from(cpus.len())
+            .map_err(|_| StartError("more CPUs than shards are possible".into()))?;
         let files = process::raise_open_files();
         let wanted = u64::from(config.global.max_connections) * 2;
         if let Some(files) = files.filter(|files| *files < wanted) {
@@ -179,18 +193,35 @@ impl Runtime {
     }
 
     /// Opens what `config` wants that is not open yet, and makes its snapshot. Nothing is changed on an error.
-    fn prepare(&self, config: &Config, shards: usize) -> Result<(Arc<Snapshot>, Vec<Vec<ListenerSpec>>), String> {
+    fn prepare(
+        &self,
+        config: &Config,
+        shards: usize,
+    ) -> Result<(Arc<Snapshot>, Vec<Vec<ListenerSpec>>), String> {
         let backlog = config.global.listen_backlog;
-        let patience = if self.phase.get() == Phase::Starting { START_PATIENCE } else { Duration::ZERO };
-        let frontends: Vec<Vec<Place>> =
-            config.frontends.iter().map(|frontend| places(&frontend.name, &frontend.binds)).collect();
+        let patience =
+            if self.phase.get() == Phase::Starting { START_PATIENCE } else { Duration::ZERO };
+        let frontends: Vec<Vec<Place>> = config
+            .frontends
+            .iter()
+            .map(|frontend| places(&frontend.name, &frontend.binds))
+            .collect();
         let admin = places("admin", config.admin.as_ref().map_or(&[], |admin| &admin.bind));
         let (mut opened, mut opened_admin) = (Fresh::default(), Fresh::default());
-        for place in frontends.iter().flatten().filter(|place| self.addresses.borrow().get(place).is_none()) {
-            opened.open(place.clone(), backlog, shards, patience).map_err(|error| error.to_string())?;
+        for place in
+            frontends.iter().flatten().filter(|place| self.addresses.borrow().get(place).is_none())
+        {
+            opened
+                .open(place.clone(), backlog, shards, patience)
+                .map_err(|error| error.to_string())?;
         }
-        for place in admin.iter().filter(|place| !self.admin.borrow().iter().any(|known| known.place == **place)) {
-            opened_admin.open(place.clone(), backlog, 1, patience).map_err(|error| error.to_string())?;
+        for place in admin
+            .iter()
+            .filter(|place| !self.admin.borrow().iter().any(|known| known.place == **place))
+        {
+            opened_admin
+                .open(place.clone(), backlog, 1, patience)
+                .map_err(|error| error.to_string())?;
         }
         // Nothing can fail from here on.
         let mut sockets = HashMap::new();
@@ -204,7 +235,11 @@ impl Runtime {
             }
         }
         let mut specs: Vec<Vec<ListenerSpec>> = (0..shards).map(|_| Vec::new()).collect();
-        for (index, place) in frontends.iter().enumerate().flat_map(|(index, own)| own.iter().map(move |own| (index, own))) {
+        for (index, place) in frontends
+            .iter()
+            .enumerate()
+            .flat_map(|(index, own)| own.iter().map(move |own| (index, own)))
+        {
             let addresses = self.addresses.borrow();
             let Some((id, _)) = addresses.get(place) else { continue };
             let mut own = sockets.remove(id).unwrap_or_default().into_iter();
@@ -249,7 +284,10 @@ impl Runtime {
             Err(report) => {
                 eprintln!("{report}");
                 let problems = report.count(Severity::Error);
-                Line::new(Level::Error, "reload_failed").with("file", path.display()).with("problems", problems).write();
+                Line::new(Level::Error, "reload_failed")
+                    .with("file", path.display())
+                    .with("problems", problems)
+                    .write();
                 return;
             }
         };
@@ -260,7 +298,10 @@ impl Runtime {
         match self.prepare(&config, shards) {
             Ok((snapshot, listeners)) => self.send_to_all(&snapshot, listeners),
             Err(error) => {
-                Line::new(Level::Error, "reload_failed").with("file", path.display()).with("reason", error).write();
+                Line::new(Level::Error, "reload_failed")
+                    .with("file", path.display())
+                    .with("reason", error)
+                    .write();
                 return;
             }
         }
@@ -271,8 +312,12 @@ impl Runtime {
     }
 
     fn send_to_all(&self, snapshot: &Arc<Snapshot>, listeners: Vec<Vec<ListenerSpec>>) {
-        for (index, (link, listeners)) in self.links.borrow_mut().iter_mut().zip(listeners).enumerate() {
-            if link.commands.send(Command::Apply(snapshot.clone(), listeners)).is_err() && !link.ended {
+        for (index, (link, listeners)) in
+            self.links.borrow_mut().iter_mut().zip(listeners).enumerate()
+        {
+            if link.commands.send(Command::Apply(snapshot.clone(), listeners)).is_err()
+                && !link.ended
+            {
                 Line::new(Level::Error, "shard_stuck").with("shard", index).write();
             }
         }
@@ -344,7 +389,10 @@ impl Runtime {
             return;
         }
         self.phase.set(Phase::Serving);
-        Line::new(Level::Info, "ready").with("shards", self.links.borrow().len()).with("pid", std::process::id()).write();
+        Line::new(Level::Info, "ready")
+            .with("shards", self.links.borrow().len())
+            .with("pid", std::process::id())
+            .write();
         let on_ready = self.options.borrow_mut().on_ready.take();
         if let Some(on_ready) = on_ready {
             on_ready(&ready);
@@ -355,12 +403,20 @@ impl Runtime {
     fn announce(&self) -> Ready {
         let ready = self.ready();
         let before = self.announced.replace(ready.clone());
-        for listener in ready.listeners.iter().filter(|listener| !before.listeners.contains(listener)) {
+        for listener in
+            ready.listeners.iter().filter(|listener| !before.listeners.contains(listener))
+        {
             let (frontend, address) = listener;
-            Line::new(Level::Info, "listening").with("frontend", frontend).with("address", address).write();
+            Line::new(Level::Info, "listening")
+                .with("frontend", frontend)
+                .with("address", address)
+                .write();
         }
         for address in ready.admin.iter().filter(|address| !before.admin.contains(address)) {
-            Line::new(Level::Info, "listening").with("admin", true).with("address", address).write();
+            Line::new(Level::Info, "listening")
+                .with("admin", true)
+                .with("address", address)
+                .write();
         }
         ready
     }
@@ -372,7 +428,9 @@ impl Runtime {
     fn ready(&self) -> Ready {
         let (config, addresses) = (self.config.borrow(), self.addresses.borrow());
         let of = |frontend: &Frontend| {
-            let now = |place: &Place| addresses.get(place).map(|(_, now)| now.clone()).unwrap_or_default();
+            let now = |place: &Place| {
+                addresses.get(place).map(|(_, now)| now.clone()).unwrap_or_default()
+            };
             let places = places(&frontend.name, &frontend.binds);
             places.iter().map(|place| (frontend.name.to_string(), now(place))).collect::<Vec<_>>()
         };
@@ -387,7 +445,10 @@ impl Runtime {
         for (index, link) in self.links.borrow_mut().iter_mut().enumerate() {
             if let Some(Err(error)) = link.thread.take().map(ShardHandle::join) {
                 self.failed.set(true);
-                Line::new(Level::Error, "shard_died").with("shard", index).with("reason", error).write();
+                Line::new(Level::Error, "shard_died")
+                    .with("shard", index)
+                    .with("reason", error)
+                    .write();
             }
         }
         self.addresses.borrow_mut().retain(&HashSet::new());
@@ -418,7 +479,9 @@ impl Service for Runtime {
     fn unparked(&self, _: ParkToken) {}
 
     fn fired(&self, _: u32) {
-        Line::new(Level::Warn, "drain_timeout").with("connections", self.publisher.borrow().connections_open()).write();
+        Line::new(Level::Warn, "drain_timeout")
+            .with("connections", self.publisher.borrow().connections_open())
+            .write();
         self.stop();
     }
 

@@ -35,8 +35,13 @@ pub(crate) fn start(
         match Shard::new(&Settings::default()) {
             Ok(shard) => {
                 let _ = made.send(Ok(shard.ring.wakeup()));
-                let context =
-                    Context { index: shard_index, snapshot, listeners, commands: for_shard, reports: from_shard };
+                let context = Context {
+                    index: shard_index,
+                    snapshot,
+                    listeners,
+                    commands: for_shard,
+                    reports: from_shard,
+                };
                 tidegate_proxy::run(shard, context).await;
             }
             Err(error) => {
@@ -45,7 +50,10 @@ pub(crate) fn start(
         }
     })
     .map_err(StartError::new)?;
-    let wakeup = made_here.recv().map_err(|_| StartError::new(format!("shard {index} did not start")))?;
-    commands.wakes(wakeup.map_err(|error| StartError::new(format!("the ring of shard {index}: {error}")))?);
+    let wakeup =
+        made_here.recv().map_err(|_| StartError::new(format!("shard {index} did not start")))?;
+    commands.wakes(
+        wakeup.map_err(|error| StartError::new(format!("the ring of shard {index}: {error}")))?,
+    );
     Ok(ShardLink { commands, reports, thread: Some(thread), applied: 0, ended: false })
 }

@@ -38,7 +38,11 @@ enum Next {
 }
 
 /// Accepts until told to stop.
-pub(crate) async fn accept_connections(worker: Rc<Worker>, listener: Listener, acceptor: Rc<Acceptor>) {
+pub(crate) async fn accept_connections(
+    worker: Rc<Worker>,
+    listener: Listener,
+    acceptor: Rc<Acceptor>,
+) {
     let Some(task) = worker.shard.tasks.current() else { return };
     let alarm = Alarm::new(&worker.shard, task);
     loop {
@@ -110,7 +114,9 @@ async fn accept_one(worker: &Worker, listener: &Listener, acceptor: &Acceptor) -
                 Poll::Pending => waiting = true,
             }
         }
-        listener.poll_waiting(context).map(|ready| Next::Accepted(ready.and(Err(io::ErrorKind::WouldBlock.into()))))
+        listener
+            .poll_waiting(context)
+            .map(|ready| Next::Accepted(ready.and(Err(io::ErrorKind::WouldBlock.into()))))
     })
     .await;
     match readiness {
@@ -148,7 +154,8 @@ fn take_place(worker: &Worker, acceptor: &Acceptor) -> Poll<Result<(), Stopped>>
     if acceptor.stopping.get() {
         return Poll::Ready(Err(Stopped));
     }
-    let (process, frontend) = (worker.connections(), acceptor.entrance.borrow().connections.clone());
+    let (process, frontend) =
+        (worker.connections(), acceptor.entrance.borrow().connections.clone());
     let mut registered = false;
     loop {
         if process.try_take() {

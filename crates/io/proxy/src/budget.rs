@@ -72,7 +72,8 @@ impl Budget {
     }
 
     fn wake_waiting(&self) {
-        let wakeups = std::mem::take(&mut *self.wakeups.lock().unwrap_or_else(PoisonError::into_inner));
+        let wakeups =
+            std::mem::take(&mut *self.wakeups.lock().unwrap_or_else(PoisonError::into_inner));
         self.waiting.fetch_sub(u32::try_from(wakeups.len()).unwrap_or(u32::MAX), Ordering::SeqCst);
         wakeups.iter().for_each(Wakeup::wake);
     }

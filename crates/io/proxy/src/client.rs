@@ -3,6 +3,7 @@
 //! Owns the socket and its counting; leaves what is said on it to the protocol. Invariant: a connection is counted as
 //! open from its accept to its drop, in the process's budget, the frontend's and its gauge.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -19,6 +20,8 @@ pub(crate) struct Client {
     /// Requests begun.
     pub(crate) requests: u32,
     process: Arc<Budget>,
+    /// Bytes handed over for sending that have been counted.
+    counted: Cell<u64>,
 }
 
 impl Client {
@@ -27,7 +30,21 @@ impl Client {
         let stats = &entrance.frontend().stats;
         stats.connections_total.increment();
         stats.connections_open.increment();
-        Client { peer: socket.peer_address(), socket, entrance, requests: 0, process }
+        Client {
+            peer: socket.peer_address(),
+            socket,
+            entrance,
+            requests: 0,
+            process,
+            counted: Cell::new(0),
+        }
+    }
+
+    /// Bytes handed over for sending since the last call.
+    pub(crate) fn newly_sent(&self) -> u64 {
+        let handed_over = self.socket.sent_bytes() + self.socket.queued_bytes() as u64;
+        // After a send error the queue is dropped: what had been counted stays counted.
+        handed_over.saturating_sub(self.counted.replace(handed_over))
     }
 }
 
@@ -49,6 +66,6 @@ mod tests {
 
     #[test]
     fn an_idle_connection_costs_little() {
-        assert!(size_of::<Client>() <= 80, "{}", size_of::<Client>());
+        assert!(size_of::<Client>() <= 96, "{}", size_of::<Client>());
     }
 }

@@ -9,9 +9,7 @@ use socket2::SockAddr;
 use tidegate_balance as balance;
 use tidegate_exchange::{Failure, Policy};
 use tidegate_http1::{Limits, RequestError};
-use tidegate_telemetry::{
-    BackendStats, FrontendStats, PerShard, Reasons, ServerStats, ShardStats,
-};
+use tidegate_telemetry::{BackendStats, FrontendStats, PerShard, Reasons, ServerStats, ShardStats};
 
 use crate::budget::Budget;
 

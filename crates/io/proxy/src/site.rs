@@ -77,7 +77,11 @@ impl Site {
 
     fn server(&self, backend: &str, name: &str, address: &SockAddr) -> Option<Rc<Server>> {
         let backend = self.backends.iter().find(|known| *known.name == *backend)?;
-        backend.servers.iter().find(|known| *known.name == *name && known.address == *address).cloned()
+        backend
+            .servers
+            .iter()
+            .find(|known| *known.name == *name && known.address == *address)
+            .cloned()
     }
 }
 
@@ -95,9 +99,17 @@ impl Frontend {
 }
 
 impl Backend {
-    fn new(settings: &BackendSettings, shard: u16, shards_count: u16, before: Option<&Site>) -> Backend {
-        let weights: Vec<_> =
-            settings.servers.iter().map(|server| Weighted { weight: server.weight, backup: false }).collect();
+    fn new(
+        settings: &BackendSettings,
+        shard: u16,
+        shards_count: u16,
+        before: Option<&Site>,
+    ) -> Backend {
+        let weights: Vec<_> = settings
+            .servers
+            .iter()
+            .map(|server| Weighted { weight: server.weight, backup: false })
+            .collect();
         let known = |name: &str, address: &SockAddr| before?.server(&settings.name, name, address);
         let servers = settings
             .servers
@@ -116,7 +128,12 @@ impl Backend {
             .collect();
         Backend {
             name: settings.name.clone(),
-            balance: RefCell::new(Pool::new(&settings.balance, &weights, ShardId(shard), shards_count)),
+            balance: RefCell::new(Pool::new(
+                &settings.balance,
+                &weights,
+                ShardId(shard),
+                shards_count,
+            )),
             servers,
             exchange: settings.exchange,
             tunnel_timeout: settings.tunnel_timeout,

@@ -12,7 +12,6 @@ use std::time::Duration;
 use tidegate_ring::{RecvBuf, Ring, SendBuf, Socket};
 use tidegate_shard::Alarm;
 
-
 /// Bytes queued towards one side that stop reading from the other.
 const QUEUED_BYTES_MAX: usize = 64 * 1024;
 
@@ -32,7 +31,12 @@ pub(crate) struct Moved {
 }
 
 /// Passes bytes on until both directions have ended, one side breaks, or nothing moves for `silence_max`.
-pub(crate) async fn run(ring: &Ring, alarm: &Alarm, sides: Sides<'_>, silence_max: Duration) -> Moved {
+pub(crate) async fn run(
+    ring: &Ring,
+    alarm: &Alarm,
+    sides: Sides<'_>,
+    silence_max: Duration,
+) -> Moved {
     let (up, down) = (Cell::new(0), Cell::new(0));
     {
         let mut upwards = pin!(pass(ring, sides.client, sides.server, sides.from_client, &up));
@@ -41,9 +45,10 @@ pub(crate) async fn run(ring: &Ring, alarm: &Alarm, sides: Sides<'_>, silence_ma
         let mut seen = (u64::MAX, u64::MAX);
         let mut deadline = alarm.now() + silence_max;
         poll_fn(|context| {
-            for (direction, ended) in
-                [(upwards.as_mut() as std::pin::Pin<&mut dyn Future<Output = bool>>, &mut up_ended), (downwards.as_mut(), &mut down_ended)]
-            {
+            for (direction, ended) in [
+                (upwards.as_mut() as std::pin::Pin<&mut dyn Future<Output = bool>>, &mut up_ended),
+                (downwards.as_mut(), &mut down_ended),
+            ] {
                 if !*ended {
                     match direction.poll(context) {
                         Poll::Ready(true) => *ended = true,
@@ -68,12 +73,22 @@ pub(crate) async fn run(ring: &Ring, alarm: &Alarm, sides: Sides<'_>, silence_ma
 }
 
 /// One direction, to its end: `true` after the half-close was passed on, `false` when a side broke.
-async fn pass(ring: &Ring, from: &Socket, to: &Socket, first: Option<RecvBuf>, moved: &Cell<u64>) -> bool {
+async fn pass(
+    ring: &Ring,
+    from: &Socket,
+    to: &Socket,
+    first: Option<RecvBuf>,
+    moved: &Cell<u64>,
+) -> bool {
     let mut piece = first;
     loop {
         if let Some(bytes) = piece.take() {
             moved.set(moved.get() + bytes.len() as u64);
-            to.queue(if ring.buffers_scarce() { SendBuf::Vec(bytes.to_vec()) } else { SendBuf::Recv(bytes) });
+            to.queue(if ring.buffers_scarce() {
+                SendBuf::Vec(bytes.to_vec())
+            } else {
+                SendBuf::Recv(bytes)
+            });
             to.flush();
         }
         if poll_fn(|context| to.poll_flushed(context, QUEUED_BYTES_MAX)).await.is_err() {

@@ -213,7 +213,7 @@ impl Service for Worker {
             let waiting = std::mem::take(&mut *self.waiting_for_room.borrow_mut());
             waiting.into_iter().for_each(|task| self.shard.tasks.wake(task));
         }
-        if idle || self.shard.turns.get() % 64 == 0 {
+        if idle || self.shard.turns.get().is_multiple_of(64) {
             self.publish();
         }
     }
@@ -258,10 +258,19 @@ impl Worker {
                     (task, acceptor)
                 }
                 (None, Some(socket), Some(worker)) => {
-                    let acceptor =
-                        Rc::new(Acceptor { stopping: Cell::new(false), entrance: RefCell::new(entrance) });
+                    let acceptor = Rc::new(Acceptor {
+                        stopping: Cell::new(false),
+                        entrance: RefCell::new(entrance),
+                    });
                     let listener = Listener::new(&self.shard.ring, socket);
-                    (self.shard.tasks.spawn(accept_connections(worker, listener, acceptor.clone())), acceptor)
+                    (
+                        self.shard.tasks.spawn(accept_connections(
+                            worker,
+                            listener,
+                            acceptor.clone(),
+                        )),
+                        acceptor,
+                    )
                 }
                 _ => continue,
             };
@@ -292,11 +301,15 @@ impl Worker {
         let site = Rc::new(Site::new(snapshot, self.index, Some(&before)));
         *self.site.borrow_mut() = site.clone();
         for frontend in &site.frontends {
-            if let Some(known) = self.entrances.borrow().iter().find(|known| known.is_named(&frontend.name)) {
+            if let Some(known) =
+                self.entrances.borrow().iter().find(|known| known.is_named(&frontend.name))
+            {
                 known.update(frontend.clone());
             }
         }
-        let names = |entrance: &Rc<Entrance>| site.frontends.iter().any(|known| entrance.is_named(&known.name));
+        let names = |entrance: &Rc<Entrance>| {
+            site.frontends.iter().any(|known| entrance.is_named(&known.name))
+        };
         self.entrances.borrow_mut().retain(names);
         for server in before.servers() {
             if !site.servers().any(|kept| Rc::ptr_eq(kept, server)) {
@@ -492,7 +505,11 @@ async fn serve_connections(worker: Rc<Worker>, job: usize) {
 async fn idle_once() {
     let mut polled = false;
     std::future::poll_fn(|_| {
-        if std::mem::replace(&mut polled, true) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        if std::mem::replace(&mut polled, true) {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
     })
     .await;
 }

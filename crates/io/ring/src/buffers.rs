@@ -49,7 +49,8 @@ impl Mapping {
         if base == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        let base = NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mmap gave a null address"))?;
+        let base = NonNull::new(base.cast())
+            .ok_or_else(|| io::Error::other("mmap gave a null address"))?;
         Ok(Mapping { base, bytes })
     }
 }
@@ -79,8 +80,14 @@ pub(crate) struct Buffers {
 impl Buffers {
     /// Maps room for `capacity` buffers (a power of two, at most 32,768) and makes the first `initial`.
     pub(crate) fn new(capacity: u16, initial: u16) -> io::Result<Rc<Buffers>> {
-        assert!(capacity.is_power_of_two() && capacity <= 1 << 15, "the kernel's limits on a buffer ring");
-        assert!((1..=capacity).contains(&initial), "a ring begins with a buffer and has room for all it begins with");
+        assert!(
+            capacity.is_power_of_two() && capacity <= 1 << 15,
+            "the kernel's limits on a buffer ring"
+        );
+        assert!(
+            (1..=capacity).contains(&initial),
+            "a ring begins with a buffer and has room for all it begins with"
+        );
         let buffers = Buffers {
             entries: Mapping::new(usize::from(capacity) * size_of::<BufRingEntry>())?,
             memory: Mapping::new(usize::from(capacity) * STRIDE_BYTES)?,
@@ -155,7 +162,10 @@ impl Buffers {
 
     /// The kernel filled buffer `id`: it now belongs to the completion that says so.
     pub(crate) fn taken_from_kernel(&self, id: u16) {
-        debug_assert!(id < self.made.get() && self.available.get() > 0, "a buffer the kernel did not have");
+        debug_assert!(
+            id < self.made.get() && self.available.get() > 0,
+            "a buffer the kernel did not have"
+        );
         self.available.set(self.available.get() - 1);
     }
 
@@ -209,7 +219,12 @@ impl Deref for RecvBuf {
         let start = self.buffers.address(self.id);
         // SAFETY: `start..end` lies in the buffer and was written by the kernel (or zeroed by the mapping); while this
         // value exists the buffer is not in the kernel's ring, so nobody writes to it.
-        unsafe { std::slice::from_raw_parts(start.as_ptr().add(self.start as usize), (self.end - self.start) as usize) }
+        unsafe {
+            std::slice::from_raw_parts(
+                start.as_ptr().add(self.start as usize),
+                (self.end - self.start) as usize,
+            )
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The driver's state: submissions, completions and what each means for its slot.
 //!
-//! Owns the kernel ring, the slots and everything in flight; leaves waiting to `park` and handles to `socket`,
+//! Owns the kernel ring, the slots and everything in flight; leaves handles to `socket`,
 //! `listener`. Invariant: `in_flight` counts the operations whose last completion has not come, and memory that one
 //! of them points to (a slot's transmit box, a connect's address box) is kept until then.
 #![allow(unsafe_code, reason = "hands entries to the kernel; each block says why it is sound")]
@@ -65,7 +65,10 @@ pub(crate) struct Core {
     pub(crate) in_flight: usize,
     /// A wait for wake-ups is in flight; it points to no memory and is not counted above.
     pub(crate) wakeup_armed: bool,
-    #[allow(clippy::vec_box, reason = "boxes move between here and the slots; the kernel needs them in place")]
+    #[allow(
+        clippy::vec_box,
+        reason = "boxes move between here and the slots; the kernel needs them in place"
+    )]
     transmits: Vec<Box<Transmit>>,
     addresses: HashMap<u32, Box<SockAddr>>,
     starved: Vec<u32>,
@@ -143,7 +146,9 @@ impl Core {
             None => self.ring.submitter().submit_and_wait(1),
             Some(timeout) => {
                 let timespec = types::Timespec::from(timeout);
-                self.ring.submitter().submit_with_args(1, &types::SubmitArgs::new().timespec(&timespec))
+                self.ring
+                    .submitter()
+                    .submit_with_args(1, &types::SubmitArgs::new().timespec(&timespec))
             }
         };
         // A timeout is an error that says nothing of how much was submitted before it.
@@ -200,7 +205,11 @@ impl Core {
             self.wakeup_armed = false;
             return;
         }
-        assert_eq!(self.slots.get(index).generation & GENERATION_MASK, generation, "a completion outlived its slot");
+        assert_eq!(
+            self.slots.get(index).generation & GENERATION_MASK,
+            generation,
+            "a completion outlived its slot"
+        );
         let more = cqueue::more(flags);
         if !more {
             self.in_flight -= 1;
@@ -440,7 +449,9 @@ impl Core {
         let flags = libc::SOCK_CLOEXEC;
         let entry = match shots {
             Shots::Many => opcode::AcceptMulti::new(fd).flags(flags).build(),
-            Shots::One => opcode::Accept::new(fd, std::ptr::null_mut(), std::ptr::null_mut()).flags(flags).build(),
+            Shots::One => opcode::Accept::new(fd, std::ptr::null_mut(), std::ptr::null_mut())
+                .flags(flags)
+                .build(),
         };
         self.push_for(Kind::Accept, index, entry);
     }
@@ -516,7 +527,8 @@ impl Core {
         slot.flags.set(Flags::RELEASED);
         slot.recv_waker = None;
         slot.send_waker = None;
-        let (fd, flags, generation) = (std::mem::replace(&mut slot.fd, -1), slot.flags, slot.generation);
+        let (fd, flags, generation) =
+            (std::mem::replace(&mut slot.fd, -1), slot.flags, slot.generation);
         for (flag, kind) in [(Flags::SENDING, Kind::Send), (Flags::CONNECTING, Kind::Connect)] {
             if flags.has(flag) {
                 self.push_detached(opcode::AsyncCancel::new(pack(kind, index, generation)).build());

@@ -2,7 +2,10 @@
 //!
 //! Owns the one step from a number to a descriptor; leaves using it to `listener`. Invariant: the inherited descriptor
 //! itself is never closed, only copies of it.
-#![allow(unsafe_code, reason = "borrows a descriptor by its number; the block says why it is sound")]
+#![allow(
+    unsafe_code,
+    reason = "borrows a descriptor by its number; the block says why it is sound"
+)]
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};

@@ -21,8 +21,15 @@ pub(crate) enum Kind {
     Wakeup,
 }
 
-const KINDS: [Kind; 7] =
-    [Kind::Detached, Kind::Recv, Kind::Send, Kind::Connect, Kind::Accept, Kind::Readable, Kind::Wakeup];
+const KINDS: [Kind; 7] = [
+    Kind::Detached,
+    Kind::Recv,
+    Kind::Send,
+    Kind::Connect,
+    Kind::Accept,
+    Kind::Readable,
+    Kind::Wakeup,
+];
 
 /// Packs `kind` and the slot's index and generation: `kind:8 | generation:24 | index:32`.
 #[inline]

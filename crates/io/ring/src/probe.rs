@@ -35,7 +35,10 @@ impl fmt::Display for ProbeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ProbeError::TooOld { missing, release } => {
-                write!(f, "this kernel ({release}) lacks {missing}: Tidegate needs Linux 6.1 or newer with io_uring")
+                write!(
+                    f,
+                    "this kernel ({release}) lacks {missing}: Tidegate needs Linux 6.1 or newer with io_uring"
+                )
             }
             ProbeError::DisabledBySysctl(value) => write!(
                 f,
@@ -87,7 +90,10 @@ pub fn probe() -> Result<(), ProbeError> {
         }
     }
     if !ring.params().is_feature_skip_cqe_on_success() {
-        return Err(ProbeError::TooOld { missing: "completions on failure only", release: release() });
+        return Err(ProbeError::TooOld {
+            missing: "completions on failure only",
+            release: release(),
+        });
     }
     let buffers = Buffers::new(8, 1).map_err(ProbeError::Limit)?;
     Core::new(ring, buffers)

@@ -1,6 +1,6 @@
 //! The ring handle: making it, turning it, connecting through it, ending it.
 //!
-//! Owns the life of the core; leaves its meaning to `core` and sleeping to `park`. Invariant: the memory the kernel may
+//! Owns the life of the core; leaves its meaning to `core`. Invariant: the memory the kernel may
 //! write to is unmapped only after every operation has completed, or never.
 
 use std::cell::{Cell, RefCell};
@@ -15,8 +15,8 @@ use socket2::{Domain, Protocol, SockAddr, Type};
 
 use crate::buffers::Buffers;
 use crate::core::{Core, Counters};
-use crate::park::{Parker, Wakeup};
 use crate::socket::{ParkToken, Socket};
+use crate::wakeup::Wakeup;
 
 /// Sizes of a ring.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +59,7 @@ pub(crate) struct Shared {
     pub(crate) core: ManuallyDrop<RefCell<Core>>,
     /// The receive buffers, beside the core so that a buffer may be dropped while the core is borrowed.
     pub(crate) buffers: ManuallyDrop<Rc<Buffers>>,
-    pub(crate) parker: Parker,
+    pub(crate) wakeup: Wakeup,
     completions_per_turn_max: usize,
     ending: Cell<bool>,
 }
@@ -83,16 +83,14 @@ impl Ring {
             .setup_clamp()
             .setup_cqsize(settings.completions)
             .build(settings.submissions)?;
-        let parker = Parker::new()?;
-        if std::env::var_os("PARK").is_some() { ring.submitter().register_eventfd(parker.descriptor())?; }
+        let wakeup = Wakeup::new()?;
         let buffers = Buffers::new(settings.buffers_max, settings.buffers_initial)?;
-        let mut core = Core::new(ring, buffers.clone());
+        let core = Core::new(ring, buffers.clone());
         core.register()?;
-        core.ring.completion().disable_eventfd();
         Ok(Ring(Rc::new(Shared {
             core: ManuallyDrop::new(RefCell::new(core)),
             buffers: ManuallyDrop::new(buffers),
-            parker,
+            wakeup,
             completions_per_turn_max: settings.completions_per_turn_max,
             ending: Cell::new(false),
         })))
@@ -131,10 +129,10 @@ impl Ring {
             drop(core);
             return self.turn();
         }
-        core.enter_and_sleep(self.0.parker.descriptor(), timeout);
+        core.enter_and_sleep(self.0.wakeup.descriptor(), timeout);
         let completed = core.reap(self.0.completions_per_turn_max);
         if !core.wakeup_armed {
-            self.0.parker.clear();
+            self.0.wakeup.clear();
         }
         Turn { completed, entered: true }
     }
@@ -144,35 +142,9 @@ impl Ring {
         self.0.core.borrow_mut().parked_ready.pop().map(|unparked| ParkToken(unparked.token))
     }
 
-    /// Sleeps inside the executor until a completion, a [`Wakeup`] or `timeout`; returns at once when there is work.
-    pub async fn park(&self, timeout: Option<Duration>) {
-        if self.prepare_park() {
-            self.0.core.borrow_mut().counters.parks += 1;
-            self.0.parker.wait(timeout).await;
-        }
-        self.0.core.borrow_mut().ring.completion().disable_eventfd();
-    }
-
-    /// Asks the kernel for wake-ups; whether nothing happened before it was asked.
-    fn prepare_park(&self) -> bool {
-        let mut core = self.0.core.borrow_mut();
-        core.feed_starved();
-        core.ring.completion().enable_eventfd();
-        // The kernel raises its flag and then looks whether wake-ups are wanted; we do the opposite. Without a full
-        // fence on this side both could miss each other.
-        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
-        let mut submission = core.ring.submission();
-        submission.sync();
-        let idle = submission.is_empty() && !submission.taskrun() && !submission.cq_overflow();
-        drop(submission);
-        let mut completion = core.ring.completion();
-        completion.sync();
-        idle && completion.is_empty()
-    }
-
     /// A handle with which other threads end this ring's sleep.
     pub fn wakeup(&self) -> Wakeup {
-        self.0.parker.wakeup()
+        self.0.wakeup.clone()
     }
 
     /// An empty vector to build bytes in; given back to the ring when sent as [`crate::SendBuf::Vec`].
@@ -198,8 +170,11 @@ impl Ring {
     /// No descriptor is left, or the address family is not supported.
     pub fn connect(&self, address: &SockAddr) -> io::Result<Socket> {
         let tcp = !address.is_unix();
-        let (domain, protocol) =
-            if tcp { (Domain::from(i32::from(address.family())), Some(Protocol::TCP)) } else { (Domain::UNIX, None) };
+        let (domain, protocol) = if tcp {
+            (Domain::from(i32::from(address.family())), Some(Protocol::TCP))
+        } else {
+            (Domain::UNIX, None)
+        };
         let socket = socket2::Socket::new(domain, Type::STREAM, protocol)?;
         if tcp {
             socket.set_tcp_nodelay(true)?;
@@ -210,7 +185,9 @@ impl Ring {
         match outcome {
             Ok(()) if tcp => core.start_connect(socket.index(), address.clone()),
             Ok(()) => {}
-            Err(error) => core.connect_failed(socket.index(), error.raw_os_error().unwrap_or(libc::EIO)),
+            Err(error) => {
+                core.connect_failed(socket.index(), error.raw_os_error().unwrap_or(libc::EIO))
+            }
         }
         drop(core);
         Ok(socket)

@@ -56,7 +56,9 @@ impl Recycled {
     }
 
     pub(crate) fn put(&mut self, mut bytes: Vec<u8>) {
-        if self.0.len() < RECYCLED_COUNT_MAX && (1..=RECYCLED_CAPACITY_MAX).contains(&bytes.capacity()) {
+        if self.0.len() < RECYCLED_COUNT_MAX
+            && (1..=RECYCLED_CAPACITY_MAX).contains(&bytes.capacity())
+        {
             bytes.clear();
             self.0.push(bytes);
         }
@@ -111,7 +113,8 @@ impl Transmit {
         for (piece, vector) in self.queue.iter().zip(self.vectors.iter_mut()) {
             let skip = if count == 0 { self.front_sent } else { 0 };
             let bytes = &piece.as_bytes()[skip..];
-            *vector = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+            *vector =
+                libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
             count += 1;
         }
         debug_assert!(count > 0, "a send of nothing");
@@ -122,7 +125,9 @@ impl Transmit {
         }
         self.message.msg_iov = self.vectors.as_mut_ptr();
         self.message.msg_iovlen = count;
-        opcode::SendMsg::new(types::Fd(fd), &raw const self.message).flags(flags.cast_unsigned()).build()
+        opcode::SendMsg::new(types::Fd(fd), &raw const self.message)
+            .flags(flags.cast_unsigned())
+            .build()
     }
 
     /// The kernel took `bytes`: pieces wholly sent leave, their vectors to `recycled`.

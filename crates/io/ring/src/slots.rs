@@ -143,7 +143,10 @@ impl Slots {
         self.used
     }
 
-    #[allow(clippy::cast_possible_truncation, reason = "slots are bounded by descriptors, far below u32::MAX")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "slots are bounded by descriptors, far below u32::MAX"
+    )]
     pub(crate) fn insert(&mut self, fd: i32) -> u32 {
         let index = self.free.pop().unwrap_or_else(|| {
             let first = (self.chunks.len() * CHUNK) as u32;
@@ -177,7 +180,10 @@ impl Slots {
         &mut self.chunks[index as usize / CHUNK][index as usize % CHUNK]
     }
 
-    #[allow(clippy::cast_possible_truncation, reason = "nodes are bounded by buffers and descriptors")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "nodes are bounded by buffers and descriptors"
+    )]
     pub(crate) fn push_arrived(&mut self, index: u32, arrived: Arrived) {
         let node = Node { arrived, next: NONE };
         let at = if self.nodes_free == NONE {
@@ -257,7 +263,10 @@ mod tests {
         let again = slots.insert(5);
         assert_eq!(again, a);
         let slot = slots.get(again);
-        assert_eq!((slot.generation, slot.flags, slot.sent_bytes, slot.fd), (before + 1, Flags::default(), 0, 5));
+        assert_eq!(
+            (slot.generation, slot.flags, slot.sent_bytes, slot.fd),
+            (before + 1, Flags::default(), 0, 5)
+        );
     }
 
     #[test]

@@ -2,7 +2,10 @@
 //!
 //! Owns one slot; leaves the meaning of completions to `core`. Invariant: dropping a socket at any moment cancels what
 //! is in flight and closes the descriptor; bytes that were queued but not taken by the kernel are lost.
-#![allow(unsafe_code, reason = "borrows and closes raw descriptors; each block says why it is sound")]
+#![allow(
+    unsafe_code,
+    reason = "borrows and closes raw descriptors; each block says why it is sound"
+)]
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -200,7 +203,9 @@ impl Socket {
 
     /// Bytes queued and not yet taken by the kernel.
     pub fn queued_bytes(&self) -> usize {
-        self.with(|core, index| core.slots.get(index).transmit.as_ref().map_or(0, |transmit| transmit.queued_bytes()))
+        self.with(|core, index| {
+            core.slots.get(index).transmit.as_ref().map_or(0, |transmit| transmit.queued_bytes())
+        })
     }
 
     /// Tells the peer that nothing more comes, once what is queued was flushed: wait for [`Socket::flushed`] first.
@@ -219,7 +224,11 @@ impl Socket {
         self.with(|core, index| {
             let slot = core.slots.get_mut(index);
             slot.flags.clear(Flags::ON_DEMAND);
-            if slot.queued > 0 || slot.flags.has(Flags::EOF) || slot.recv_errno != 0 || slot.send_errno != 0 {
+            if slot.queued > 0
+                || slot.flags.has(Flags::EOF)
+                || slot.recv_errno != 0
+                || slot.send_errno != 0
+            {
                 return false;
             }
             slot.parked = token.0;
@@ -237,12 +246,14 @@ impl Socket {
 
     /// The address of the other end, asked from the kernel.
     pub fn peer_address(&self) -> PeerAddress {
-        self.sock(|socket| socket.peer_addr()).map_or(PeerAddress::Unknown, |address| PeerAddress::of(&address))
+        self.sock(|socket| socket.peer_addr())
+            .map_or(PeerAddress::Unknown, |address| PeerAddress::of(&address))
     }
 
     /// The address of this end, asked from the kernel.
     pub fn local_address(&self) -> PeerAddress {
-        self.sock(|socket| socket.local_addr()).map_or(PeerAddress::Unknown, |address| PeerAddress::of(&address))
+        self.sock(|socket| socket.local_addr())
+            .map_or(PeerAddress::Unknown, |address| PeerAddress::of(&address))
     }
 
     /// Closes with a reset, so that a peer that reads until the end cannot take a cut answer for a whole one.
@@ -282,7 +293,10 @@ pub(crate) fn close_now(fd: i32) {
 }
 
 /// Frees the core and its buffers, in this order, when nothing is in flight any more.
-pub(crate) fn free(core: &mut ManuallyDrop<RefCell<Core>>, buffers: &mut ManuallyDrop<Rc<Buffers>>) {
+pub(crate) fn free(
+    core: &mut ManuallyDrop<RefCell<Core>>,
+    buffers: &mut ManuallyDrop<Rc<Buffers>>,
+) {
     // SAFETY: called once, from the drop of the structure that holds both, which does not touch them again. The ring is
     // closed by the first drop, the memory registered with it is unmapped by the second at the earliest.
     unsafe {

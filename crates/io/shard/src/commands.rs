@@ -75,7 +75,10 @@ mod tests {
         assert_eq!(sender.send(1), Ok(()));
         assert_eq!(sender.send(2), Ok(()));
         assert_eq!(sender.send(3), Err(Full(3)));
-        assert_eq!((receiver.receive(), receiver.receive(), receiver.receive()), (Some(1), Some(2), None));
+        assert_eq!(
+            (receiver.receive(), receiver.receive(), receiver.receive()),
+            (Some(1), Some(2), None)
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
 use std::rc::Rc;
+use std::time::Instant;
 
 use glommio::{LocalExecutorBuilder, Placement};
 use tidegate_ring::{ParkToken, Ring, Settings};
@@ -91,20 +92,14 @@ pub trait Service {
 /// Runs the shard until [`Shard::stop`].
 pub async fn drive<S: Service>(shard: &Shard, service: &S, mut commands: Receiver<S::Command>) {
     let mut idle = false;
-    let old = std::env::var_os("PARK").is_some();
     while !shard.stopping.get() {
-        let turn = if idle && !old {
-            let sleep = shard.timers.borrow().next();
-            shard.ring.sleep_and_turn(sleep.map(|at| at.saturating_duration_since(std::time::Instant::now())))
+        if idle {
+            let next = shard.timers.borrow().next();
+            shard.ring.sleep_and_turn(next.map(|at| at.saturating_duration_since(Instant::now())));
         } else {
-            if idle {
-                let sleep = shard.timers.borrow().next();
-                shard.ring.park(sleep.map(|at| at.saturating_duration_since(std::time::Instant::now()))).await;
-            } else {
-                glommio::yield_if_needed().await;
-            }
-            shard.ring.turn()
-        };
+            shard.ring.turn();
+        }
+        glommio::yield_if_needed().await;
         let now = shard.clock.update();
         while let Some(token) = shard.ring.next_unparked() {
             service.unparked(token);
@@ -117,17 +112,16 @@ pub async fn drive<S: Service>(shard: &Shard, service: &S, mut commands: Receive
             service.command(command);
             handled += 1;
         }
-        let polled = shard.tasks.run(POLLS_PER_TURN_MAX, |task, payload| service.panicked(task, payload));
+        shard.tasks.run(POLLS_PER_TURN_MAX, |task, payload| service.panicked(task, payload));
         shard.turns.set(shard.turns.get() + 1);
         idle = !shard.tasks.has_ready() && handled < COMMANDS_PER_TURN_MAX;
-        if old { idle = idle && turn.completed == 0 && polled == 0; }
         service.turned(idle);
         idle &= !shard.tasks.has_ready();
     }
 }
 
 /// Calls for the timers whose deadline has passed.
-fn fire_due<S: Service>(shard: &Shard, service: &S, now: std::time::Instant) {
+fn fire_due<S: Service>(shard: &Shard, service: &S, now: Instant) {
     if shard.timers.borrow().next().is_none_or(|at| at > now) {
         return;
     }

@@ -13,11 +13,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
-use tidegate_ring::Wakeup;
+use tidegate_ring::{Wakeup, prefetch};
 
 /// A task of this shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TaskId(pub u32);
+
+/// How many tasks ahead of the one being polled the cache is told of: a poll takes longer than a miss, so two are enough.
+const PREFETCH_AHEAD: usize = 2;
+
+/// Cache lines of a task's future that are fetched: all of a connection's.
+const PREFETCH_LINES: usize = 36;
 
 thread_local! {
     /// The set of tasks that this thread runs, 0 for none.
@@ -95,7 +101,8 @@ impl Tasks {
         let set = SETS_MADE.fetch_add(1, Ordering::Relaxed) + 1;
         SET.set(set);
         READY.with_borrow_mut(VecDeque::clear);
-        let remote = Remote { set, woken: Mutex::new(Vec::new()), any: AtomicBool::new(false), wakeup };
+        let remote =
+            Remote { set, woken: Mutex::new(Vec::new()), any: AtomicBool::new(false), wakeup };
         Tasks {
             entries: RefCell::new(Vec::new()),
             free: RefCell::new(Vec::new()),
@@ -119,8 +126,17 @@ impl Tasks {
             id
         } else {
             let id = entries.len() as u32;
-            let state = Arc::new(TaskWaker { id, queued: AtomicBool::new(false), remote: self.remote.clone() });
-            entries.push(Entry { future: Some(future), waker: state.clone().into(), state, alive: true });
+            let state = Arc::new(TaskWaker {
+                id,
+                queued: AtomicBool::new(false),
+                remote: self.remote.clone(),
+            });
+            entries.push(Entry {
+                future: Some(future),
+                waker: state.clone().into(),
+                state,
+                alive: true,
+            });
             id
         };
         entries[id as usize].state.schedule();
@@ -163,7 +179,12 @@ impl Tasks {
         self.take_remote();
         let ready = READY.with_borrow(VecDeque::len).min(budget);
         for _ in 0..ready {
-            let Some(id) = READY.with_borrow_mut(VecDeque::pop_front) else { break };
+            let (next, later) = READY
+                .with_borrow_mut(|ready| (ready.pop_front(), ready.get(PREFETCH_AHEAD).copied()));
+            let Some(id) = next else { break };
+            if let Some(later) = later {
+                self.prefetch(later);
+            }
             if let Err(payload) = self.poll(id) {
                 panicked(TaskId(id), payload);
             }
@@ -171,9 +192,18 @@ impl Tasks {
         ready
     }
 
+    /// The future of a task that is polled soon: with thousands of them each is cold, and their misses can overlap.
+    fn prefetch(&self, id: u32) {
+        if let Some(Entry { future: Some(future), .. }) = self.entries.borrow().get(id as usize) {
+            prefetch(&**future, PREFETCH_LINES);
+        }
+    }
+
     fn take_remote(&self) {
         if self.remote.any.swap(false, Ordering::Acquire) {
-            let woken = std::mem::take(&mut *self.remote.woken.lock().unwrap_or_else(PoisonError::into_inner));
+            let woken = std::mem::take(
+                &mut *self.remote.woken.lock().unwrap_or_else(PoisonError::into_inner),
+            );
             woken.into_iter().for_each(|id| self.wake(TaskId(id)));
         }
     }
@@ -187,7 +217,9 @@ impl Tasks {
         };
         let Some(mut future) = future else { return Ok(()) };
         self.current.set(Some(TaskId(id)));
-        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut Context::from_waker(&waker))));
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            future.as_mut().poll(&mut Context::from_waker(&waker))
+        }));
         self.current.set(None);
         match polled {
             Ok(Poll::Pending) => {
@@ -234,7 +266,9 @@ mod tests {
     use super::*;
 
     fn tasks() -> Tasks {
-        let ring = Ring::new(&Settings { buffers_max: 4, buffers_initial: 1, ..Settings::default() }).expect("io_uring");
+        let ring =
+            Ring::new(&Settings { buffers_max: 4, buffers_initial: 1, ..Settings::default() })
+                .expect("io_uring");
         Tasks::new(ring.wakeup())
     }
 

@@ -67,7 +67,8 @@ impl Timers {
     /// Makes a timer that is not set.
     #[allow(clippy::cast_possible_truncation, reason = "bounded by connections")]
     pub fn insert(&mut self, payload: u32) -> TimerId {
-        let node = Node { deadline: 0, linked: 0, payload, previous: NONE, next: NONE, place: UNLINKED };
+        let node =
+            Node { deadline: 0, linked: 0, payload, previous: NONE, next: NONE, place: UNLINKED };
         if self.free == NONE {
             self.nodes.push(node);
             return TimerId(self.nodes.len() as u32 - 1);
@@ -149,9 +150,9 @@ impl Timers {
             }
             let shift = level * SLOT_BITS;
             #[allow(clippy::cast_possible_truncation, reason = "masked to six bits")]
-            let current = (self.now >> shift) as usize % SLOTS;
-            let ahead = self.occupied[level].rotate_right(current as u32).trailing_zeros() as usize;
-            let slot = (current + ahead) % SLOTS;
+            let current = (self.now >> shift) as u32 % SLOTS as u32;
+            let ahead = self.occupied[level].rotate_right(current).trailing_zeros();
+            let slot = (current + ahead) as usize % SLOTS;
             let span = 1u64 << (shift + SLOT_BITS);
             let mut tick = (self.now & !(span - 1)) + ((slot as u64) << shift);
             if tick <= self.now {
@@ -165,7 +166,8 @@ impl Timers {
 
     /// When [`Timers::advance`] has something to do next; a timer may turn out to have been moved since.
     pub fn next(&self) -> Option<Instant> {
-        self.next_slot().map(|(tick, ..)| self.start + TICK * u32::try_from(tick).unwrap_or(u32::MAX))
+        self.next_slot()
+            .map(|(tick, ..)| self.start + TICK * u32::try_from(tick).unwrap_or(u32::MAX))
     }
 
     /// Fires every timer whose deadline is at or before `now`: calls `fire` with its payload. Fired timers are not set.
@@ -281,7 +283,7 @@ mod tests {
                     }
                 }
                 let first = expected.iter().flatten().min();
-                let next = timers.next().map(|at| (at - start).as_millis() as u64);
+                let next = timers.next().map(|at| (at - start).as_secs() * 1000 + u64::from((at - start).subsec_millis()));
                 prop_assert_eq!(first.is_some(), next.is_some() && expected.iter().any(Option::is_some));
                 if let (Some(first), Some(next)) = (first, next) {
                     prop_assert!(next <= *first, "would sleep past a deadline");

@@ -12,7 +12,8 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use tidegate_http1::{
-    ConnectionHeader, Limits, Method, Parsed, RequestHead, SimpleResponse, encode_simple_response, parse_request,
+    ConnectionHeader, Limits, Method, Parsed, RequestHead, SimpleResponse, encode_simple_response,
+    parse_request,
 };
 use tidegate_ring::{Listener, SendBuf, Socket};
 use tidegate_shard::{Alarm, Shard};
@@ -64,7 +65,11 @@ impl<S: Status + 'static> Admin<S> {
         loop {
             listener.accept_many();
             let accepted = poll_fn(|context| {
-                if stopping.get() { Poll::Ready(None) } else { listener.poll_accept(context).map(Some) }
+                if stopping.get() {
+                    Poll::Ready(None)
+                } else {
+                    listener.poll_accept(context).map(Some)
+                }
             });
             match accepted.await {
                 None => return,
@@ -78,7 +83,8 @@ impl<S: Status + 'static> Admin<S> {
                 }
                 Some(Ok(socket)) => drop(socket),
                 Some(Err(_)) => {
-                    let _ = alarm.within(alarm.now() + FAILURE_PAUSE, |_| Poll::<()>::Pending).await;
+                    let _ =
+                        alarm.within(alarm.now() + FAILURE_PAUSE, |_| Poll::<()>::Pending).await;
                 }
             }
         }
@@ -105,7 +111,9 @@ impl<S: Status + 'static> Admin<S> {
                 Ok(Parsed::Incomplete) => return,
                 Err(error) => (Answer::plain(error.status(), error.reason()), 0),
             };
-            let persists = head_bytes > 0 && head.keep_alive() && head.body() == tidegate_http1::BodyLength::None;
+            let persists = head_bytes > 0
+                && head.keep_alive()
+                && head.body() == tidegate_http1::BodyLength::None;
             let mut out = self.shard.ring.take_vec();
             answer.encode(&mut out, &head, persists);
             socket.queue(SendBuf::Vec(out));
@@ -120,7 +128,10 @@ impl<S: Status + 'static> Admin<S> {
 
     fn answer(&self, head: &RequestHead, bytes: &[u8]) -> Answer {
         if !matches!(head.method(), Method::Get | Method::Head) {
-            return Answer { allow: true, ..Answer::plain(405, "only GET and HEAD are answered here") };
+            return Answer {
+                allow: true,
+                ..Answer::plain(405, "only GET and HEAD are answered here")
+            };
         }
         let target = head.path_and_query(bytes);
         let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
@@ -128,7 +139,12 @@ impl<S: Status + 'static> Admin<S> {
             b"/metrics" => {
                 let process = ProcessInfo::read(env!("CARGO_PKG_VERSION"), self.started);
                 let text = self.status.metrics(&mut self.exposition.borrow_mut(), &process);
-                Answer { status: 200, content_type: CONTENT_TYPE, body: text.into_bytes(), allow: false }
+                Answer {
+                    status: 200,
+                    content_type: CONTENT_TYPE,
+                    body: text.into_bytes(),
+                    allow: false,
+                }
             }
             b"/healthz" => Answer::plain(200, "ok"),
             b"/readyz" if self.status.is_ready() => Answer::plain(200, "ready"),
@@ -147,7 +163,12 @@ struct Answer {
 
 impl Answer {
     fn plain(status: u16, text: &str) -> Answer {
-        Answer { status, content_type: "text/plain", body: format!("{text}\n").into_bytes(), allow: false }
+        Answer {
+            status,
+            content_type: "text/plain",
+            body: format!("{text}\n").into_bytes(),
+            allow: false,
+        }
     }
 
     fn encode(&self, out: &mut Vec<u8>, head: &RequestHead, persists: bool) {
@@ -160,7 +181,11 @@ impl Answer {
             status: self.status,
             headers: if self.allow { &headers } else { &headers[..2] },
             body: &self.body,
-            connection: if persists { ConnectionHeader::KeepAlive } else { ConnectionHeader::Close },
+            connection: if persists {
+                ConnectionHeader::KeepAlive
+            } else {
+                ConnectionHeader::Close
+            },
             client_version: head.version(),
             method: head.method(),
         };

@@ -5,7 +5,8 @@
 //! they are small, cut, or scarce.
 
 use tidegate_http1::{
-    BodyLength, CHUNK_END, ChunkedDecoder, ChunkedError, LAST_CHUNK, Limits, Piece, encode_chunk_header,
+    BodyLength, CHUNK_END, ChunkedDecoder, ChunkedError, LAST_CHUNK, Limits, Piece,
+    encode_chunk_header,
 };
 use tidegate_ring::{RecvBuf, Ring, SendBuf, Socket};
 
@@ -134,7 +135,11 @@ impl Body {
     ///
     /// # Errors
     /// The chunked framing is broken. Nothing of the broken part has been queued.
-    pub(super) fn forward(&mut self, piece: RecvBuf, sink: &mut Sink<'_>) -> Result<Option<RecvBuf>, ChunkedError> {
+    pub(super) fn forward(
+        &mut self,
+        piece: RecvBuf,
+        sink: &mut Sink<'_>,
+    ) -> Result<Option<RecvBuf>, ChunkedError> {
         match &mut self.framing {
             Framing::Length(left) => {
                 let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(piece.len());

@@ -11,14 +11,16 @@ use std::task::Poll;
 use std::time::Instant;
 
 use tidegate_balance::{NoServer, ServerId};
-use tidegate_exchange::{Action, ConnectFailure, Exchange, Failure, FailureKind, Input, NoServerCause, Request};
+use tidegate_exchange::{
+    Action, ConnectFailure, Exchange, Failure, FailureKind, Input, NoServerCause, Request,
+};
 use tidegate_http1::{BodyLength, Method};
 use tidegate_ring::{RecvBuf, Ring};
 use tidegate_shard::Alarm;
 
 use super::body::{Body, Output, Sink};
 use super::head::Incoming;
-use super::respond::Refusal;
+use super::respond::{self, Refusal};
 use super::upload::{self, Upload};
 use super::{Next, Server, response};
 use crate::client::Client;
@@ -89,7 +91,11 @@ impl Driver<'_> {
         Poll::Pending
     }
 
-    fn pick(&self, avoid: Option<u32>, fresh_only: bool) -> (Input, Option<Slot>, Option<Connection>) {
+    fn pick(
+        &self,
+        avoid: Option<u32>,
+        fresh_only: bool,
+    ) -> (Input, Option<Slot>, Option<Connection>) {
         let picked = self.backend.balance.borrow_mut().pick(avoid.map(ServerId));
         let ServerId(index) = match picked {
             Ok(picked) => picked,
@@ -99,7 +105,11 @@ impl Driver<'_> {
         let server = &self.backend.servers[index as usize];
         self.last_server.set(Some(index));
         let connection = if fresh_only { None } else { self.worker.take_idle(server) };
-        (Input::Picked { server: index, reused: connection.is_some() }, Some(Slot::new(server.clone())), connection)
+        (
+            Input::Picked { server: index, reused: connection.is_some() },
+            Some(Slot::new(server.clone())),
+            connection,
+        )
     }
 
     /// Connects to the server of `slot`.
@@ -158,12 +168,32 @@ impl Driver<'_> {
         }
         sink.flush();
         let sent_before = attempt.connection.socket().sent_bytes();
-        let mut response = pin!(response::relay(self, incoming, upload, attempt, ending, sent_before));
+        let action =
+            self.send_and_receive(incoming, upload, attempt, ending, sent_before, &mut sink).await;
+        let sent = attempt.connection.socket().sent_bytes() - sent_before;
+        attempt.slot.0.stats.bytes_out.add(sent);
+        self.backend.stats.bytes_out.add(sent);
+        action
+    }
+
+    /// Relays the response, and the rest of the request beside it when there is one.
+    async fn send_and_receive(
+        &self,
+        incoming: &Incoming,
+        upload: &Upload,
+        attempt: &Attempt,
+        ending: &Cell<Ending>,
+        sent_before: u64,
+        sink: &mut Sink<'_>,
+    ) -> Action {
+        let mut response =
+            pin!(response::relay(self, incoming, upload, attempt, ending, sent_before));
         if upload.is_finished() {
             self.tell(Input::RequestSent);
             return response.await;
         }
-        let mut uploading = pin!(upload::run(self, upload, &mut sink, self.frontend.timeouts.request_body));
+        let mut uploading =
+            pin!(upload::run(self, upload, sink, self.frontend.timeouts.request_body));
         let mut uploaded = false;
         poll_fn(|context| {
             if !uploaded && !upload.stopped.get() {
@@ -210,8 +240,11 @@ impl Driver<'_> {
                     }
                 }
                 Action::Send { .. } => {
-                    let (Some(taken), Some(connected)) = (slot.take(), connection.take()) else { return (action, None) };
-                    let attempt = Attempt { connection: connected, slot: taken, persists: Cell::new(false) };
+                    let (Some(taken), Some(connected)) = (slot.take(), connection.take()) else {
+                        return (action, None);
+                    };
+                    let attempt =
+                        Attempt { connection: connected, slot: taken, persists: Cell::new(false) };
                     let next = self.converse(incoming, upload, &attempt, ending).await;
                     if next.is_terminal() {
                         return (next, Some(attempt));
@@ -292,13 +325,21 @@ impl Driver<'_> {
                     && attempt.persists.get()
                     && !attempt.connection.socket().has_arrived()
                 {
-                    self.worker.keep_idle(attempt.connection, &attempt.slot.0, self.backend.idle_max);
+                    self.worker.keep_idle(
+                        attempt.connection,
+                        &attempt.slot.0,
+                        self.backend.idle_max,
+                    );
                 }
                 match ending.get() {
                     Ending::Persistent if reuse => Next::KeepAlive,
                     Ending::Persistent | Ending::Closing => {
                         let deadline = self.alarm.now() + self.frontend.timeouts.client;
-                        super::respond::close(self.alarm, self.client, deadline).await;
+                        if incoming.keep_alive || !upload.is_finished() {
+                            respond::close_with_care(self.alarm, self.client, deadline).await;
+                        } else {
+                            respond::close(self.alarm, self.client, deadline).await;
+                        }
                         Next::Close
                     }
                     Ending::Switched => Next::Close,
@@ -314,7 +355,11 @@ impl Driver<'_> {
                 self.record(incoming.started, Some(failure));
                 Next::Close
             }
-            Action::Pick { .. } | Action::Connect { .. } | Action::Send { .. } | Action::Wait | Action::Relay { .. } => {
+            Action::Pick { .. }
+            | Action::Connect { .. }
+            | Action::Send { .. }
+            | Action::Wait
+            | Action::Relay { .. } => {
                 debug_assert!(false, "an exchange ended with {action:?}");
                 Next::Close
             }
@@ -323,11 +368,13 @@ impl Driver<'_> {
 
     /// Counts one request and logs what failed.
     fn record(&self, started: Instant, failure: Option<Failure>) {
-        let micros = u64::try_from(self.alarm.now().saturating_duration_since(started).as_micros()).unwrap_or(u64::MAX);
+        let micros = u64::try_from(self.alarm.now().saturating_duration_since(started).as_micros())
+            .unwrap_or(u64::MAX);
         let (frontend, backend) = (&self.frontend.stats, &self.backend.stats);
         let answered = failure.and_then(Failure::status).unwrap_or_else(|| self.status.get());
         frontend.requests.record(answered);
         backend.requests.record(answered);
+        frontend.bytes_out.add(self.client.newly_sent());
         frontend.request_duration.record_micros(micros);
         backend.request_duration.record_micros(micros);
         let retries = self.machine.borrow().retries();

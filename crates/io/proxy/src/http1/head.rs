@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use tidegate_exchange::{Failure, FailureKind};
 use tidegate_http1::{
-    BodyLength, ConnectionHeader, Method, Parsed, RequestEdits, RequestError, RequestHead, Version, encode_request_head,
-    parse_request,
+    BodyLength, ConnectionHeader, Method, Parsed, RequestEdits, RequestError, RequestHead, Version,
+    encode_request_head, parse_request,
 };
 use tidegate_ring::{PeerAddress, RecvBuf};
 
@@ -50,7 +50,10 @@ impl Server {
             let piece = match input.take() {
                 Some(piece) => piece,
                 None => {
-                    let received = self.alarm.within(deadline, |context| client.socket.poll_recv(context)).await;
+                    let received = self
+                        .alarm
+                        .within(deadline, |context| client.socket.poll_recv(context))
+                        .await;
                     match received {
                         Ok(Ok(Some(piece))) => {
                             frontend.stats.bytes_in.add(piece.len() as u64);
@@ -115,7 +118,13 @@ impl Server {
         };
         match parsed {
             Ok(Parsed::Complete { head_bytes }) => {
-                let incoming = self.incoming(client, frontend, spilled.as_deref().unwrap_or(&piece), &head, started);
+                let incoming = self.incoming(
+                    client,
+                    frontend,
+                    spilled.as_deref().unwrap_or(&piece),
+                    &head,
+                    started,
+                );
                 piece.advance(head_bytes - before);
                 if !piece.is_empty() {
                     *input = Some(piece);
@@ -155,7 +164,9 @@ impl Server {
         };
         let mut text = [0; ADDRESS_TEXT_MAX];
         let address = match client.peer {
-            PeerAddress::Ip(address) if frontend.forwarded_for => write_address(&mut text, address.ip()),
+            PeerAddress::Ip(address) if frontend.forwarded_for => {
+                write_address(&mut text, address.ip())
+            }
             _ => &[],
         };
         let forwarded: &[(&[u8], &[u8])] = &[(b"X-Forwarded-For", address)];

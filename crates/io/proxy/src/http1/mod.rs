@@ -46,10 +46,7 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn new(worker: &Rc<Worker>, task: TaskId) -> Server {
-        Server {
-            worker: worker.clone(),
-            alarm: Alarm::new(&worker.shard, task),
-        }
+        Server { worker: worker.clone(), alarm: Alarm::new(&worker.shard, task) }
     }
 
     /// Serves requests until the client is idle, and gives it back with the time it may stay so, or is gone.
@@ -58,7 +55,7 @@ impl Server {
         let mut input: Option<RecvBuf> = None;
         loop {
             let frontend = client.entrance.frontend();
-            let Some(incoming) = self.read_request(&mut client, &frontend, &mut input).await else { return None };
+            let incoming = self.read_request(&mut client, &frontend, &mut input).await?;
             match self.exchange(&client, &frontend, incoming, &mut input).await {
                 Next::KeepAlive => {}
                 Next::Close => return None,

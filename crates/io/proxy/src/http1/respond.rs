@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use tidegate_exchange::{Failure, FailureKind, Origin};
 use tidegate_http1::{
-    ConnectionHeader, Method, RequestError, SimpleResponse, Version, encode_simple_response, reason_phrase,
+    ConnectionHeader, Method, RequestError, SimpleResponse, Version, encode_simple_response,
+    reason_phrase,
 };
 use tidegate_ring::SendBuf;
 use tidegate_shard::Alarm;
@@ -56,7 +57,8 @@ struct Answer {
 fn queue_answer(client: &Client, frontend: &Frontend, out: Vec<u8>, answer: &Answer) {
     let mut out = out;
     let text = format!("{} {}\n", answer.status, reason_phrase(answer.status));
-    let headers: &[(&[u8], &[u8])] = &[(b"Content-Type", b"text/plain"), (b"Cache-Control", b"no-store")];
+    let headers: &[(&[u8], &[u8])] =
+        &[(b"Content-Type", b"text/plain"), (b"Cache-Control", b"no-store")];
     let response = SimpleResponse {
         status: answer.status,
         headers,
@@ -66,8 +68,8 @@ fn queue_answer(client: &Client, frontend: &Frontend, out: Vec<u8>, answer: &Ans
         method: answer.method,
     };
     encode_simple_response(&mut out, &response);
-    frontend.stats.bytes_out.add(out.len() as u64);
     client.socket.queue(SendBuf::Vec(out));
+    frontend.stats.bytes_out.add(client.newly_sent());
     client.socket.flush();
 }
 
@@ -89,8 +91,12 @@ impl Server {
         event.flags = failure.flags().to_string();
         self.worker.report_event(event);
         let out = self.worker.shard.ring.take_vec();
-        let answer =
-            Answer { status, connection: ConnectionHeader::Close, version: Version::Http11, method: Method::Get };
+        let answer = Answer {
+            status,
+            connection: ConnectionHeader::Close,
+            version: Version::Http11,
+            method: Method::Get,
+        };
         queue_answer(client, frontend, out, &answer);
         close_with_care(&self.alarm, client, self.alarm.now() + frontend.timeouts.client).await;
     }
@@ -98,19 +104,27 @@ impl Server {
 
 impl Driver<'_> {
     /// Answers a request that failed. The connection persists if the client has sent all of the request.
-    pub(super) async fn answer(&self, incoming: &Incoming, upload: &Upload, failure: Failure) -> Next {
+    pub(super) async fn answer(
+        &self,
+        incoming: &Incoming,
+        upload: &Upload,
+        failure: Failure,
+    ) -> Next {
         let Some(status) = failure.status() else { return Next::Close };
         let persists = incoming.keep_alive
             && upload.is_finished()
             && failure.origin() != Origin::Client
             && !self.worker.is_draining();
-        let connection = if persists { ConnectionHeader::KeepAlive } else { ConnectionHeader::Close };
-        let answer = Answer { status, connection, version: incoming.version, method: incoming.method };
+        let connection =
+            if persists { ConnectionHeader::KeepAlive } else { ConnectionHeader::Close };
+        let answer =
+            Answer { status, connection, version: incoming.version, method: incoming.method };
         queue_answer(self.client, self.frontend, self.ring().take_vec(), &answer);
         if persists {
             return Next::KeepAlive;
         }
-        close_with_care(self.alarm, self.client, self.alarm.now() + self.frontend.timeouts.client).await;
+        close_with_care(self.alarm, self.client, self.alarm.now() + self.frontend.timeouts.client)
+            .await;
         Next::Close
     }
 
@@ -123,7 +137,9 @@ impl Driver<'_> {
         event.frontend = Some(self.frontend.name.clone());
         event.backend = Some(self.backend.name.clone());
         let server = failure.server.or(self.last_server.get());
-        event.server = server.and_then(|index| self.backend.servers.get(index as usize)).map(|server| server.name.clone());
+        event.server = server
+            .and_then(|index| self.backend.servers.get(index as usize))
+            .map(|server| server.name.clone());
         event.peer = Some(self.client.peer);
         event.status = failure.status().unwrap_or_else(|| self.status.get());
         event.detail = failure.kind.detail().unwrap_or_default().to_owned();
@@ -139,16 +155,16 @@ async fn flushed(alarm: &Alarm, client: &Client, deadline: Instant) -> bool {
     matches!(sent, Ok(Ok(())))
 }
 
-/// Ends a connection whose client has nothing more to say.
-pub(crate) async fn close(alarm: &Alarm, client: &Client, deadline: Instant) {
-    if client.socket.has_arrived() || client.socket.queued_bytes() > 0 {
+/// Ends a connection whose client has nothing more to say: it asked for the end, or is idle.
+pub(super) async fn close(alarm: &Alarm, client: &Client, deadline: Instant) {
+    if flushed(alarm, client, deadline).await && client.socket.has_arrived() {
         close_with_care(alarm, client, deadline).await;
     }
 }
 
 /// Ends a connection whose client may still be sending: says that we are done, then reads for a while what it sends, since
 /// closing with unread bytes would reset the connection and could destroy our answer on its way (RFC 9112 §9.6).
-async fn close_with_care(alarm: &Alarm, client: &Client, deadline: Instant) {
+pub(super) async fn close_with_care(alarm: &Alarm, client: &Client, deadline: Instant) {
     if !flushed(alarm, client, deadline).await {
         return;
     }

@@ -10,8 +10,8 @@ use std::task::Poll;
 
 use tidegate_exchange::{Action, Input, Upload as Rest};
 use tidegate_http1::{
-    BodyFraming, BodyLength, ConnectionHeader, Limits, Parsed, ResponseContext, ResponseEdits, ResponseHead, Version,
-    encode_response_head, parse_response,
+    BodyFraming, BodyLength, ConnectionHeader, Limits, Parsed, ResponseContext, ResponseEdits,
+    ResponseHead, Version, encode_response_head, parse_response,
 };
 use tidegate_ring::RecvBuf;
 
@@ -93,7 +93,10 @@ impl Relay<'_, '_> {
         sink: &mut Sink<'_>,
     ) -> Result<Head, Action> {
         let limits = Limits::default();
-        let context = ResponseContext { method: self.incoming.method, upgrade_requested: self.incoming.upgrade };
+        let context = ResponseContext {
+            method: self.incoming.method,
+            upgrade_requested: self.incoming.upgrade,
+        };
         let mut spilled: Option<Vec<u8>> = None;
         loop {
             let mut received = match piece.take() {
@@ -131,7 +134,12 @@ impl Relay<'_, '_> {
     }
 
     /// Decides how the head goes on to the client and puts it into the sink.
-    fn relay_head(&self, head: &ResponseHead, bytes: &[u8], sink: &mut Sink<'_>) -> Result<Head, Action> {
+    fn relay_head(
+        &self,
+        head: &ResponseHead,
+        bytes: &[u8],
+        sink: &mut Sink<'_>,
+    ) -> Result<Head, Action> {
         let (status, interim) = (head.status(), head.is_interim());
         self.attempt.slot.0.stats.requests.record(status);
         let rest = match self.driver.input(Input::ResponseHead { status, interim }) {
@@ -145,7 +153,10 @@ impl Relay<'_, '_> {
             return Ok(relayed);
         }
         let (output, delimited) = output_for(head.body(), client_version);
-        let persists = delimited && self.incoming.keep_alive && rest != Rest::Stop && !self.driver.worker.is_draining();
+        let persists = delimited
+            && self.incoming.keep_alive
+            && rest != Rest::Stop
+            && !self.driver.worker.is_draining();
         if !interim {
             self.driver.status.set(status);
             self.attempt.persists.set(head.keep_alive());
@@ -208,7 +219,12 @@ impl Relay<'_, '_> {
         Ok(self.driver.input(Input::ResponseDone))
     }
 
-    fn forward(&self, body: &mut Body, piece: RecvBuf, sink: &mut Sink<'_>) -> Result<Option<RecvBuf>, Action> {
+    fn forward(
+        &self,
+        body: &mut Body,
+        piece: RecvBuf,
+        sink: &mut Sink<'_>,
+    ) -> Result<Option<RecvBuf>, Action> {
         body.forward(piece, sink).map_err(|error| {
             // What came before the broken part is part of a response that has begun: it ends here, visibly.
             self.server_failed(Input::BadResponse(error.reason()))
@@ -230,7 +246,11 @@ impl Relay<'_, '_> {
                 Poll::Ready(flushed) => Poll::Ready(Some(flushed)),
                 // A slow client is not a stalled one: each byte it takes starts its clock again.
                 Poll::Pending if client.sent_bytes() != before => Poll::Ready(None),
-                Poll::Pending => self.driver.alarm.poll(deadline).map(|_| Some(Err(io::ErrorKind::TimedOut.into()))),
+                Poll::Pending => self
+                    .driver
+                    .alarm
+                    .poll(deadline)
+                    .map(|_| Some(Err(io::ErrorKind::TimedOut.into()))),
             });
             match flushed.await {
                 Some(Ok(())) => break,
@@ -278,7 +298,6 @@ impl Relay<'_, '_> {
                 if let Some(piece) = &piece {
                     self.attempt.slot.0.stats.bytes_in.add(piece.len() as u64);
                     self.driver.backend.stats.bytes_in.add(piece.len() as u64);
-                    self.driver.frontend.stats.bytes_out.add(piece.len() as u64);
                 }
                 Ok(piece)
             }
@@ -305,11 +324,11 @@ impl Relay<'_, '_> {
             from_client: self.upload.input.borrow_mut().take(),
             from_server,
         };
-        let moved = tunnel::run(driver.ring(), driver.alarm, sides, driver.backend.tunnel_timeout).await;
+        let moved =
+            tunnel::run(driver.ring(), driver.alarm, sides, driver.backend.tunnel_timeout).await;
         driver.frontend.stats.bytes_in.add(moved.from_client);
-        driver.frontend.stats.bytes_out.add(moved.from_server);
         driver.backend.stats.bytes_in.add(moved.from_server);
-        driver.backend.stats.bytes_out.add(moved.from_client);
+        self.attempt.slot.0.stats.bytes_in.add(moved.from_server);
         Ok(driver.input(Input::ResponseDone))
     }
 }
@@ -320,8 +339,9 @@ fn output_for(body: BodyLength, client: Version) -> (Output, bool) {
         (BodyLength::Chunked, Version::Http10) => (Output::Content, false),
         (BodyLength::UntilClose, Version::Http10) => (Output::AsReceived, false),
         (BodyLength::UntilClose, Version::Http11) => (Output::Chunks, true),
-        (BodyLength::None | BodyLength::Length(_) | BodyLength::Chunked | BodyLength::Tunnel, _) => {
-            (Output::AsReceived, true)
-        }
+        (
+            BodyLength::None | BodyLength::Length(_) | BodyLength::Chunked | BodyLength::Tunnel,
+            _,
+        ) => (Output::AsReceived, true),
     }
 }

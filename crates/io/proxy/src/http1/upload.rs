@@ -52,11 +52,19 @@ impl Upload {
 }
 
 /// Passes on the rest of the body. What ends it early is an input for the exchange.
-pub(super) async fn run(driver: &Driver<'_>, upload: &Upload, sink: &mut Sink<'_>, patience: Duration) -> Result<(), Input> {
+pub(super) async fn run(
+    driver: &Driver<'_>,
+    upload: &Upload,
+    sink: &mut Sink<'_>,
+    patience: Duration,
+) -> Result<(), Input> {
     while !upload.is_finished() {
         // A failed send is no failure of the upload: the response tells what the server makes of it.
         let server = sink.socket();
-        if std::future::poll_fn(|context| server.poll_flushed(context, QUEUED_BYTES_MAX)).await.is_err() {
+        if std::future::poll_fn(|context| server.poll_flushed(context, QUEUED_BYTES_MAX))
+            .await
+            .is_err()
+        {
             std::future::pending::<()>().await;
         }
         if !upload.expects_continue.get() {

@@ -70,9 +70,17 @@ pub(crate) fn connect_failure(error: &io::Error) -> ConnectFailure {
     match Errno::from_io_error(error) {
         Some(Errno::TIMEDOUT) => ConnectFailure::TimedOut,
         Some(Errno::CONNRESET) => ConnectFailure::Reset,
-        Some(Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::HOSTDOWN | Errno::NETDOWN) => ConnectFailure::Unreachable,
+        Some(Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::HOSTDOWN | Errno::NETDOWN) => {
+            ConnectFailure::Unreachable
+        }
         Some(
-            Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS | Errno::ADDRNOTAVAIL | Errno::ADDRINUSE | Errno::AGAIN,
+            Errno::MFILE
+            | Errno::NFILE
+            | Errno::NOMEM
+            | Errno::NOBUFS
+            | Errno::ADDRNOTAVAIL
+            | Errno::ADDRINUSE
+            | Errno::AGAIN,
         ) => ConnectFailure::LocalResource,
         _ => ConnectFailure::Refused,
     }
