@@ -1,9 +1,9 @@
 //! Going to the background: `global.daemon = true`.
 //!
 //! The process that the user started runs the program again, with a pipe as its standard output,
-//! and waits. The new process leaves the session; once it serves it swaps its outputs for `/dev/null`
-//! and says so on the pipe. What it writes to standard error before goes where the user looks. No
-//! fork, so no half-copied threads, and descriptors such as `fd@3` are inherited as ever.
+//! and waits. The new process leaves the session; once it serves, it swaps its outputs for
+//! `/dev/null` and says so on the pipe. What it writes to standard error before goes where the user
+//! looks. No fork, so no half-copied threads, and descriptors such as `fd@3` are inherited as ever.
 //!
 //! Owns both ends of that handshake; leaves serving to `run`. Invariant: the command returns 0 only
 //! when every address is being served, and a server whose starter has gone does not stay.

@@ -1,8 +1,9 @@
 //! Counts over time: rates and percentiles.
 //!
 //! Owns the last few samples and what follows from them; leaves taking them to `metrics` and
-//! showing them to `display`. Invariant: it keeps at most [`SAMPLES_MAX`] samples, in order of time,
-//! and a counter that went back (its server left the configuration and came again) counts as zero.
+//! showing them to `display`. Invariant: it keeps at most [`SAMPLES_MAX`] samples, in order of
+//! time, and a counter that went back (its server left the configuration and came again) counts as
+//! zero.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -23,6 +23,7 @@ use crate::args::Quickstart;
 use crate::console::{self, Exit};
 use demo::Server;
 use settings::ConfigFile;
+use watch::News;
 
 /// The demo servers: name, and hue of the page in degrees.
 const SERVERS: [(&str, u16); 3] = [("app1", 210), ("app2", 130), ("app3", 20)];
@@ -44,23 +45,23 @@ fn show(arguments: &Quickstart) -> io::Result<Exit> {
         Ok(config) => config,
         Err(report) => return Err(io::Error::other(report.to_string())),
     };
-    let (begin, begun) = channel();
+    let (teller, news) = channel();
     let duration = arguments.seconds.map(|seconds| Duration::from_secs(seconds.into()));
     let watcher = std::thread::Builder::new()
         .name("watch".into())
-        .spawn(move || watch::watch(&begun, duration))?;
+        .spawn(move || watch::watch(&news, duration))?;
     let notice = settings::notice(arguments.port, port);
-    let begins = beginning(begin.clone(), notice, file.path.clone(), file.text.clone());
-    let exit = crate::run::serve(&file.path, config, begins);
-    // The view ends when nobody can begin it any more.
-    drop(begin);
+    let on_ready = beginning(teller.clone(), notice, file.path.clone(), file.text.clone());
+    let exit = crate::run::serve(&file.path, config, on_ready);
+    // It fails when the view has ended before: nobody reads standard output, or the time is up.
+    let _ = teller.send(News::Ended);
     let _ = watcher.join();
     Ok(if exit == Exit::SUCCESS { console::answer(&summary(&servers)) } else { exit })
 }
 
 /// What happens once the balancer serves: the view begins.
 fn beginning(
-    begin: Sender<watch::Begin>,
+    teller: Sender<News>,
     notice: Option<String>,
     path: PathBuf,
     text: String,
@@ -71,8 +72,8 @@ fn beginning(
             introduction.insert_str(0, &format!("{notice}\n"));
         }
         let admin = ready.admin.first().cloned().unwrap_or_default();
-        // It fails when the view has ended, which it does by ending the process.
-        let _ = begin.send(watch::Begin { introduction, admin });
+        // The view waits for this, and without it there is nobody to tell.
+        let _ = teller.send(News::Serving { introduction, admin });
     }
 }
 
@@ -109,12 +110,13 @@ fn summary(servers: &[Server]) -> String {
         servers.iter().map(|server| (server.name, server.answered())).collect();
     let total: u64 = counts.iter().map(|(_, count)| count).sum();
     let mut text = format!("\nStopped. The demo servers answered {}", display::grouped(total));
-    text.push_str(if total == 1 { " request:" } else { " requests:" });
-    for (name, count) in counts {
+    text.push_str(if total == 1 { " request" } else { " requests" });
+    let separators = std::iter::once(':').chain(std::iter::repeat(','));
+    for ((name, count), separator) in counts.into_iter().zip(separators) {
         // Writing to a string cannot fail.
         let _ = write!(
             text,
-            " {name} {} ({})",
+            "{separator} {name} {} ({})",
             display::grouped(count),
             display::share(count, total).trim_start()
         );
@@ -150,7 +152,7 @@ mod tests {
             ["a", "b"].iter().map(|name| Server::start(name, 0).expect("loopback")).collect();
         assert_eq!(
             summary(&servers),
-            "\nStopped. The demo servers answered 0 requests: a 0 (0.0 %) b 0 (0.0 %)"
+            "\nStopped. The demo servers answered 0 requests: a 0 (0.0 %), b 0 (0.0 %)"
         );
     }
 }

@@ -10,6 +10,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 
 use super::demo::{self, Server};
+use super::display;
 
 /// The port to listen on when the user names none.
 const PORT: u16 = 8080;
@@ -43,7 +44,7 @@ pub(super) fn notice(asked: Option<u16>, chosen: u16) -> Option<String> {
 /// The configuration: one frontend on `port`, one backend with these servers.
 pub(super) fn configuration(port: u16, servers: &[Server]) -> String {
     let chosen = if port == 0 { "    # port 0: the kernel chooses one" } else { "" };
-    let connections = demo::CONNECTIONS_MAX;
+    let connections = display::grouped(demo::CONNECTIONS_MAX).replace(',', "_");
     let mut text = format!(
         "\
 # Clients at once; the next one waits in the listen queue.

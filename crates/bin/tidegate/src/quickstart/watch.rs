@@ -24,21 +24,26 @@ const LOOKS_PER_LINE: u64 = 2;
 /// Columns of a terminal that does not say how wide it is.
 const WIDTH_DEFAULT: usize = 80;
 
-/// What the view needs to begin.
+/// What the view is told about the balancer.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Begin {
-    /// What is written first.
-    pub(super) introduction: String,
-    /// Address of the balancer's admin listener.
-    pub(super) admin: String,
+pub(super) enum News {
+    /// It serves: the view begins.
+    Serving {
+        /// What is written first.
+        introduction: String,
+        /// Address of the admin listener.
+        admin: String,
+    },
+    /// It has ended, and so does the view.
+    Ended,
 }
 
-/// Waits for the beginning, then shows the view until `begun` is closed; ends the process after
+/// Waits until the balancer serves, then shows the view until it has ended; ends it after
 /// `duration`.
-pub(super) fn watch(begun: &Receiver<Begin>, duration: Option<Duration>) {
-    let Ok(begin) = begun.recv() else { return };
-    let ended = console::print(&begin.introduction)
-        .and_then(|()| show(begun, &begin.admin, duration))
+pub(super) fn watch(news: &Receiver<News>, duration: Option<Duration>) {
+    let Ok(News::Serving { introduction, admin }) = news.recv() else { return };
+    let ended = console::print(&introduction)
+        .and_then(|()| show(news, &admin, duration))
         .unwrap_or(End::Wanted);
     if ended == End::Wanted {
         // SIGINT is what Ctrl-C sends: the balancer ends in the same way.
@@ -55,7 +60,7 @@ enum End {
     Wanted,
 }
 
-fn show(begun: &Receiver<Begin>, admin: &str, duration: Option<Duration>) -> io::Result<End> {
+fn show(news: &Receiver<News>, admin: &str, duration: Option<Duration>) -> io::Result<End> {
     let start = Instant::now();
     let mut history = History::default();
     let mut screen = io::stdout().is_terminal().then(Screen::default);
@@ -79,7 +84,7 @@ fn show(begun: &Receiver<Begin>, admin: &str, duration: Option<Duration>) -> io:
             Some(left) => left.min(INTERVAL),
             None => INTERVAL,
         };
-        if begun.recv_timeout(wait) != Err(RecvTimeoutError::Timeout) {
+        if news.recv_timeout(wait) != Err(RecvTimeoutError::Timeout) {
             return Ok(End::Happened);
         }
     }
@@ -136,18 +141,18 @@ mod tests {
 
     #[test]
     fn a_balancer_that_never_serves_has_no_view() {
-        let (begin, begun) = channel();
-        drop(begin);
-        // Returns, and does not end this process.
-        watch(&begun, Some(Duration::ZERO));
+        let (teller, news) = channel();
+        teller.send(News::Ended).expect("it is received below");
+        // Returns although it could be told more, and does not end this process.
+        watch(&news, Some(Duration::ZERO));
     }
 
     #[test]
     fn the_view_is_over_when_the_balancer_has_ended_or_the_time_is_up() {
-        let (begin, begun) = channel();
+        let (teller, news) = channel();
         let no_metrics = "127.0.0.1:0";
-        assert_eq!(show(&begun, no_metrics, Some(Duration::ZERO)).expect("shown"), End::Wanted);
-        drop(begin);
-        assert_eq!(show(&begun, no_metrics, None).expect("shown"), End::Happened);
+        assert_eq!(show(&news, no_metrics, Some(Duration::ZERO)).expect("shown"), End::Wanted);
+        teller.send(News::Ended).expect("it is received below");
+        assert_eq!(show(&news, no_metrics, None).expect("shown"), End::Happened);
     }
 }
