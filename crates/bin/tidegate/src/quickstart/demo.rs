@@ -337,9 +337,9 @@ mod tests {
 
     #[test]
     fn what_ends_in_the_middle_or_makes_no_sense_is_not_answered() {
-        let endless =
-            format!("GET / HTTP/1.1\r\nA: {}\r\n\r\n", "a".repeat(LINE_BYTES_MAX as usize));
-        let many = format!("GET / HTTP/1.1\r\n{}\r\n", "A: a\r\n".repeat(HEAD_BYTES_MAX as usize));
+        let times = |text: &str, bytes: u64| text.repeat(usize::try_from(bytes).expect("small"));
+        let endless = format!("GET / HTTP/1.1\r\nA: {}\r\n\r\n", times("a", LINE_BYTES_MAX));
+        let many = format!("GET / HTTP/1.1\r\n{}\r\n", times("A: a\r\n", HEAD_BYTES_MAX));
         for input in [
             "",
             "GET / HTTP/1.1",

@@ -72,7 +72,7 @@ fn show(news: &Receiver<News>, admin: &str, duration: Option<Duration>) -> io::R
         let problem = latest.err().map(|error| format!("http://{admin}/metrics: {error}"));
         match &mut screen {
             Some(screen) => screen.show(&history.view(), problem.as_deref())?,
-            None if looks % LOOKS_PER_LINE == 0 || left == Some(Duration::ZERO) => {
+            None if looks.is_multiple_of(LOOKS_PER_LINE) || left == Some(Duration::ZERO) => {
                 let line = || display::line(&history.view(), now.as_secs());
                 console::print(&problem.unwrap_or_else(line))?;
             }
