@@ -76,7 +76,7 @@ pub const TABLE: &[Row] = &[
             "tidegate-shard",
             "tidegate-telemetry",
         ],
-        &[],
+        &["stats_alloc"],
     ),
     row(
         "tidegate-control",

@@ -1,0 +1,173 @@
+//! A warm connection allocates nothing: requests are counted against the process's allocations.
+//!
+//! Owns one shard, a server and a client in one process, the latter two free of allocations themselves. Invariant: the
+//! only thing that runs besides them is what is measured.
+
+use std::alloc::System;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use tidegate_balance::{Policy as Balance, Weight};
+use tidegate_exchange::Policy;
+use tidegate_http1::Limits;
+use tidegate_proxy::{
+    BackendSettings, Budget, ClientTimeouts, Command, Context, FrontendSettings, ListenerId,
+    ListenerSpec, ServerSettings, Snapshot, reasons,
+};
+use tidegate_ring::Settings;
+use tidegate_shard::{Sender, Shard, queue, spawn};
+use tidegate_telemetry::Registry;
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const WARM_UP: usize = 200;
+const MEASURED: usize = 500;
+const ROUNDS: usize = 10;
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Answers every request on every connection with the same bytes, without allocating once it runs.
+fn start_server(answer: &'static [u8]) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("one connection is made");
+        let mut received = [0; 4096];
+        let mut filled = 0;
+        loop {
+            match stream.read(&mut received[filled..]) {
+                Ok(0) | Err(_) => return,
+                Ok(count) => filled += count,
+            }
+            if received[..filled].ends_with(b"\r\n\r\n") || received[..filled].ends_with(b"body!") {
+                filled = 0;
+                if stream.write_all(answer).is_err() {
+                    return;
+                }
+            }
+        }
+    });
+    address
+}
+
+fn snapshot(server: SocketAddr) -> Arc<Snapshot> {
+    let mut registry = Registry::new(1, reasons());
+    let second = Duration::from_secs(1);
+    let backend = BackendSettings {
+        name: "app".into(),
+        balance: Balance::RoundRobin,
+        servers: vec![ServerSettings {
+            name: "a".into(),
+            address: server.into(),
+            weight: Weight::default(),
+            stats: registry.server("app", "a").clone(),
+        }],
+        exchange: Policy::default(),
+        tunnel_timeout: second * 60,
+        reuse: true,
+        idle_max: 16,
+        idle_timeout: second * 60,
+        stats: registry.backend("app").clone(),
+    };
+    let frontend = FrontendSettings {
+        name: "web".into(),
+        default_backend: Some(0),
+        timeouts: ClientTimeouts {
+            client: second * 30,
+            request_head: second * 10,
+            request_body: second * 30,
+            keep_alive: second * 60,
+        },
+        limits: Limits::default(),
+        forwarded_for: true,
+        connections: Arc::new(Budget::new(u32::MAX)),
+        stats: registry.frontend("web").clone(),
+    };
+    Arc::new(Snapshot {
+        generation: 1,
+        shards_count: 1,
+        frontends: vec![frontend],
+        backends: vec![backend],
+        connections: Arc::new(Budget::new(100_000)),
+        shards: registry.shards().clone(),
+    })
+}
+
+fn start_shard(server: SocketAddr) -> (SocketAddr, Sender<Command>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let (mut commands, for_shard) = queue(4);
+    let (from_shard, mut reports) = queue(64);
+    let (made, made_here) = mpsc::channel();
+    let snapshot = snapshot(server);
+    let listeners =
+        vec![ListenerSpec { id: ListenerId(0), frontend: 0, socket: Some(listener.into()) }];
+    spawn("shard", None, move || async move {
+        let shard = Shard::new(&Settings::default()).expect("io_uring");
+        made.send(shard.ring.wakeup()).expect("the test waits for it");
+        let context =
+            Context { index: 0, snapshot, listeners, commands: for_shard, reports: from_shard };
+        tidegate_proxy::run(shard, context).await;
+    })
+    .expect("a thread");
+    commands.wakes(made_here.recv_timeout(PATIENCE).expect("the shard starts"));
+    while reports.receive().is_none() {
+        std::thread::yield_now();
+    }
+    (address, commands)
+}
+
+fn exchange(stream: &mut TcpStream, request: &[u8], received: &mut [u8], length: usize) {
+    stream.write_all(request).expect("the balancer reads");
+    stream.read_exact(&mut received[..length]).expect("an answer");
+}
+
+/// Allocations of the whole process while `MEASURED` requests are answered on one warm connection: the fewest of all rounds.
+fn allocations(request: &[u8], answer: &'static [u8]) -> usize {
+    let (address, mut commands) = start_shard(start_server(answer));
+    let mut stream = TcpStream::connect(address).expect("the balancer listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a duration");
+    let mut received = vec![0; 64 * 1024];
+    stream.write_all(request).expect("the balancer reads");
+    let mut length = 0;
+    let head_end = |bytes: &[u8]| bytes.windows(4).position(|four| four == b"\r\n\r\n");
+    let body = answer.len() - head_end(answer).expect("a head") - 4;
+    while head_end(&received[..length]).is_none_or(|at| length < at + 4 + body) {
+        length += stream.read(&mut received[length..]).expect("an answer");
+    }
+    for _ in 0..WARM_UP {
+        exchange(&mut stream, request, &mut received, length);
+    }
+    let round = || {
+        let region = Region::new(ALLOCATOR);
+        for _ in 0..MEASURED {
+            exchange(&mut stream, request, &mut received, length);
+        }
+        let change = region.change();
+        change.allocations + change.reallocations
+    };
+    // The executor's own preemption timer allocates a few times in 100 ms, whatever the requests: the round without it
+    // counts. An allocation per request would show in each of them.
+    let fewest = std::iter::repeat_with(round).take(ROUNDS).min().unwrap_or(usize::MAX);
+    commands.send(Command::Stop).unwrap_or_else(|_| panic!("the shard is there"));
+    fewest
+}
+
+/// One test, because the counter is the whole process's.
+#[test]
+fn a_warm_connection_allocates_nothing() {
+    const GET: &[u8] =
+        b"GET /index.html HTTP/1.1\r\nHost: example\r\nUser-Agent: test\r\nAccept: */*\r\n\r\n";
+    const POST: &[u8] = b"POST /form HTTP/1.1\r\nHost: example\r\nContent-Length: 5\r\n\r\nbody!";
+    const LENGTH: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+    const CHUNKED: &[u8] =
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+    for (name, request, answer) in
+        [("GET", GET, LENGTH), ("POST", POST, LENGTH), ("chunked", GET, CHUNKED)]
+    {
+        assert_eq!(allocations(request, answer), 0, "{name}: {MEASURED} requests");
+    }
+}
