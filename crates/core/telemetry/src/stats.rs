@@ -128,8 +128,6 @@ stats! {
         connections_total: Counter = Counter::new(),
         /// Client connections open now.
         connections_open: Gauge = Gauge::new(),
-        /// Connections closed unread because a limit was reached.
-        connections_refused: Counter = Counter::new(),
         /// Connections that ended without having sent a byte.
         connections_empty: Counter = Counter::new(),
         /// Responses sent, by class of their status; a request whose client left before its

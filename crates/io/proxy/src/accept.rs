@@ -8,12 +8,14 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use tidegate_ring::{Listener, Socket};
 use tidegate_shard::Alarm;
 
+use crate::budget::{Budget, Waiter};
 use crate::client::Client;
 use crate::command::{Event, EventKind};
 use crate::site::Entrance;
@@ -34,6 +36,8 @@ pub(crate) struct Acceptor {
 
 enum Next {
     Accepted(io::Result<Socket>),
+    /// There is not enough room any more to accept many at a time.
+    Narrow,
     Stopped,
 }
 
@@ -66,6 +70,7 @@ pub(crate) async fn accept_connections(
                 worker.report_event(event);
                 let _ = alarm.within(alarm.now() + FAILURE_PAUSE, |_| stopped(&acceptor)).await;
             }
+            Next::Narrow => {}
             Next::Stopped => return,
         }
     }
@@ -81,12 +86,16 @@ fn room(worker: &Worker, acceptor: &Acceptor) -> u32 {
 
 /// The next connection of a multishot accept, which goes on while there is plenty of room.
 async fn accept_from_many(worker: &Worker, listener: &Listener, acceptor: &Acceptor) -> Next {
-    listener.accept_many();
     let next = poll_fn(|context| {
         if acceptor.stopping.get() {
             return Poll::Ready(Next::Stopped);
         }
-        listener.poll_accept(context).map(Next::Accepted)
+        let next = listener.poll_accept(context).map(Next::Accepted);
+        if next.is_pending() {
+            // Also when one that was told to stop has just ended.
+            listener.accept_many();
+        }
+        next
     })
     .await;
     if matches!(next, Next::Accepted(Ok(_))) {
@@ -128,9 +137,10 @@ async fn accept_one(worker: &Worker, listener: &Listener, acceptor: &Acceptor) -
         Next::Accepted(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
         other => return other,
     }
-    if poll_fn(|_| take_place(worker, acceptor)).await.is_err() {
+    let mut waiting = None;
+    let Ok(taken) = poll_fn(|_| take_place(worker, acceptor, &mut waiting)).await else {
         return Next::Stopped;
-    }
+    };
     listener.accept_one();
     let accepted = poll_fn(|context| {
         if acceptor.stopping.get() {
@@ -139,9 +149,16 @@ async fn accept_one(worker: &Worker, listener: &Listener, acceptor: &Acceptor) -
         listener.poll_accept(context).map(Next::Accepted)
     })
     .await;
-    if !matches!(accepted, Next::Accepted(Ok(_))) {
+    if matches!(accepted, Next::Accepted(Ok(_))) {
+        let frontend = acceptor.entrance.borrow().connections.clone();
+        if !Arc::ptr_eq(&taken, &frontend) {
+            // A reload has given the listener to another frontend meanwhile.
+            taken.give_back();
+            frontend.take();
+        }
+    } else {
         worker.connections().give_back();
-        acceptor.entrance.borrow().connections.give_back();
+        taken.give_back();
     }
     accepted
 }
@@ -149,28 +166,53 @@ async fn accept_one(worker: &Worker, listener: &Listener, acceptor: &Acceptor) -
 /// The acceptor was told to stop.
 struct Stopped;
 
-/// A place in the process's and in the frontend's budget; the worker polls again when there may be room.
-fn take_place(worker: &Worker, acceptor: &Acceptor) -> Poll<Result<(), Stopped>> {
+/// An acceptor's wait for a place in two budgets.
+struct Waiting {
+    frontend: Arc<Budget>,
+    waiters: [Arc<Waiter>; 2],
+}
+
+/// A place in the process's and in the frontend's budget, which is returned; the worker polls again when there may be room.
+fn take_place(
+    worker: &Worker,
+    acceptor: &Acceptor,
+    waiting: &mut Option<Waiting>,
+) -> Poll<Result<Arc<Budget>, Stopped>> {
     if acceptor.stopping.get() {
         return Poll::Ready(Err(Stopped));
     }
     let (process, frontend) =
         (worker.connections(), acceptor.entrance.borrow().connections.clone());
-    let mut registered = false;
-    loop {
-        if process.try_take() {
-            if frontend.try_take() {
-                return Poll::Ready(Ok(()));
-            }
-            process.give_back();
-        }
-        if registered {
-            worker.wait_for_room();
-            return Poll::Pending;
-        }
-        // Ask to be woken, then look once more: room may have come in between.
-        process.wait(worker.shard.ring.wakeup());
-        frontend.wait(worker.shard.ring.wakeup());
-        registered = true;
+    if try_take_both(&process, &frontend) {
+        return Poll::Ready(Ok(frontend));
     }
+    let waiting = match waiting {
+        Some(waiting) if Arc::ptr_eq(&waiting.frontend, &frontend) => waiting,
+        slot => {
+            let waiters = [(); 2].map(|()| Waiter::new(worker.shard.ring.wakeup()));
+            slot.insert(Waiting { frontend: frontend.clone(), waiters })
+        }
+    };
+    let [for_process, for_frontend] = &waiting.waiters;
+    process.wait(for_process);
+    frontend.wait(for_frontend);
+    // Room may have come before the waiters asked.
+    if try_take_both(&process, &frontend) {
+        return Poll::Ready(Ok(frontend));
+    }
+    worker.wait_for_room(waiting.waiters.clone());
+    Poll::Pending
+}
+
+/// A full budget is not taken from before the other one: giving back would call those who wait, and two acceptors would call
+/// each other for ever.
+fn try_take_both(process: &Budget, frontend: &Budget) -> bool {
+    if process.room() == 0 || frontend.room() == 0 || !process.try_take() {
+        return false;
+    }
+    let both = frontend.try_take();
+    if !both {
+        process.give_back();
+    }
+    both
 }

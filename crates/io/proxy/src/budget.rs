@@ -3,8 +3,8 @@
 //! Owns the count and the wake-ups of shards that wait at the limit. Invariant: with [`Budget::try_take`] alone the count
 //! never exceeds the limit.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tidegate_ring::Wakeup;
 
@@ -14,7 +14,32 @@ pub struct Budget {
     max: AtomicU32,
     /// Shards that wait for room; not locked on a path that a connection below the limit takes.
     waiting: AtomicU32,
-    wakeups: Mutex<Vec<Wakeup>>,
+    waiters: Mutex<Vec<Arc<Waiter>>>,
+}
+
+/// Somebody who waits for room in one budget. Called once for each time it asks; what it was called for may be gone when
+/// it looks, taken by another shard, and then it has to ask again.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    asked: AtomicBool,
+    wakeup: Wakeup,
+}
+
+impl Waiter {
+    /// One that has not asked yet.
+    pub(crate) fn new(wakeup: Wakeup) -> Arc<Waiter> {
+        Arc::new(Waiter { asked: AtomicBool::new(false), wakeup })
+    }
+
+    /// Whether there may have been room since it asked.
+    pub(crate) fn was_called(&self) -> bool {
+        !self.asked.load(Ordering::SeqCst)
+    }
+
+    fn call(&self) {
+        self.asked.store(false, Ordering::SeqCst);
+        self.wakeup.wake();
+    }
 }
 
 impl Budget {
@@ -24,7 +49,7 @@ impl Budget {
             open: AtomicU32::new(0),
             max: AtomicU32::new(max),
             waiting: AtomicU32::new(0),
-            wakeups: Mutex::new(Vec::new()),
+            waiters: Mutex::new(Vec::new()),
         }
     }
 
@@ -65,17 +90,21 @@ impl Budget {
         }
     }
 
-    /// From now on `wakeup` is called when room may have come, until it was called once. Look at the room again afterwards.
-    pub fn wait(&self, wakeup: Wakeup) {
-        self.wakeups.lock().unwrap_or_else(PoisonError::into_inner).push(wakeup);
+    /// Calls `waiter` when room may have come; once, however often it asks before that. Look at the room again afterwards:
+    /// it may have come in between.
+    pub(crate) fn wait(&self, waiter: &Arc<Waiter>) {
+        if waiter.asked.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner).push(waiter.clone());
         self.waiting.fetch_add(1, Ordering::SeqCst);
     }
 
     fn wake_waiting(&self) {
-        let wakeups =
-            std::mem::take(&mut *self.wakeups.lock().unwrap_or_else(PoisonError::into_inner));
-        self.waiting.fetch_sub(u32::try_from(wakeups.len()).unwrap_or(u32::MAX), Ordering::SeqCst);
-        wakeups.iter().for_each(Wakeup::wake);
+        let waiters =
+            std::mem::take(&mut *self.waiters.lock().unwrap_or_else(PoisonError::into_inner));
+        self.waiting.fetch_sub(u32::try_from(waiters.len()).unwrap_or(u32::MAX), Ordering::SeqCst);
+        waiters.iter().for_each(|waiter| waiter.call());
     }
 }
 

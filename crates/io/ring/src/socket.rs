@@ -256,9 +256,14 @@ impl Socket {
             .map_or(PeerAddress::Unknown, |address| PeerAddress::of(&address))
     }
 
-    /// Closes with a reset, so that a peer that reads until the end cannot take a cut answer for a whole one.
-    pub fn reset(self) {
+    /// Makes closing a reset, so that a peer that reads until the end cannot take a cut answer for a whole one.
+    pub fn reset_when_closed(&self) {
         let _ = self.sock(|socket| socket.set_linger(Some(Duration::ZERO)));
+    }
+
+    /// Closes with a reset.
+    pub fn reset(self) {
+        self.reset_when_closed();
     }
 
     fn sock<T>(&self, f: impl FnOnce(SockRef<'_>) -> T) -> T {

@@ -40,9 +40,6 @@ pub struct Timers {
     occupied: [u64; LEVELS],
 }
 
-/// The length of a tick: the precision of every timeout.
-const TICK: Duration = Duration::from_millis(1);
-
 impl Timers {
     /// No timers, with `start` as the beginning of time.
     pub fn new(start: Instant) -> Timers {
@@ -166,8 +163,7 @@ impl Timers {
 
     /// When [`Timers::advance`] has something to do next; a timer may turn out to have been moved since.
     pub fn next(&self) -> Option<Instant> {
-        self.next_slot()
-            .map(|(tick, ..)| self.start + TICK * u32::try_from(tick).unwrap_or(u32::MAX))
+        self.next_slot().map(|(tick, ..)| self.start + Duration::from_millis(tick))
     }
 
     /// Fires every timer whose deadline is at or before `now`: calls `fire` with its payload. Fired timers are not set.

@@ -20,10 +20,11 @@ use tidegate_shard::Alarm;
 
 use super::body::{Body, Output, Sink};
 use super::head::Incoming;
-use super::respond::{self, Refusal};
+use super::respond;
 use super::upload::{self, Upload};
 use super::{Next, Server, response};
 use crate::client::Client;
+use crate::settings::CONNECT_NOT_SUPPORTED;
 use crate::site::{Backend, Frontend};
 use crate::upstream::connect::{Connection, Slot, connect_failure};
 use crate::worker::Worker;
@@ -49,6 +50,8 @@ pub(super) enum Ending {
     Persistent,
     /// The client was told that the connection ends.
     Closing,
+    /// The connection's end is the body's end: only a reset tells a cut response from a whole one.
+    Undelimited,
     /// The connection has become a tunnel.
     Switched,
 }
@@ -103,6 +106,9 @@ impl Driver<'_> {
             Err(NoServer::AllDown) => return (Input::NoServer(NoServerCause::AllDown), None, None),
         };
         let server = &self.backend.servers[index as usize];
+        if avoid.is_some_and(|avoided| avoided != index) {
+            self.backend.stats.redispatches.increment();
+        }
         self.last_server.set(Some(index));
         let connection = if fresh_only { None } else { self.worker.take_idle(server) };
         (
@@ -269,13 +275,13 @@ impl Server {
         input: &mut Option<RecvBuf>,
     ) -> Next {
         if incoming.method == Method::Connect {
-            let failure = FailureKind::BadRequest { status: 501, detail: "connect_not_supported" };
-            self.refuse(client, frontend, Refusal::failure(Failure::in_request(failure))).await;
+            let failure = FailureKind::BadRequest { status: 501, detail: CONNECT_NOT_SUPPORTED };
+            self.refuse(client, frontend, Failure::in_request(failure)).await;
             return Next::Close;
         }
         let Some(backend) = frontend.backend.clone() else {
             let failure = Failure::in_request(FailureKind::NoServer(NoServerCause::Empty));
-            self.refuse(client, frontend, Refusal::failure(failure)).await;
+            self.refuse(client, frontend, failure).await;
             return Next::Close;
         };
         let worker: Rc<Worker> = self.worker.clone();
@@ -333,7 +339,7 @@ impl Driver<'_> {
                 }
                 match ending.get() {
                     Ending::Persistent if reuse => Next::KeepAlive,
-                    Ending::Persistent | Ending::Closing => {
+                    Ending::Persistent | Ending::Closing | Ending::Undelimited => {
                         let deadline = self.alarm.now() + self.frontend.timeouts.client;
                         if incoming.keep_alive || !upload.is_finished() {
                             respond::close_with_care(self.alarm, self.client, deadline).await;
@@ -352,6 +358,9 @@ impl Driver<'_> {
             }
             Action::Cut(failure) | Action::Abort(failure) => {
                 drop(attempt);
+                if ending.get() == Ending::Undelimited {
+                    self.client.socket.reset_when_closed();
+                }
                 self.record(incoming.started, Some(failure));
                 Next::Close
             }
@@ -382,7 +391,7 @@ impl Driver<'_> {
             backend.retries.add(u64::from(retries));
         }
         if let Some(failure) = failure {
-            frontend.failures.increment(failure.index());
+            respond::count_failure(self.frontend, failure);
             backend.failures.increment(failure.index());
             self.log_failure(failure, retries);
         }

@@ -14,7 +14,7 @@ use tidegate_http1::{
 use tidegate_ring::{PeerAddress, RecvBuf};
 
 use super::Server;
-use super::respond::Refusal;
+use super::respond;
 use crate::client::Client;
 use crate::site::Frontend;
 
@@ -66,7 +66,7 @@ impl Server {
                         Err(_expired) => {
                             client.requests += 1;
                             let failure = Failure::in_request(FailureKind::RequestHeadTimeout);
-                            self.refuse(client, frontend, Refusal::failure(failure)).await;
+                            self.refuse(client, frontend, failure).await;
                             return None;
                         }
                     }
@@ -80,7 +80,7 @@ impl Server {
                 }
                 Err(error) => {
                     client.requests += 1;
-                    self.refuse(client, frontend, Refusal::request(error)).await;
+                    self.refuse(client, frontend, respond::rejected(error)).await;
                     return None;
                 }
             }

@@ -71,3 +71,12 @@ impl Server {
         }
     }
 }
+
+/// Ends the connection of a client that is idle but for the end of its last response.
+pub(crate) async fn close_idle(worker: &Worker, client: &Client) {
+    let Some(task) = worker.shard.tasks.current() else { return };
+    let alarm = Alarm::new(&worker.shard, task);
+    client.socket.unpark();
+    let limit = alarm.now() + client.entrance.frontend().timeouts.client;
+    respond::close(&alarm, client, limit).await;
+}

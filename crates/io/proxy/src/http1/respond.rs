@@ -20,6 +20,7 @@ use super::upload::Upload;
 use super::{Next, Server};
 use crate::client::Client;
 use crate::command::{Event, EventKind};
+use crate::settings::rejection_index;
 use crate::site::Frontend;
 
 /// How long a client may go on sending after our last word, so that closing does not destroy it (RFC 9112 §9.6).
@@ -28,23 +29,35 @@ const LINGER: Duration = Duration::from_secs(2);
 /// What it may send in that time.
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
 
-/// Why a request gets no further than us.
-#[derive(Clone, Copy)]
-pub(super) struct Refusal {
-    failure: Failure,
-    /// The parser's verdict, when it is one.
-    rejected: Option<RequestError>,
+/// What a request that the parser refuses has failed by.
+pub(super) fn rejected(error: RequestError) -> Failure {
+    Failure::in_request(FailureKind::BadRequest { status: error.status(), detail: error.reason() })
 }
 
-impl Refusal {
-    pub(super) fn failure(failure: Failure) -> Refusal {
-        Refusal { failure, rejected: None }
+/// Counts a failed request: one that breaks a rule by the rule, any other by its kind.
+pub(super) fn count_failure(frontend: &Frontend, failure: Failure) {
+    let rule = failure.kind.detail().filter(|_| is_rejection(failure)).and_then(rejection_index);
+    match rule {
+        Some(rule) => frontend.stats.rejected.increment(rule),
+        None => frontend.stats.failures.increment(failure.index()),
     }
+}
 
-    pub(super) fn request(error: RequestError) -> Refusal {
-        let kind = FailureKind::BadRequest { status: error.status(), detail: error.reason() };
-        Refusal { failure: Failure::in_request(kind), rejected: Some(error) }
-    }
+fn is_rejection(failure: Failure) -> bool {
+    matches!(failure.kind, FailureKind::BadRequest { .. })
+}
+
+/// An event that says everything a failure knows.
+fn failure_event(failure: Failure, frontend: &Frontend, client: &Client) -> Event {
+    let kind =
+        if is_rejection(failure) { EventKind::RequestRejected } else { EventKind::RequestFailed };
+    let mut event = Event::new(kind, failure.reason());
+    event.frontend = Some(frontend.name.clone());
+    event.peer = Some(client.peer);
+    event.status = failure.status().unwrap_or(0);
+    event.detail = failure.kind.detail().unwrap_or_default().to_owned();
+    event.flags = failure.flags().to_string();
+    event
 }
 
 struct Answer {
@@ -75,21 +88,11 @@ fn queue_answer(client: &Client, frontend: &Frontend, out: Vec<u8>, answer: &Ans
 
 impl Server {
     /// Answers a request that goes no further, counts and logs it, and closes.
-    pub(super) async fn refuse(&self, client: &Client, frontend: &Frontend, refusal: Refusal) {
-        let Refusal { failure, rejected } = refusal;
+    pub(super) async fn refuse(&self, client: &Client, frontend: &Frontend, failure: Failure) {
         let status = failure.status().unwrap_or(400);
         frontend.stats.requests.record(status);
-        match rejected {
-            Some(error) => frontend.stats.rejected.increment(error.index()),
-            None => frontend.stats.failures.increment(failure.index()),
-        }
-        let mut event = Event::new(EventKind::RequestRejected, failure.reason());
-        event.frontend = Some(frontend.name.clone());
-        event.peer = Some(client.peer);
-        event.status = status;
-        event.detail = failure.kind.detail().unwrap_or_default().to_owned();
-        event.flags = failure.flags().to_string();
-        self.worker.report_event(event);
+        count_failure(frontend, failure);
+        self.worker.report_event(failure_event(failure, frontend, client));
         let out = self.worker.shard.ring.take_vec();
         let answer = Answer {
             status,
@@ -133,17 +136,15 @@ impl Driver<'_> {
         if failure.kind == FailureKind::ClientGone {
             return;
         }
-        let mut event = Event::new(EventKind::RequestFailed, failure.reason());
-        event.frontend = Some(self.frontend.name.clone());
+        let mut event = failure_event(failure, self.frontend, self.client);
         event.backend = Some(self.backend.name.clone());
         let server = failure.server.or(self.last_server.get());
         event.server = server
             .and_then(|index| self.backend.servers.get(index as usize))
             .map(|server| server.name.clone());
-        event.peer = Some(self.client.peer);
-        event.status = failure.status().unwrap_or_else(|| self.status.get());
-        event.detail = failure.kind.detail().unwrap_or_default().to_owned();
-        event.flags = failure.flags().to_string();
+        if event.status == 0 {
+            event.status = self.status.get();
+        }
         event.retries = retries;
         self.worker.report_event(event);
     }

@@ -141,7 +141,6 @@ impl Relay<'_, '_> {
         sink: &mut Sink<'_>,
     ) -> Result<Head, Action> {
         let (status, interim) = (head.status(), head.is_interim());
-        self.attempt.slot.0.stats.requests.record(status);
         let rest = match self.driver.input(Input::ResponseHead { status, interim }) {
             Action::Relay { upload } => upload,
             action => return Err(action),
@@ -160,7 +159,12 @@ impl Relay<'_, '_> {
         if !interim {
             self.driver.status.set(status);
             self.attempt.persists.set(head.keep_alive());
-            self.ending.set(if persists { Ending::Persistent } else { Ending::Closing });
+            self.attempt.slot.0.stats.requests.record(status);
+            self.ending.set(match (persists, delimited) {
+                (true, _) => Ending::Persistent,
+                (false, true) => Ending::Closing,
+                (false, false) => Ending::Undelimited,
+            });
         }
         let connection = match head.body() {
             BodyLength::Tunnel => ConnectionHeader::Upgrade,

@@ -142,8 +142,6 @@ scalars! {
 
 scalars! {
     FRONTEND_SCALARS: FrontendSnapshot ["frontend"] {
-        Counter "tidegate_frontend_connections_refused_total" = connections_refused:
-            "Connections closed unread because a limit was reached.";
         Counter "tidegate_frontend_connections_empty_total" = connections_empty:
             "Connections that ended without having sent a byte.";
         Counter "tidegate_frontend_received_bytes_total" = bytes_in:
