@@ -91,6 +91,11 @@ async fn accept_from_many(worker: &Worker, listener: &Listener, acceptor: &Accep
             return Poll::Ready(Next::Stopped);
         }
         let next = listener.poll_accept(context).map(Next::Accepted);
+        if next.is_pending() && room(worker, acceptor) < MANY_ROOM_MIN {
+            // A reload has brought a limit.
+            listener.stop();
+            return Poll::Ready(Next::Narrow);
+        }
         if next.is_pending() {
             // Also when one that was told to stop has just ended.
             listener.accept_many();
