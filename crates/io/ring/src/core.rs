@@ -359,7 +359,7 @@ impl Core {
         if transmit.is_empty() {
             return;
         }
-        let entry = transmit.prepare(slot.fd);
+        let entry = transmit.prepare(slot.fd, slot.flags.has(Flags::LAST));
         slot.flags.set(Flags::SENDING);
         self.push_for(Kind::Send, index, entry);
     }

@@ -108,7 +108,9 @@ impl Transmit {
 
     /// The send of everything queued (at most [`IO_VECTORS_MAX`] pieces). The caller keeps `self` in place and its
     /// queue's front untouched until the completion.
-    pub(crate) fn prepare(&mut self, fd: i32) -> squeue::Entry {
+    ///
+    /// `last`: the connection's end follows at once, so the kernel may keep a short rest back to send both in one segment.
+    pub(crate) fn prepare(&mut self, fd: i32, last: bool) -> squeue::Entry {
         let mut count = 0;
         for (piece, vector) in self.queue.iter().zip(self.vectors.iter_mut()) {
             let skip = if count == 0 { self.front_sent } else { 0 };
@@ -118,7 +120,7 @@ impl Transmit {
             count += 1;
         }
         debug_assert!(count > 0, "a send of nothing");
-        let flags = libc::MSG_NOSIGNAL;
+        let flags = libc::MSG_NOSIGNAL | if last { libc::MSG_MORE } else { 0 };
         if let (1, Ok(len)) = (count, u32::try_from(self.vectors[0].iov_len)) {
             let base = self.vectors[0].iov_base.cast_const().cast();
             return opcode::Send::new(types::Fd(fd), base, len).flags(flags).build();
@@ -173,7 +175,7 @@ mod tests {
         let mut transmit = queued(&[b"head", b"body"]);
         transmit.taken(6, &mut recycled);
         assert_eq!(transmit.queued_bytes(), 2);
-        let _ = transmit.prepare(0);
+        let _ = transmit.prepare(0, false);
         assert_eq!(transmit.vectors[0].iov_len, 2);
         transmit.taken(2, &mut recycled);
         assert!(transmit.is_empty());

@@ -44,6 +44,9 @@ impl Flags {
     /// A connection was in the listen queue.
     pub(crate) const READABLE: Flags = Flags(1 << 9);
 
+    /// What is sent is the last before the connection's end.
+    pub(crate) const LAST: Flags = Flags(1 << 15);
+
     #[inline]
     pub(crate) fn has(self, flag: Flags) -> bool {
         self.0 & flag.0 != 0

@@ -170,6 +170,16 @@ impl Socket {
         self.with(Core::flush);
     }
 
+    /// As [`Socket::flush`], for the last bytes before [`Socket::shutdown_write`] or a close, which must follow as soon as
+    /// they are flushed: the kernel keeps them back (up to 200 ms) to send them with the FIN in one segment.
+    #[inline]
+    pub fn flush_last(&self) {
+        self.with(|core, index| {
+            core.slots.get_mut(index).flags.set(Flags::LAST);
+            core.flush(index);
+        });
+    }
+
     /// Ready when at most `queued_max` queued bytes are left for the kernel to take. The waker is called on progress too.
     ///
     /// # Errors

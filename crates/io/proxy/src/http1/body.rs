@@ -58,6 +58,12 @@ impl<'a> Sink<'a> {
         self.queue_tail();
         self.socket.flush();
     }
+
+    /// As [`Sink::flush`], for the last bytes before the connection's end.
+    pub(super) fn flush_last(&mut self) {
+        self.queue_tail();
+        self.socket.flush_last();
+    }
 }
 
 impl Drop for Sink<'_> {

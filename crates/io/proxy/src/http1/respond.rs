@@ -83,7 +83,11 @@ fn queue_answer(client: &Client, frontend: &Frontend, out: Vec<u8>, answer: &Ans
     encode_simple_response(&mut out, &response);
     client.socket.queue(SendBuf::Vec(out));
     frontend.stats.bytes_out.add(client.newly_sent());
-    client.socket.flush();
+    if answer.connection == ConnectionHeader::Close {
+        client.socket.flush_last();
+    } else {
+        client.socket.flush();
+    }
 }
 
 impl Server {

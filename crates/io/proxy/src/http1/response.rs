@@ -211,7 +211,10 @@ impl Relay<'_, '_> {
         if on_demand {
             server.set_recv_on_demand(false);
         }
-        sink.flush();
+        match self.ending.get() {
+            Ending::Closing | Ending::Undelimited => sink.flush_last(),
+            Ending::Persistent | Ending::Switched => sink.flush(),
+        }
         if head.rest == Rest::Continue && !self.upload.is_finished() {
             // The whole response is here before the whole request: RFC 9112 §9.5 lets us stop; the connection ends.
             self.ending.set(Ending::Closing);
