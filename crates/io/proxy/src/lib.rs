@@ -9,6 +9,7 @@ mod budget;
 mod client;
 mod command;
 mod http1;
+mod parked;
 mod settings;
 mod site;
 mod tunnel;

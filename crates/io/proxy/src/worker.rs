@@ -7,9 +7,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use tidegate_ring::{Listener, ParkToken, Socket};
+use tidegate_ring::{Listener, ParkToken};
 use tidegate_shard::{Receiver, Sender, Service, Shard, TaskId, TimerId, drive, own_payload};
 use tidegate_telemetry::ShardStats;
 
@@ -18,18 +18,16 @@ use crate::budget::{Budget, Waiter};
 use crate::client::Client;
 use crate::command::{Command, Event, EventKind, ListenerId, ListenerSpec, Report};
 use crate::http1;
+use crate::parked::{Parked, ParkedTable};
 use crate::settings::Snapshot;
-use crate::site::{Entrance, Server, Site};
+use crate::site::{Entrance, Site};
 use crate::upstream::connect::Connection;
-
-/// How often idle server connections are looked through for old ones.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Connection tasks kept for reuse when idle; one holds a few KiB.
 const TASKS_KEPT_MAX: usize = 4096;
 
 /// The value of the timer that sweeps; all others are indices of parked connections.
-const SWEEP: u32 = (1 << 31) - 1;
+pub(crate) const SWEEP: u32 = (1 << 31) - 1;
 
 /// What a shard starts from.
 pub struct Context {
@@ -43,46 +41,6 @@ pub struct Context {
     pub commands: Receiver<Command>,
     /// What the control plane is told.
     pub reports: Sender<Report>,
-}
-
-/// Something parked: when it says something, its place is looked up by the token.
-enum Parked {
-    Client(Box<Client>),
-    Server(Rc<Server>),
-    Vacant,
-}
-
-struct Place {
-    parked: Parked,
-    /// Made when a client is first parked here. It is left running when the client leaves: moving it to a later deadline
-    /// costs one store, stopping and setting it again would touch its neighbours in the wheel.
-    timer: Option<TimerId>,
-}
-
-#[derive(Default)]
-struct ParkedTable {
-    places: Vec<Place>,
-    free: Vec<u32>,
-}
-
-impl ParkedTable {
-    #[allow(clippy::cast_possible_truncation, reason = "bounded by descriptors")]
-    fn insert(&mut self, parked: Parked) -> u32 {
-        if let Some(index) = self.free.pop() {
-            self.places[index as usize].parked = parked;
-            return index;
-        }
-        self.places.push(Place { parked, timer: None });
-        self.places.len() as u32 - 1
-    }
-
-    fn take(&mut self, index: u32) -> Parked {
-        let parked = std::mem::replace(&mut self.places[index as usize].parked, Parked::Vacant);
-        if !matches!(parked, Parked::Vacant) {
-            self.free.push(index);
-        }
-        parked
-    }
 }
 
 /// The tasks that serve connections: each takes a job, serves it until it is idle or gone, and takes the next.
@@ -104,17 +62,17 @@ pub(crate) struct Worker {
     pub(crate) stats: Arc<ShardStats>,
     pub(crate) scratch: http1::Scratch,
     index: u16,
-    site: RefCell<Rc<Site>>,
+    pub(crate) site: RefCell<Rc<Site>>,
     entrances: RefCell<Vec<Rc<Entrance>>>,
     acceptors: RefCell<HashMap<ListenerId, (TaskId, Rc<Acceptor>)>>,
-    parked: RefCell<ParkedTable>,
+    pub(crate) parked: RefCell<ParkedTable>,
     jobs: RefCell<Jobs>,
     reports: RefCell<Sender<Report>>,
     waiting_for_room: RefCell<Vec<(TaskId, [Arc<Waiter>; 2])>>,
-    sweep: Cell<Option<TimerId>>,
-    sweeping: Cell<bool>,
+    pub(crate) sweep: Cell<Option<TimerId>>,
+    pub(crate) sweeping: Cell<bool>,
     clients_open: Cell<u32>,
-    draining: Cell<bool>,
+    pub(crate) draining: Cell<bool>,
     this: RefCell<std::rc::Weak<Worker>>,
 }
 
@@ -357,6 +315,7 @@ impl Worker {
         self.finish_draining();
     }
 
+    #[allow(clippy::vec_box, reason = "clients are boxed where they are parked")]
     fn take_idle_clients(&self) -> Vec<Box<Client>> {
         let mut parked = self.parked.borrow_mut();
         let count = u32::try_from(parked.places.len()).unwrap_or(u32::MAX);
@@ -421,75 +380,6 @@ impl Worker {
         } else if let Some(worker) = self.this.borrow().upgrade() {
             job.task = Some(self.shard.tasks.spawn(serve_connections(worker, at)));
         }
-    }
-
-    /// Takes a server's idle connection, when a living one is left.
-    pub(crate) fn take_idle(&self, server: &Rc<Server>) -> Option<Connection> {
-        while let Some((ParkToken(index), socket)) = server.idle.pop() {
-            self.parked.borrow_mut().take(index);
-            server.stats.connections_idle.decrement();
-            let connection = Connection::from_idle(socket, server);
-            if !connection.socket().has_arrived() {
-                server.stats.connections_reused.increment();
-                return Some(connection);
-            }
-        }
-        None
-    }
-
-    /// Keeps a server connection for the next request, or closes it when there are enough.
-    pub(crate) fn keep_idle(&self, connection: Connection, server: &Rc<Server>, idle_max: usize) {
-        if server.retired.get() || server.idle.len() >= idle_max || self.draining.get() {
-            return;
-        }
-        let index = self.parked.borrow_mut().insert(Parked::Server(server.clone()));
-        if !connection.socket().park(ParkToken(index)) {
-            self.parked.borrow_mut().take(index);
-            return;
-        }
-        if let Some(socket) = connection.into_idle() {
-            server.stats.connections_idle.increment();
-            server.idle.push(ParkToken(index), socket, self.shard.clock.now());
-            self.start_sweeping();
-        }
-    }
-
-    fn start_sweeping(&self) {
-        if !self.sweeping.replace(true) {
-            let mut timers = self.shard.timers.borrow_mut();
-            let timer = self.sweep.get().unwrap_or_else(|| timers.insert(own_payload(SWEEP)));
-            self.sweep.set(Some(timer));
-            timers.set(timer, self.shard.clock.now() + SWEEP_INTERVAL);
-        }
-    }
-
-    fn sweep_idle(&self) {
-        self.sweeping.set(false);
-        let (site, now) = (self.site.borrow().clone(), self.shard.clock.now());
-        let mut left = 0;
-        for backend in &site.backends {
-            for server in &backend.servers {
-                while let Some(expired) = server.idle.pop_expired(now, backend.idle_timeout) {
-                    self.drop_idle(server, expired);
-                }
-                left += server.idle.len();
-            }
-        }
-        if left > 0 {
-            self.start_sweeping();
-        }
-    }
-
-    fn close_idle(&self, server: &Rc<Server>) {
-        while let Some(idle) = server.idle.pop() {
-            self.drop_idle(server, idle);
-        }
-    }
-
-    fn drop_idle(&self, server: &Rc<Server>, (ParkToken(index), socket): (ParkToken, Socket)) {
-        self.parked.borrow_mut().take(index);
-        server.stats.connections_idle.decrement();
-        drop(Connection::from_idle(socket, server));
     }
 
     fn publish(&self) {

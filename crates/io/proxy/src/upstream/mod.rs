@@ -2,3 +2,4 @@
 
 pub(crate) mod connect;
 pub(crate) mod idle_pool;
+pub(crate) mod reuse;
