@@ -103,6 +103,8 @@ fn requests_in_flight_finish_and_idle_connections_close() {
             ("silent", Some("close"))
         );
         silent.expect_eof();
+        // Closing waits a moment for the clients to close too.
+        drop((idle, half_a_head, uploading, slow, silent));
         assert_exits_quickly(&mut tidegate);
         assert!(tidegate.process().lines().iter().any(|line| line.is_event("ended")));
     }
