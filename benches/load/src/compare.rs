@@ -63,7 +63,7 @@ impl Comparison {
                     self.traffic(&scenario, round, &proxy, Level::Saturation, Load::Saturate)?;
                 }
             }
-            let Some(slowest) = self.slowest_saturation(scenario.name) else { continue };
+            let Some(slowest) = self.slowest_saturation(plain.name) else { continue };
             for round in 1..=self.plan.rounds {
                 for percent in self.plan.levels.clone() {
                     let load = Load::Rate(rate_at(slowest, percent));
@@ -163,10 +163,12 @@ impl Comparison {
         Ok(())
     }
 
-    /// The same rate over the same connections, once on the proxy's core alone and once on it and
-    /// its neighbours (which the harness shares: CPU time counts here, not throughput).
+    /// The same rate over the same connections for each shard, once on the proxy's core alone and once
+    /// on it and its neighbours (which the harness shares: CPU time counts here, not throughput). At the
+    /// same rate in all, two shards would be half as busy each, sleep more often and gather less: that
+    /// is the price of a lower load, which every proxy pays, and not that of a second shard.
     fn shard_rounds(&mut self, shards: usize, tidegate: &Proxy) -> io::Result<()> {
-        let scenario = &crate::scenario::KEEPALIVE_64;
+        let plain = crate::scenario::KEEPALIVE_64;
         let many: Vec<usize> = (self.plan.proxy_cpu..).take(shards).collect();
         let one = vec![self.plan.proxy_cpu];
         let rate = match self.slowest_saturation(scenario.name) {
@@ -180,17 +182,18 @@ impl Comparison {
             for (place, cpus) in widths {
                 let what = format!("shards {}  round {round}/{}", cpus.len(), self.plan.rounds);
                 self.progress.begin(&what);
+                let scenario = Scenario { connections: plain.connections * cpus.len(), ..plain };
                 let step = step::Traffic {
-                    scenario,
+                    scenario: &scenario,
                     proxy: tidegate,
-                    load: Load::Rate(rate),
+                    load: Load::Rate(rate * cpus.len() as u64),
                     window: self.plan.window,
                     cpus: cpus.clone(),
                 };
                 let run =
                     step.run(&mut self.harness, &self.directory)?.run(round, Level::Saturation);
                 cpu_us[place] = run.cpu_us();
-                let found = format!("{what}:  {:.2} µs CPU at {rate}/s", run.cpu_us());
+                let found = format!("{what}:  {:.2} µs CPU at {rate}/s a shard", run.cpu_us());
                 self.progress.end(self.plan.step_expected(), &found);
             }
             let [one_cpu_us, many_cpu_us] = cpu_us;

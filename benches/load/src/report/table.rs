@@ -141,7 +141,7 @@ fn write_shards(page: &mut String, results: &Results) -> std::fmt::Result {
     let one = Spread::of(results.shards.iter().map(|run| run.one_cpu_us));
     let many = Spread::of(results.shards.iter().map(|run| run.many_cpu_us));
     writeln!(page, "\n## One shard and {}\n", first.shards)?;
-    writeln!(page, "| {}/s | CPU µs/request |\n| --- | --- |", first.rate)?;
+    writeln!(page, "| {}/s a shard | CPU µs/request |\n| --- | --- |", first.rate)?;
     writeln!(page, "| 1 shard | {} |", one.map_or_else(String::new, range))?;
     writeln!(page, "| {} shards | {} |", first.shards, many.map_or_else(String::new, range))
 }
