@@ -63,7 +63,7 @@ impl Comparison {
                     self.traffic(&scenario, round, &proxy, Level::Saturation, Load::Saturate)?;
                 }
             }
-            let Some(slowest) = self.slowest_saturation(plain.name) else { continue };
+            let Some(slowest) = self.slowest_saturation(scenario.name) else { continue };
             for round in 1..=self.plan.rounds {
                 for percent in self.plan.levels.clone() {
                     let load = Load::Rate(rate_at(slowest, percent));
@@ -171,7 +171,7 @@ impl Comparison {
         let plain = crate::scenario::KEEPALIVE_64;
         let many: Vec<usize> = (self.plan.proxy_cpu..).take(shards).collect();
         let one = vec![self.plan.proxy_cpu];
-        let rate = match self.slowest_saturation(scenario.name) {
+        let rate = match self.slowest_saturation(plain.name) {
             Some(slowest) => rate_at(slowest, 50),
             None => plan::SHARDS_RATE,
         };
