@@ -104,7 +104,7 @@ fn a_head_that_does_not_end_in_time_is_a_request_timeout() {
             assert_eq!(response.headers.value("connection"), Some("close"));
             client.expect_eof();
         }
-        tidegate.wait_log(logged("request_rejected", "request_head_timeout"));
+        tidegate.wait_log(logged("request_failed", "request_head_timeout"));
         assert_eq!(origin.requests_count(), 1);
     });
 }
