@@ -107,6 +107,13 @@ impl Gate {
         self.open.look(|open| *open)
     }
 
+    /// Waits until the gate opens, at most for `duration`, and says whether it did: what a script or
+    /// a client does slowly, it does between two such waits.
+    #[must_use]
+    pub fn wait_at_most(&self, duration: Duration) -> bool {
+        self.open.wait(Deadline::after(duration), |open| open.then_some(())).is_some()
+    }
+
     /// Waits until the gate opens.
     ///
     /// # Panics
@@ -142,7 +149,9 @@ mod tests {
             move || gate.wait()
         });
         assert!(!gate.is_open());
+        assert!(!gate.wait_at_most(Duration::from_millis(1)));
         gate.open();
+        assert!(gate.wait_at_most(Duration::ZERO));
         waiter.join().expect("the waiter returns");
         gate.wait();
     }
