@@ -186,7 +186,7 @@ impl Ring {
             Ok(()) if tcp => core.start_connect(socket.index(), address.clone()),
             Ok(()) => {}
             Err(error) => {
-                core.connect_failed(socket.index(), error.raw_os_error().unwrap_or(libc::EIO))
+                core.connect_failed(socket.index(), error.raw_os_error().unwrap_or(libc::EIO));
             }
         }
         drop(core);
