@@ -48,7 +48,7 @@ pub use metrics::{Metrics, Sample};
 pub use nginx::Nginx;
 pub use origin::{Connection, Origin};
 pub use ports::{ReservedPort, SilentAddress, refused_address};
-pub use process::{Exit, Process};
+pub use process::{Exit, Process, raise_descriptor_limit};
 pub use rustix::process::Signal;
 pub use seed::{Rng, SEED_VARIABLE, Seed, seed};
 pub use site::site;

@@ -8,7 +8,9 @@ use crate::deadline::{Deadline, PATIENCE};
 use crate::log::{Log, LogLine, Output};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{FdFlags, fcntl_setfd};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{
+    Pid, PidfdFlags, Resource, Signal, getrlimit, pidfd_open, pidfd_send_signal, setrlimit,
+};
 use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -246,6 +248,21 @@ impl Drop for Process {
             self.log.wait_end(Deadline::after(std::time::Duration::from_secs(1)));
             eprintln!("--- {} printed:\n{}---", self.name, self.log.text());
         }
+    }
+}
+
+/// Lets this process have `descriptors` open, for tests with thousands of connections: many systems
+/// begin with 1,024.
+///
+/// # Panics
+/// When the system does not allow as many.
+#[track_caller]
+pub fn raise_descriptor_limit(descriptors: u64) {
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < descriptors) {
+        limit.current = Some(descriptors);
+        setrlimit(Resource::Nofile, limit)
+            .unwrap_or_else(|error| panic!("{descriptors} descriptors are not allowed: {error}"));
     }
 }
 
