@@ -5,6 +5,9 @@
 //! of them points to (a slot's transmit box, a connect's address box) is kept until then.
 #![allow(unsafe_code, reason = "hands entries to the kernel; each block says why it is sound")]
 
+mod listen;
+mod transmit;
+
 use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
@@ -15,8 +18,10 @@ use socket2::SockAddr;
 
 use crate::buffers::{Buffers, GROUP};
 use crate::operation::{GENERATION_MASK, Kind, pack, unpack};
-use crate::send::{Recycled, SendBuf, Transmit};
+use crate::send::{Recycled, Transmit};
 use crate::slots::{Arrived, Flags, RECV_QUEUE_MAX, Slot, Slots};
+
+pub(crate) use listen::Shots;
 
 /// Transmit boxes kept for reuse: as many as sends that one turn may have in flight in the usual case.
 const TRANSMITS_KEPT_MAX: usize = 1024;
@@ -44,13 +49,6 @@ pub struct Counters {
 pub(crate) struct Unparked {
     pub(crate) token: u32,
     index: u32,
-}
-
-/// How an operation that takes connections or bytes is armed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shots {
-    One,
-    Many,
 }
 
 pub(crate) struct Core {
@@ -92,7 +90,7 @@ impl Core {
     }
 
     /// Queues `entry` for the next submission; a full queue is submitted first.
-    fn push(&mut self, entry: &squeue::Entry) {
+    pub(super) fn push(&mut self, entry: &squeue::Entry) {
         loop {
             // SAFETY: every entry is built in this crate. What it points to is a transmit box held by its slot, an
             // address box held in `addresses`, or the registered buffer group, each kept until the completion.
@@ -104,11 +102,11 @@ impl Core {
         }
     }
 
-    fn push_detached(&mut self, entry: squeue::Entry) {
+    pub(super) fn push_detached(&mut self, entry: squeue::Entry) {
         self.push(&entry.flags(squeue::Flags::SKIP_SUCCESS).user_data(pack(Kind::Detached, 0, 0)));
     }
 
-    fn push_for(&mut self, kind: Kind, index: u32, entry: squeue::Entry) {
+    pub(super) fn push_for(&mut self, kind: Kind, index: u32, entry: squeue::Entry) {
         let user_data = pack(kind, index, self.slots.get(index).generation);
         self.in_flight += 1;
         self.push(&entry.user_data(user_data));
@@ -300,7 +298,7 @@ impl Core {
         }
     }
 
-    fn notify_recv(&mut self, index: u32) {
+    pub(super) fn notify_recv(&mut self, index: u32) {
         let slot = self.slots.get_mut(index);
         if slot.parked != Slot::NOT_PARKED {
             let token = std::mem::replace(&mut slot.parked, Slot::NOT_PARKED);
@@ -331,181 +329,6 @@ impl Core {
             opcode::RecvMulti::new(fd, GROUP).build()
         };
         self.push_for(Kind::Recv, index, entry);
-    }
-
-    pub(crate) fn queue_send(&mut self, index: u32, piece: SendBuf) {
-        let slot = self.slots.get_mut(index);
-        if slot.send_errno != 0 {
-            if let SendBuf::Vec(vec) = piece {
-                self.recycled.put(vec);
-            }
-            return;
-        }
-        if slot.transmit.is_none() {
-            slot.transmit = Some(self.transmits.pop().unwrap_or_else(Transmit::new));
-        }
-        if let Some(transmit) = &mut slot.transmit {
-            transmit.push(piece);
-        }
-    }
-
-    /// Starts sending what is queued unless a send is in flight, which then takes the rest along when it completes.
-    pub(crate) fn flush(&mut self, index: u32) {
-        let slot = self.slots.get_mut(index);
-        if slot.flags.has(Flags::SENDING) || slot.flags.has(Flags::CONNECTING) {
-            return;
-        }
-        let Some(transmit) = &mut slot.transmit else { return };
-        if transmit.is_empty() {
-            return;
-        }
-        let entry = transmit.prepare(slot.fd, slot.flags.has(Flags::LAST));
-        slot.flags.set(Flags::SENDING);
-        self.push_for(Kind::Send, index, entry);
-    }
-
-    #[allow(clippy::cast_sign_loss, reason = "only a positive result is read as a count")]
-    fn send_completed(&mut self, index: u32, result: i32) {
-        let slot = self.slots.get_mut(index);
-        slot.flags.clear(Flags::SENDING);
-        let Some(transmit) = &mut slot.transmit else { return };
-        let retry = matches!(-result, libc::EAGAIN | libc::EINTR);
-        if result > 0 {
-            slot.sent_bytes += result as u64;
-            transmit.taken(result as usize, &mut self.recycled);
-        } else if !retry {
-            slot.send_errno = if result == 0 { libc::EPIPE } else { -result };
-            transmit.clear(&mut self.recycled);
-        }
-        let released = slot.flags.has(Flags::RELEASED);
-        if released {
-            transmit.clear(&mut self.recycled);
-        }
-        if transmit.is_empty() {
-            self.recycle_transmit(index);
-        } else {
-            self.flush(index);
-        }
-        let slot = self.slots.get_mut(index);
-        if let Some(waker) = &slot.send_waker {
-            waker.wake_by_ref();
-        }
-        if slot.send_errno != 0 && slot.parked != Slot::NOT_PARKED {
-            self.notify_recv(index);
-        }
-    }
-
-    fn recycle_transmit(&mut self, index: u32) {
-        if let Some(transmit) = self.slots.get_mut(index).transmit.take()
-            && self.transmits.len() < TRANSMITS_KEPT_MAX
-        {
-            self.transmits.push(transmit);
-        }
-    }
-
-    pub(crate) fn start_connect(&mut self, index: u32, address: SockAddr) {
-        let fd = types::Fd(self.slots.get(index).fd);
-        let address = Box::new(address);
-        let entry = opcode::Connect::new(fd, address.as_ptr().cast(), address.len()).build();
-        self.addresses.insert(index, address);
-        self.slots.get_mut(index).flags.set(Flags::CONNECTING);
-        self.push_for(Kind::Connect, index, entry);
-    }
-
-    fn connect_completed(&mut self, index: u32, result: i32) {
-        self.addresses.remove(&index);
-        let slot = self.slots.get_mut(index);
-        slot.flags.clear(Flags::CONNECTING);
-        if slot.flags.has(Flags::RELEASED) {
-            return;
-        }
-        if let Some(waker) = &slot.send_waker {
-            waker.wake_by_ref();
-        }
-        if result < 0 {
-            self.connect_failed(index, -result);
-            self.notify_recv(index);
-            return;
-        }
-        // What was asked for meanwhile begins now.
-        if slot.recv_waker.is_some() || slot.parked != Slot::NOT_PARKED {
-            self.arm_recv(index);
-        }
-        self.flush(index);
-    }
-
-    /// Makes `errno` the answer to everything asked of this socket.
-    pub(crate) fn connect_failed(&mut self, index: u32, errno: i32) {
-        let slot = self.slots.get_mut(index);
-        slot.recv_errno = errno;
-        slot.send_errno = errno;
-    }
-
-    pub(crate) fn arm_accept(&mut self, index: u32, shots: Shots) {
-        let slot = self.slots.get_mut(index);
-        debug_assert!(!slot.flags.has(Flags::ARMED) && !slot.flags.has(Flags::RELEASED));
-        slot.flags.set(Flags::ARMED);
-        let fd = types::Fd(slot.fd);
-        let flags = libc::SOCK_CLOEXEC;
-        let entry = match shots {
-            Shots::Many => opcode::AcceptMulti::new(fd).flags(flags).build(),
-            Shots::One => opcode::Accept::new(fd, std::ptr::null_mut(), std::ptr::null_mut())
-                .flags(flags)
-                .build(),
-        };
-        self.push_for(Kind::Accept, index, entry);
-    }
-
-    /// Waits until a connection is in the listen queue, without taking it.
-    pub(crate) fn arm_readable(&mut self, index: u32) {
-        let slot = self.slots.get_mut(index);
-        debug_assert!(!slot.flags.has(Flags::ARMED) && !slot.flags.has(Flags::RELEASED));
-        slot.flags.set(Flags::ARMED);
-        slot.flags.set(Flags::POLLING);
-        let entry = opcode::PollAdd::new(types::Fd(slot.fd), READABLE).build();
-        self.push_for(Kind::Readable, index, entry);
-    }
-
-    fn readable_completed(&mut self, index: u32, result: i32) {
-        let slot = self.slots.get_mut(index);
-        slot.flags.clear(Flags::ARMED);
-        slot.flags.clear(Flags::CANCELLING);
-        slot.flags.clear(Flags::POLLING);
-        if result >= 0 {
-            slot.flags.set(Flags::READABLE);
-        } else if result != -libc::ECANCELED {
-            slot.recv_errno = -result;
-        }
-        self.notify_recv(index);
-    }
-
-    /// Asks the kernel to end the accept in flight; connections accepted before that still arrive.
-    pub(crate) fn cancel_accept(&mut self, index: u32) {
-        let slot = self.slots.get_mut(index);
-        if slot.flags.has(Flags::ARMED) && !slot.flags.has(Flags::CANCELLING) {
-            slot.flags.set(Flags::CANCELLING);
-            let kind = if slot.flags.has(Flags::POLLING) { Kind::Readable } else { Kind::Accept };
-            let target = pack(kind, index, slot.generation);
-            self.push_detached(opcode::AsyncCancel::new(target).build());
-        }
-    }
-
-    fn accept_completed(&mut self, index: u32, result: i32, more: bool) {
-        let slot = self.slots.get_mut(index);
-        if !more {
-            slot.flags.clear(Flags::ARMED);
-            slot.flags.clear(Flags::CANCELLING);
-        }
-        if result >= 0 && slot.flags.has(Flags::RELEASED) {
-            self.push_detached(opcode::Close::new(types::Fd(result)).build());
-            return;
-        }
-        if result >= 0 {
-            self.slots.push_arrived(index, Arrived { value: result, buffer: 0 });
-        } else if result != -libc::ECANCELED {
-            slot.recv_errno = -result;
-        }
-        self.notify_recv(index);
     }
 
     /// The handle is gone: cancels what is in flight and closes. The slot returns with its last completion.
@@ -540,7 +363,7 @@ impl Core {
         self.remove_if_done(index);
     }
 
-    fn remove_if_done(&mut self, index: u32) {
+    pub(super) fn remove_if_done(&mut self, index: u32) {
         let slot = self.slots.get_mut(index);
         if slot.flags.in_flight() || slot.flags.has(Flags::STARVED) {
             return;
