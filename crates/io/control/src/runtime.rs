@@ -3,17 +3,18 @@
 //! Owns the shards' threads and queues and the order of starting, reloading, draining and ending; leaves the parts to
 //! their modules. Invariant: a reload either reaches every shard or changes nothing.
 
+mod reload;
+
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegate_config::{Config, Frontend, Severity};
-use tidegate_proxy::{Command, ListenerSpec, Report, Snapshot};
-use tidegate_ring::{Listener, ParkToken, Settings};
+use tidegate_config::{Config, Frontend};
+use tidegate_proxy::{Command, Report};
+use tidegate_ring::{ParkToken, Settings};
 use tidegate_shard::{
     PanicPayload, Receiver, Sender, Service, Shard, ShardHandle, TaskId, drive, own_payload, queue,
     spawn,
@@ -21,7 +22,7 @@ use tidegate_shard::{
 
 use crate::admin::metrics::{Exposition, ProcessInfo};
 use crate::admin::{Admin, Status};
-use crate::listen::{Addresses, Fresh, Place, places};
+use crate::listen::{Addresses, Place, places};
 use crate::log::{Level, Line, write_event};
 use crate::publish::Publisher;
 use crate::signals::{self, Request};
@@ -190,137 +191,6 @@ impl Runtime {
             runtime.links.borrow_mut().push(link);
         }
         Ok(runtime)
-    }
-
-    /// Opens what `config` wants that is not open yet, and makes its snapshot. Nothing is changed on an error.
-    fn prepare(
-        &self,
-        config: &Config,
-        shards: usize,
-    ) -> Result<(Arc<Snapshot>, Vec<Vec<ListenerSpec>>), String> {
-        let backlog = config.global.listen_backlog;
-        let patience =
-            if self.phase.get() == Phase::Starting { START_PATIENCE } else { Duration::ZERO };
-        let frontends: Vec<Vec<Place>> = config
-            .frontends
-            .iter()
-            .map(|frontend| places(&frontend.name, &frontend.binds))
-            .collect();
-        let admin = places("admin", config.admin.as_ref().map_or(&[], |admin| &admin.bind));
-        let (mut opened, mut opened_admin) = (Fresh::default(), Fresh::default());
-        for place in
-            frontends.iter().flatten().filter(|place| self.addresses.borrow().get(place).is_none())
-        {
-            opened
-                .open(place.clone(), backlog, shards, patience)
-                .map_err(|error| error.to_string())?;
-        }
-        for place in admin
-            .iter()
-            .filter(|place| !self.admin.borrow().iter().any(|known| known.place == **place))
-        {
-            opened_admin
-                .open(place.clone(), backlog, 1, patience)
-                .map_err(|error| error.to_string())?;
-        }
-        // Nothing can fail from here on.
-        let mut sockets = HashMap::new();
-        for (place, opened) in opened.keep() {
-            let id = self.addresses.borrow_mut().insert(place, opened.address);
-            sockets.insert(id, opened.sockets);
-        }
-        for (place, mut opened) in opened_admin.keep() {
-            if let Some(socket) = opened.sockets.pop() {
-                self.listen_admin(place, opened.address, socket);
-            }
-        }
-        let mut specs: Vec<Vec<ListenerSpec>> = (0..shards).map(|_| Vec::new()).collect();
-        for (index, place) in frontends
-            .iter()
-            .enumerate()
-            .flat_map(|(index, own)| own.iter().map(move |own| (index, own)))
-        {
-            let addresses = self.addresses.borrow();
-            let Some((id, _)) = addresses.get(place) else { continue };
-            let mut own = sockets.remove(id).unwrap_or_default().into_iter();
-            for shard in &mut specs {
-                shard.push(ListenerSpec { id: *id, frontend: index, socket: own.next() });
-            }
-        }
-        self.addresses.borrow_mut().retain(&frontends.into_iter().flatten().collect());
-        self.forget_admin_but(&admin);
-        let snapshot = self.publisher.borrow_mut().publish(config);
-        self.generation.set(snapshot.generation);
-        Ok((snapshot, specs))
-    }
-
-    fn forget_admin_but(&self, kept: &[Place]) {
-        self.admin.borrow_mut().retain(|known| {
-            let keep = kept.contains(&known.place);
-            if !keep {
-                known.place.remove_file();
-                known.stopping.set(true);
-                self.shard.tasks.wake(known.task);
-            }
-            keep
-        });
-    }
-
-    fn listen_admin(&self, place: Place, now: String, socket: std::os::fd::OwnedFd) {
-        let Some(server) = self.server.borrow().clone() else { return };
-        let stopping = Rc::new(Cell::new(false));
-        let listener = Listener::new(&self.shard.ring, socket);
-        let task = self.shard.tasks.spawn(server.accept(listener, stopping.clone()));
-        self.admin.borrow_mut().push(AdminListener { place, now, stopping, task });
-    }
-
-    fn reload(&self) {
-        if self.phase.get() == Phase::Draining {
-            return;
-        }
-        let path = self.options.borrow().config_path.clone();
-        let config = match tidegate_config::load(&path) {
-            Ok(config) => config,
-            Err(report) => {
-                eprintln!("{report}");
-                let problems = report.count(Severity::Error);
-                Line::new(Level::Error, "reload_failed")
-                    .with("file", path.display())
-                    .with("problems", problems)
-                    .write();
-                return;
-            }
-        };
-        for warning in &config.warnings {
-            eprintln!("{warning}");
-        }
-        let shards = self.links.borrow().len();
-        match self.prepare(&config, shards) {
-            Ok((snapshot, listeners)) => self.send_to_all(&snapshot, listeners),
-            Err(error) => {
-                Line::new(Level::Error, "reload_failed")
-                    .with("file", path.display())
-                    .with("reason", error)
-                    .write();
-                return;
-            }
-        }
-        if config.global.cores != self.config.borrow().global.cores {
-            Line::new(Level::Warn, "needs_restart").with("key", "global.cores").write();
-        }
-        *self.config.borrow_mut() = config;
-    }
-
-    fn send_to_all(&self, snapshot: &Arc<Snapshot>, listeners: Vec<Vec<ListenerSpec>>) {
-        for (index, (link, listeners)) in
-            self.links.borrow_mut().iter_mut().zip(listeners).enumerate()
-        {
-            if link.commands.send(Command::Apply(snapshot.clone(), listeners)).is_err()
-                && !link.ended
-            {
-                Line::new(Level::Error, "shard_stuck").with("shard", index).write();
-            }
-        }
     }
 
     fn drain(&self) {
