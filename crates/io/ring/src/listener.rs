@@ -63,16 +63,12 @@ impl Listener {
     }
 
     fn arm(&self, shots: Shots) {
-        self.with(|core, index| {
-            if !core.slots.get(index).flags.has(Flags::ARMED) {
-                core.arm_accept(index, shots);
-            }
-        });
+        self.with(|core, index| core.accept(index, shots));
     }
 
     /// Stops accepting; connections accepted until the kernel hears of it are still given out.
     pub fn stop(&self) {
-        self.with(Core::cancel_accept);
+        self.with(Core::stop_accepting);
     }
 
     /// Whether an accept is in flight.

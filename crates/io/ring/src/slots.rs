@@ -43,6 +43,10 @@ impl Flags {
     pub(crate) const POLLING: Flags = Flags(1 << 8);
     /// A connection was in the listen queue.
     pub(crate) const READABLE: Flags = Flags(1 << 9);
+    /// Once what is armed has ended, one connection is to be accepted.
+    pub(crate) const NEXT_ONE: Flags = Flags(1 << 10);
+    /// Once what is armed has ended, connections are to be accepted.
+    pub(crate) const NEXT_MANY: Flags = Flags(1 << 11);
 
     /// What is sent is the last before the connection's end.
     pub(crate) const LAST: Flags = Flags(1 << 15);

@@ -17,7 +17,52 @@ pub(crate) enum Shots {
 }
 
 impl Core {
-    pub(crate) fn arm_accept(&mut self, index: u32, shots: Shots) {
+    /// Accepts unless an accept is in flight already; after a stop or a wait, once that has ended.
+    pub(crate) fn accept(&mut self, index: u32, shots: Shots) {
+        let slot = self.slots.get_mut(index);
+        if !slot.flags.has(Flags::ARMED) {
+            self.arm_accept(index, shots);
+        } else if slot.flags.has(Flags::CANCELLING) || slot.flags.has(Flags::POLLING) {
+            slot.flags.set(match shots {
+                Shots::One => Flags::NEXT_ONE,
+                Shots::Many => Flags::NEXT_MANY,
+            });
+            self.cancel_accept(index);
+        }
+    }
+
+    /// Ends accepting, and what was to follow the end of an earlier accept.
+    pub(crate) fn stop_accepting(&mut self, index: u32) {
+        self.take_next(index);
+        self.cancel_accept(index);
+    }
+
+    /// What was asked for while something else was in flight.
+    fn take_next(&mut self, index: u32) -> Option<Shots> {
+        let flags = &mut self.slots.get_mut(index).flags;
+        let next = match (flags.has(Flags::NEXT_MANY), flags.has(Flags::NEXT_ONE)) {
+            (true, _) => Some(Shots::Many),
+            (false, true) => Some(Shots::One),
+            (false, false) => None,
+        };
+        flags.clear(Flags::NEXT_MANY);
+        flags.clear(Flags::NEXT_ONE);
+        next
+    }
+
+    /// Begins what was asked for meanwhile, if what was in flight has ended without an error.
+    fn accept_next(&mut self, index: u32) {
+        let slot = self.slots.get(index);
+        if slot.flags.has(Flags::ARMED) || slot.flags.has(Flags::RELEASED) {
+            return;
+        }
+        let failed = slot.recv_errno != 0;
+        if let Some(shots) = self.take_next(index).filter(|_| !failed) {
+            self.arm_accept(index, shots);
+        }
+    }
+
+    fn arm_accept(&mut self, index: u32, shots: Shots) {
         let slot = self.slots.get_mut(index);
         debug_assert!(!slot.flags.has(Flags::ARMED) && !slot.flags.has(Flags::RELEASED));
         slot.flags.set(Flags::ARMED);
@@ -52,6 +97,7 @@ impl Core {
         } else if result != -libc::ECANCELED {
             slot.recv_errno = -result;
         }
+        self.accept_next(index);
         self.notify_recv(index);
     }
 
@@ -81,6 +127,7 @@ impl Core {
         } else if result != -libc::ECANCELED {
             slot.recv_errno = -result;
         }
+        self.accept_next(index);
         self.notify_recv(index);
     }
 }
