@@ -129,6 +129,58 @@ fn after_a_stop_the_next_connection_waits_until_accepting_begins_again() {
 }
 
 #[test]
+fn accepting_that_is_asked_for_during_a_stop_begins_after_it() {
+    with_ring(&small(), |rig| {
+        for request in [Listener::accept_many, Listener::accept_one] {
+            for turns in 0..3 {
+                let (listener, address) = listen(rig);
+                listener.accept_many();
+                rig.turns(1);
+                listener.stop();
+                rig.turns(turns);
+                request(&listener);
+                rig.turns(3);
+                let _peer = dial(address);
+                let _socket = accept(rig, &listener);
+            }
+        }
+    });
+}
+
+#[test]
+fn the_last_stop_counts() {
+    with_ring(&small(), |rig| {
+        let (listener, address) = listen(rig);
+        listener.accept_many();
+        rig.turns(1);
+        listener.stop();
+        listener.accept_many();
+        listener.stop();
+        rig.until("the accept to end", || !listener.is_accepting());
+        let _peer = dial(address);
+        assert!(!accepts_in_a_few_turns(rig, &listener));
+    });
+}
+
+#[test]
+fn accepting_that_is_asked_for_during_a_wait_takes_its_place() {
+    with_ring(&small(), |rig| {
+        for request in [Listener::accept_many, Listener::accept_one] {
+            for turns in 0..3 {
+                let (listener, address) = listen(rig);
+                let bell = Bell::new();
+                assert!(bell.poll(|context| listener.poll_waiting(context)).is_pending());
+                rig.turns(turns);
+                request(&listener);
+                rig.turns(3);
+                let _peer = dial(address);
+                let _socket = accept(rig, &listener);
+            }
+        }
+    });
+}
+
+#[test]
 fn connections_accepted_before_the_stop_are_given_out() {
     with_ring(&small(), |rig| {
         let (listener, address) = listen(rig);
