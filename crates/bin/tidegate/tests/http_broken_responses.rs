@@ -161,11 +161,11 @@ impl Leaving {
 
 /// An origin that sends a part of a response and leaves once the gate is open: what the client has
 /// been given by then cannot be overtaken.
-fn cutting(part: &'static str, leaving: Leaving, relayed: &Gate) -> Origin {
-    let relayed = relayed.clone();
+fn cutting(part: &str, leaving: Leaving, relayed: &Gate) -> Origin {
+    let (part, relayed) = (part.to_owned(), relayed.clone());
     Origin::start(move |mut connection: Connection| {
         connection.read_request()?;
-        connection.send(part)?;
+        connection.send(&part)?;
         relayed.wait();
         match leaving {
             Leaving::InOrder => Ok(()),
@@ -185,8 +185,7 @@ fn a_response_that_is_cut_is_incomplete_at_the_client() {
         for (head, body) in CUT {
             for leaving in [Leaving::InOrder, Leaving::WithReset] {
                 let relayed = Gate::new();
-                let part = String::leak(format!("{head}{body}"));
-                let origin = cutting(part, leaving, &relayed);
+                let origin = cutting(&format!("{head}{body}"), leaving, &relayed);
                 let tidegate = start(shards, [origin.address()], "");
                 let mut client = client(&tidegate);
                 client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");

@@ -7,6 +7,7 @@
 #[path = "support/http.rs"]
 mod support;
 
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 use support::{
     client, on_one_and_two_shards, patterned, start, take_time, wait_in_flight,
@@ -291,5 +292,32 @@ fn a_client_that_leaves_while_it_is_sent_more_than_it_reads_frees_the_slot() {
             wait_nothing_in_flight(&tidegate);
             origin.wait_idle();
         }
+    });
+}
+
+#[test]
+fn a_client_that_leaves_an_upload_which_the_server_does_not_take_frees_the_slot() {
+    on_one_and_two_shards(|shards| {
+        let origin = Origin::with_receive_buffer(Some(4096), |mut connection: Connection| {
+            connection.read_request_head()?;
+            connection.ignore()
+        });
+        let more = "defaults.timeouts.server = \"10s\"";
+        let tidegate = start(shards, [origin.address()], more);
+        let mut client = client(&tidegate);
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n");
+        client.set_patience(Duration::from_millis(200));
+        // As much as all buffers on the way take.
+        let full = loop {
+            if let Err(error) = client.try_send(patterned(1 << 20)) {
+                break error;
+            }
+        };
+        assert_eq!(full.kind(), ErrorKind::TimedOut);
+        wait_in_flight(&tidegate, 1);
+        let left = Instant::now();
+        client.reset();
+        wait_nothing_in_flight(&tidegate);
+        assert!(left.elapsed() < Duration::from_secs(5), "not at once: {:?}", left.elapsed());
     });
 }
