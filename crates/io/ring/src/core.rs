@@ -8,7 +8,7 @@
 mod listen;
 mod transmit;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -69,7 +69,8 @@ pub(crate) struct Core {
     )]
     transmits: Vec<Box<Transmit>>,
     addresses: HashMap<u32, Box<SockAddr>>,
-    starved: Vec<u32>,
+    /// Sockets that wait for a buffer, in the order of their waiting.
+    starved: VecDeque<u32>,
 }
 
 impl Core {
@@ -85,7 +86,7 @@ impl Core {
             wakeup_armed: false,
             transmits: Vec::new(),
             addresses: HashMap::new(),
-            starved: Vec::new(),
+            starved: VecDeque::new(),
         }
     }
 
@@ -172,16 +173,20 @@ impl Core {
             }
         }
         self.counters.completed += handled as u64;
-        if self.buffers.grow_if_low() || !self.starved.is_empty() {
-            self.feed_starved();
-        }
+        self.buffers.grow_if_low();
+        self.feed_starved();
         handled
     }
 
-    /// Receives that ran out of buffers start again once some are back.
+    /// Whether a socket waits for a buffer and there is one: it may have no use for it yet, and others wait behind it.
+    pub(crate) fn can_feed(&self) -> bool {
+        !self.starved.is_empty() && self.buffers.available() > 0
+    }
+
+    /// Receives that ran out of buffers start again once some are back, as many as there are buffers.
     pub(crate) fn feed_starved(&mut self) {
-        while self.buffers.available() > 0 {
-            let Some(index) = self.starved.pop() else { return };
+        for _ in 0..self.buffers.available() {
+            let Some(index) = self.starved.pop_front() else { return };
             let slot = self.slots.get_mut(index);
             slot.flags.clear(Flags::STARVED);
             if slot.flags.has(Flags::RELEASED) {
@@ -252,7 +257,7 @@ impl Core {
                 self.counters.buffers_exhausted += 1;
                 if !released && !slot.flags.has(Flags::STARVED) {
                     slot.flags.set(Flags::STARVED);
-                    self.starved.push(index);
+                    self.starved.push_back(index);
                 }
                 return;
             }

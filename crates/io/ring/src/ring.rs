@@ -124,7 +124,7 @@ impl Ring {
             let mut completion = core.ring.completion();
             completion.sync();
             !completion.is_empty()
-        };
+        } || core.can_feed();
         if pending {
             drop(core);
             return self.turn();
