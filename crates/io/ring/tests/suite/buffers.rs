@@ -5,11 +5,12 @@
 
 use std::task::Poll;
 use std::thread;
+use std::time::Instant;
 
 use tidegate_ring::{BUFFER_BYTES, ParkToken, RecvBuf, Ring, Settings, Socket};
 use tidegate_testkit::{Rng, seed};
 
-use crate::peers::{Pattern, Transport, connection};
+use crate::peers::{PATIENCE, Pattern, Transport, connection};
 use crate::rig::{Rig, Task, alone, pause, small, with_ring};
 use crate::traffic::{receive_all, write_all};
 
@@ -159,6 +160,59 @@ fn a_socket_dropped_while_it_waits_for_a_buffer_returns_its_slot() {
         drop(held);
         rig.until("the slot", || rig.ring.in_use() == (0, 0));
         assert_eq!(rig.ring.next_unparked(), None, "nobody is there to be told");
+    });
+}
+
+#[test]
+fn a_buffer_that_comes_back_serves_who_waited_longest_and_costs_the_others_nothing() {
+    const WAITING: u32 = 100;
+    with_ring(&four_buffers(), |rig| {
+        let mut held = take_all_buffers(rig);
+        rig.until("the other sockets to close", || rig.ring.in_use() == (0, 0));
+        let mut connections = Vec::new();
+        for token in 0..WAITING {
+            let (socket, peer) = connection(&rig.ring, Transport::Unix);
+            peer.write(b"x");
+            assert!(socket.park(ParkToken(token)));
+            connections.push((socket, peer));
+            rig.turns(2);
+        }
+        assert_eq!(rig.ring.counters().buffers_exhausted, u64::from(WAITING));
+        let before = rig.ring.counters().submitted;
+        held.pop();
+        for token in 0..WAITING {
+            let mut told = None;
+            rig.until("a token", || {
+                told = rig.ring.next_unparked();
+                told.is_some()
+            });
+            assert_eq!(told, Some(ParkToken(token)));
+            connections.remove(0);
+        }
+        // For each its receive, perhaps once more in vain, and its cancel and close.
+        let each = (rig.ring.counters().submitted - before) / u64::from(WAITING);
+        assert!(each <= 4, "{each} submissions for one buffer");
+    });
+}
+
+#[test]
+fn a_buffer_is_not_kept_from_the_next_by_one_who_has_no_use_for_it() {
+    with_ring(&four_buffers(), |rig| {
+        let mut held = take_all_buffers(rig);
+        let connections: Vec<_> = (0..20).map(|_| connection(&rig.ring, Transport::Unix)).collect();
+        for ((socket, _), token) in connections.iter().zip(0..) {
+            assert!(socket.park(ParkToken(token)));
+            rig.turns(2);
+        }
+        // All of them wait for a buffer by now, and only the last has something to put into it.
+        assert_eq!(rig.ring.counters().buffers_exhausted, 20);
+        connections[19].1.write(b"x");
+        held.pop();
+        let began = Instant::now();
+        while rig.ring.next_unparked().is_none() {
+            rig.ring.sleep_and_turn(Some(PATIENCE));
+        }
+        assert!(began.elapsed() < PATIENCE, "it slept through");
     });
 }
 
