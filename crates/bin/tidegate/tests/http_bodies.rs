@@ -81,7 +81,8 @@ fn a_request_body_is_passed_on_while_it_comes() {
             client.send(first);
             let head_bytes = "POST / HTTP/1.1\r\nHost: a\r\n\r\n\r\n".len() + framing.len();
             origin.wait_received(0, head_bytes + first.len());
-            assert!(holds(&origin.received(0), "first"));
+            let received = origin.received(0);
+            assert!(holds(&received, "first"), "{}", received.escape_ascii());
             client.send(second);
             assert_eq!(client.read_response().text(), "done");
             assert_eq!(origin.requests()[0].body, b"firstagain");
