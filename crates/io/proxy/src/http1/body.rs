@@ -14,6 +14,9 @@ use tidegate_ring::{RecvBuf, Ring, SendBuf, Socket};
 /// received buffer is free again at once.
 const COPY_BYTES_MAX: usize = 2048;
 
+/// A rest shorter than this fits into few of the shared buffers.
+const LARGE_BYTES_MIN: u64 = 128 * 1024;
+
 /// One side's send queue, with small bytes gathered before it.
 pub(super) struct Sink<'a> {
     socket: &'a Socket,
@@ -117,11 +120,12 @@ impl Body {
         self.finished
     }
 
-    /// Bytes that are known to be left; 0 when the framing does not say.
-    pub(super) fn known_left(&self) -> u64 {
+    /// Whether the rest is large, or may be for all that its framing says. It is then received piece by piece on demand,
+    /// so that a fast sender cannot fill the shared buffers on behalf of one slow receiver.
+    pub(super) fn may_be_large(&self) -> bool {
         match self.framing {
-            Framing::Length(left) => left,
-            Framing::Chunked(_) | Framing::UntilClose => 0,
+            Framing::Length(left) => left >= LARGE_BYTES_MIN,
+            Framing::Chunked(_) | Framing::UntilClose => !self.finished,
         }
     }
 

@@ -25,10 +25,6 @@ use crate::tunnel;
 /// send, little enough for thousands of slow readers.
 const QUEUED_BYTES_MAX: usize = 128 * 1024;
 
-/// Bodies of at least this many bytes are received piece by piece on demand, so that a fast server cannot fill the
-/// shared buffers on behalf of one client.
-const ON_DEMAND_BYTES_MIN: u64 = 128 * 1024;
-
 /// Everything about one response being relayed.
 struct Relay<'a, 'b> {
     driver: &'a Driver<'b>,
@@ -194,7 +190,7 @@ impl Relay<'_, '_> {
         if let Some(piece) = piece {
             surplus = self.forward(&mut body, piece, sink)?;
         }
-        let on_demand = body.known_left() >= ON_DEMAND_BYTES_MIN;
+        let on_demand = body.may_be_large();
         server.set_recv_on_demand(on_demand);
         while !body.is_finished() {
             self.make_room(sink).await?;

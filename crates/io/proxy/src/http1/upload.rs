@@ -58,6 +58,8 @@ pub(super) async fn run(
     sink: &mut Sink<'_>,
     patience: Duration,
 ) -> Result<(), Input> {
+    let on_demand = upload.body.borrow().may_be_large();
+    driver.client.socket.set_recv_on_demand(on_demand);
     while !upload.is_finished() {
         // A failed send is no failure of the upload: the response tells what the server makes of it.
         let server = sink.socket();
@@ -87,6 +89,9 @@ pub(super) async fn run(
         sink.flush();
         driver.tell(Input::RequestProgress);
         forwarded?;
+    }
+    if on_demand {
+        driver.client.socket.set_recv_on_demand(false);
     }
     Ok(())
 }
