@@ -120,8 +120,12 @@ impl Driver<'_> {
 
     /// Connects to the server of `slot`.
     async fn connect(&self, slot: &Slot) -> Result<Connection, Action> {
-        let failed = |failure: ConnectFailure| {
+        let count = |failure: ConnectFailure| {
             slot.0.stats.connects_failed.increment();
+            slot.0.stats.failures.increment(FailureKind::Connect(failure).index());
+        };
+        let failed = |failure: ConnectFailure| {
+            count(failure);
             self.input(Input::ConnectFailed(failure))
         };
         let socket = match self.ring().connect(&slot.0.address) {
@@ -136,7 +140,7 @@ impl Driver<'_> {
                 return Poll::Ready(Err(self.input(Input::ClientGone)));
             }
             self.poll_deadline().map(|action| {
-                slot.0.stats.connects_failed.increment();
+                count(ConnectFailure::TimedOut);
                 Err(action)
             })
         })
