@@ -77,6 +77,8 @@ fn when_every_server_refuses_the_client_is_told() {
         assert_eq!(client.get("/").status, 503, "the connection is still good");
         let metrics = tidegate.metrics();
         assert_eq!(metrics.count("tidegate_server_connects_failed_total", &[]), 8);
+        let refused = [("reason", "connect_refused")];
+        assert_eq!(metrics.count("tidegate_server_attempts_failed_total", &refused), 8);
         assert_eq!(metrics.count("tidegate_backend_requests_total", &[("status", "5xx")]), 2);
     }
 }
@@ -133,6 +135,10 @@ fn when_no_connection_is_established_in_time_the_client_is_told_in_time() {
         assert!(took >= Duration::from_millis(300), "three attempts in {took:?}");
         assert!(took < Duration::from_secs(5), "{took:?}");
         let line = assert_failed(&tidegate, "503", "connect_timeout");
+        let timed_out = [("reason", "connect_timeout")];
+        let attempts =
+            tidegate.metrics().count("tidegate_server_attempts_failed_total", &timed_out);
+        assert_eq!(attempts, 3);
         assert_eq!(line.field("flags").as_deref(), Some("sC"), "{}", line.text);
         tidegate.wait_metrics("nothing is left open", |metrics| {
             metrics.count("tidegate_server_connections_open", &[]) == 0
