@@ -13,7 +13,7 @@ use std::task::Poll;
 
 use socket2::SockAddr;
 use tidegate_ring::{Listener, ParkToken, RecvBuf, Settings, Socket};
-use tidegate_testkit::{Rng, SilentAddress, refused_address, seed};
+use tidegate_testkit::{ReservedPort, Rng, SilentAddress, refused_address, seed};
 
 use crate::peers::{Pattern, Peer, Transport, listener, pair, with_small_queue};
 use crate::rig::{Bell, Rig, Task, in_turn_with_ring, small, take_turn, with_ring};
@@ -52,7 +52,10 @@ struct World<'a> {
     connections: Vec<Connection<'a>>,
     listener: Option<Listener>,
     dialled: Vec<Peer>,
+    /// The listener's, or one that refuses while there is none: a port that was given up could be
+    /// another process's by now.
     address: SocketAddr,
+    refusing: &'a ReservedPort,
     silent: &'a SilentAddress,
     held: Rc<RefCell<Vec<RecvBuf>>>,
     tokens: u32,
@@ -125,8 +128,8 @@ impl<'a> World<'a> {
         if self.connections.len() == CONNECTIONS_MAX {
             return;
         }
-        let refusing = refused_address();
-        let address = *self.rng.choose(&[self.address, self.silent.address(), refusing.address()]);
+        let address =
+            *self.rng.choose(&[self.address, self.silent.address(), self.refusing.address()]);
         let connecting = self.rig.ring.connect(&SockAddr::from(address));
         let socket = connecting.expect("descriptors are left");
         self.add(socket, None);
@@ -164,7 +167,10 @@ impl<'a> World<'a> {
             6 => {
                 let _ = bell.poll(|context| accepting.poll_waiting(context));
             }
-            7 => self.listener = None,
+            7 => {
+                self.listener = None;
+                self.address = self.refusing.address();
+            }
             8..10 => {
                 self.dialled.extend(TcpStream::connect(self.address).map(Peer::from_tcp));
             }
@@ -350,7 +356,7 @@ fn churn(settings: &Settings) {
     let seed = seed();
     let mut rng = seed.rng();
     let _turn = take_turn();
-    let (silent, seen) = (SilentAddress::new(), Seen::default());
+    let (silent, refusing, seen) = (SilentAddress::new(), refused_address(), Seen::default());
     for _ in 0..RINGS {
         in_turn_with_ring(settings, |rig| {
             let mut world = World {
@@ -360,7 +366,8 @@ fn churn(settings: &Settings) {
                 connections: Vec::new(),
                 listener: None,
                 dialled: Vec::new(),
-                address: SocketAddr::from(([127, 0, 0, 1], 1)),
+                address: refusing.address(),
+                refusing: &refusing,
                 silent: &silent,
                 held: Rc::default(),
                 tokens: 0,

@@ -8,10 +8,10 @@ use std::net::{SocketAddr, TcpStream};
 
 use socket2::SockAddr;
 use tidegate_ring::{BUFFER_BYTES, Listener, ParkToken, Ring, SendBuf, Settings, Socket};
-use tidegate_testkit::{SilentAddress, refused_address};
+use tidegate_testkit::{ReservedPort, SilentAddress, refused_address};
 
 use crate::peers::{Peer, Transport, connection, listener, pair, with_small_queue};
-use crate::rig::{Bell, Rig, alone, small};
+use crate::rig::{Bell, Rig, alone, leaving_no_descriptor, small, take_turn};
 
 /// What was started: the handles in the ring, and the peers that must outlive it.
 #[derive(Default)]
@@ -27,22 +27,31 @@ impl Started {
     }
 }
 
-type Start = fn(&Rig) -> Started;
+/// Addresses to connect to: one that never answers, one that refuses.
+struct Addresses(SilentAddress, ReservedPort);
+
+impl Addresses {
+    fn new() -> Addresses {
+        Addresses(SilentAddress::new(), refused_address())
+    }
+}
+
+type Start = fn(&Rig, &Addresses) -> Started;
 
 const STARTS: [(&str, Start); 8] = [
-    ("receive", |rig| receiving(rig, Transport::Tcp)),
-    ("receive on demand", |rig| {
+    ("receive", |rig, _| receiving(rig, Transport::Tcp)),
+    ("receive on demand", |rig, _| {
         let (socket, peer) = connection(&rig.ring, Transport::Unix);
         socket.set_recv_on_demand(true);
         assert!(Bell::new().poll(|context| socket.poll_recv(context)).is_pending());
         Started::socket(socket, peer)
     }),
-    ("bytes nobody took", |rig| {
+    ("bytes nobody took", |rig, _| {
         let started = receiving(rig, Transport::Unix);
         started.peers[0].write(&[1; 50_000]);
         started
     }),
-    ("send", |rig| {
+    ("send", |rig, _| {
         let (ours, peer) = with_small_queue(pair(Transport::Unix));
         let socket = rig.ring.adopt(ours);
         socket.queue(SendBuf::Vec(vec![1; 1 << 20]));
@@ -50,18 +59,17 @@ const STARTS: [(&str, Start); 8] = [
         socket.flush();
         Started::socket(socket, peer)
     }),
-    ("park", |rig| {
+    ("park", |rig, _| {
         let (socket, peer) = connection(&rig.ring, Transport::Unix);
         assert!(socket.park(ParkToken(1)));
         Started::socket(socket, peer)
     }),
-    ("connect", |rig| {
-        let (silent, refusing) = (SilentAddress::new(), refused_address());
+    ("connect", |rig, Addresses(silent, refusing)| {
         let connect = |address: SocketAddr| rig.ring.connect(&SockAddr::from(address));
         let attempts = [silent.address(), refusing.address()].map(connect);
         Started { sockets: attempts.into_iter().flatten().collect(), ..Started::default() }
     }),
-    ("accept", |rig| {
+    ("accept", |rig, _| {
         let (listener, address) = listen(rig);
         listener.accept_many();
         rig.turns(1);
@@ -69,7 +77,7 @@ const STARTS: [(&str, Start); 8] = [
         let peers = (0..5).map(connect).collect();
         Started { listeners: vec![listener], peers, ..Started::default() }
     }),
-    ("wait for a connection", |rig| {
+    ("wait for a connection", |rig, _| {
         let (listener, _) = listen(rig);
         assert!(Bell::new().poll(|context| listener.poll_waiting(context)).is_pending());
         Started { listeners: vec![listener], ..Started::default() }
@@ -94,13 +102,15 @@ fn make_ring() -> Rig {
 
 #[test]
 fn a_ring_that_ends_with_one_operation_in_flight_closes_everything() {
+    let _turn = take_turn();
+    let addresses = Addresses::new();
     for (name, start) in STARTS {
         for turns in 0..4 {
             for handles_first in [false, true] {
                 eprintln!("{name}, {turns} turns, handles first: {handles_first}");
-                alone(|| {
+                leaving_no_descriptor(|| {
                     let rig = make_ring();
-                    let Started { sockets, listeners, peers } = start(&rig);
+                    let Started { sockets, listeners, peers } = start(&rig, &addresses);
                     rig.turns(turns);
                     if handles_first {
                         drop((sockets, listeners));
@@ -118,10 +128,13 @@ fn a_ring_that_ends_with_one_operation_in_flight_closes_everything() {
 
 #[test]
 fn a_ring_that_ends_with_everything_in_flight_closes_everything() {
+    let _turn = take_turn();
+    let addresses = Addresses::new();
     for turns in 0..4 {
-        alone(|| {
+        leaving_no_descriptor(|| {
             let rig = make_ring();
-            let started: Vec<Started> = STARTS.iter().map(|(_, start)| start(&rig)).collect();
+            let started: Vec<Started> =
+                STARTS.iter().map(|(_, start)| start(&rig, &addresses)).collect();
             rig.turns(turns);
             drop(rig);
             drop(started);
@@ -155,10 +168,12 @@ fn rings_that_ended_with_operations_in_flight_gave_their_memory_back() {
     let settings = Settings { buffers_max: 8192, ..small() };
     let ring_bytes = usize::from(settings.buffers_max) * BUFFER_BYTES;
     alone(|| {
+        let addresses = Addresses::new();
         let before = mapped_bytes();
         for _ in 0..RINGS {
             let rig = Rig { ring: Ring::new(&settings).expect("address space is left") };
-            let started: Vec<Started> = STARTS.iter().map(|(_, start)| start(&rig)).collect();
+            let started: Vec<Started> =
+                STARTS.iter().map(|(_, start)| start(&rig, &addresses)).collect();
             rig.turns(2);
             assert!(mapped_bytes() - before >= ring_bytes, "the measure sees a ring");
             drop((rig, started));

@@ -196,7 +196,24 @@ fn parking_while_a_receive_is_being_cancelled_still_gives_the_token() {
 }
 
 #[test]
-fn a_thousand_parked_sockets_give_each_token_once_in_any_order() {
+fn parking_ends_receiving_on_demand() {
+    with_ring(&small(), |rig| {
+        let (socket, peer) = connection(&rig.ring, Transport::Unix);
+        socket.set_recv_on_demand(true);
+        assert!(socket.park(ParkToken(1)));
+        peer.write(b"x");
+        one_token(rig, 1);
+        peer.write(b"y");
+        let held = || {
+            let (made, available) = rig.ring.buffers();
+            made - available
+        };
+        rig.until("a byte nobody asked for", || held() == 2);
+    });
+}
+
+#[test]
+fn two_hundred_parked_sockets_give_each_token_once_in_any_order() {
     let seed = seed();
     let mut rng = seed.rng();
     with_ring(&small(), |rig| {

@@ -58,7 +58,8 @@ pub fn in_turn_with_ring(settings: &Settings, body: impl FnOnce(&Rig)) {
     });
 }
 
-fn leaving_no_descriptor<T>(body: impl FnOnce() -> T) -> T {
+/// Runs `body` and checks that it left the descriptors as they were.
+pub fn leaving_no_descriptor<T>(body: impl FnOnce() -> T) -> T {
     let before = descriptors();
     let result = body();
     let after = descriptors();
