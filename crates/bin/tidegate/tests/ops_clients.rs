@@ -109,9 +109,9 @@ fn a_client_that_leaves_at_any_stage_leaves_nothing_behind() {
                     assert_eq!(client.read_head().status, 200);
                 }
                 if resets {
-                    client.reset()
+                    client.reset();
                 } else {
-                    drop(client)
+                    drop(client);
                 }
                 if reached_server {
                     // The server hears of it, so that it need not go on.
@@ -307,7 +307,7 @@ fn after_a_storm_of_good_and_bad_clients_everything_is_as_before() {
         };
         let fds_before = tidegate.open_fds();
         let bytes_before = tidegate.process().resident_bytes();
-        let last = (0..4).map(storm).last().expect("four storms");
+        let [.., last] = [0, 1, 2, 3].map(storm);
         let back = || (tidegate.open_fds() <= fds_before).then_some(());
         tidegate.process().wait_until("the descriptors are back", back);
         // Receive buffers and tasks are kept for the next peak.

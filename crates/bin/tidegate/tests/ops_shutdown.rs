@@ -228,7 +228,7 @@ fn under_load_every_answered_request_is_answered_whole() {
                             }
                             match client.try_read_response_to("GET") {
                                 Ok(response) => {
-                                    assert_eq!((response.status, response.text()), (200, "hello"))
+                                    assert_eq!((response.status, response.text()), (200, "hello"));
                                 }
                                 Err(error) => return error,
                             }
