@@ -132,9 +132,8 @@ fn a_bad_file_changes_nothing_and_is_reported() {
 #[test]
 fn an_address_that_cannot_be_listened_on_changes_nothing() {
     let origins = ["one", "two"].map(origin);
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    let taken = taken.local_addr().map(|address| (taken, address)).expect("an address").1;
-    let held = std::net::TcpListener::bind(taken).expect("the port was just given up");
+    let held = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let taken = held.local_addr().expect("a bound socket has an address").to_string();
     let builder = tidegate();
     let path = builder.directory().join("new.sock");
     let tidegate = builder.start(&site(2, [origins[0].address()]));
@@ -154,8 +153,7 @@ fn an_address_that_cannot_be_listened_on_changes_nothing() {
     tidegate.process().wait_until("the new sockets are closed", || {
         (tidegate.open_fds() <= fds + 2).then_some(())
     });
-    drop(held);
-    reload(&tidegate, &bad);
+    reload(&tidegate, &bad.replace(&taken, "127.0.0.1:0"));
     assert_eq!(Client::connect(tidegate.address("web")).get("/").text(), "two");
     assert_eq!(Client::connect_unix(&path).get("/").text(), "two");
 }
