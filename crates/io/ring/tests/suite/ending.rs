@@ -96,31 +96,38 @@ fn listen(rig: &Rig) -> (Listener, SocketAddr) {
     (Listener::new(&rig.ring, listener.into()), address)
 }
 
-fn make_ring() -> Rig {
-    Rig { ring: Ring::new(&small()).expect("this kernel has what the ring needs") }
+fn make_ring(settings: &Settings) -> Rig {
+    Rig { ring: Ring::new(settings).expect("this kernel has what the ring needs") }
+}
+
+/// Rings that handle all that came in a turn, and ones that leave most of it for later.
+fn eager_and_lazy() -> [Settings; 2] {
+    [small(), Settings { completions_per_turn_max: 1, ..small() }]
 }
 
 #[test]
 fn a_ring_that_ends_with_one_operation_in_flight_closes_everything() {
     let _turn = take_turn();
     let addresses = Addresses::new();
-    for (name, start) in STARTS {
-        for turns in 0..4 {
-            for handles_first in [false, true] {
-                eprintln!("{name}, {turns} turns, handles first: {handles_first}");
-                leaving_no_descriptor(|| {
-                    let rig = make_ring();
-                    let Started { sockets, listeners, peers } = start(&rig, &addresses);
-                    rig.turns(turns);
-                    if handles_first {
-                        drop((sockets, listeners));
-                        drop(rig);
-                    } else {
-                        drop(rig);
-                        drop((sockets, listeners));
-                    }
-                    drop(peers);
-                });
+    for settings in eager_and_lazy() {
+        for (name, start) in STARTS {
+            for turns in 0..4 {
+                for handles_first in [false, true] {
+                    eprintln!("{name}, {turns} turns, handles first: {handles_first}");
+                    leaving_no_descriptor(|| {
+                        let rig = make_ring(&settings);
+                        let Started { sockets, listeners, peers } = start(&rig, &addresses);
+                        rig.turns(turns);
+                        if handles_first {
+                            drop((sockets, listeners));
+                            drop(rig);
+                        } else {
+                            drop(rig);
+                            drop((sockets, listeners));
+                        }
+                        drop(peers);
+                    });
+                }
             }
         }
     }
@@ -130,22 +137,24 @@ fn a_ring_that_ends_with_one_operation_in_flight_closes_everything() {
 fn a_ring_that_ends_with_everything_in_flight_closes_everything() {
     let _turn = take_turn();
     let addresses = Addresses::new();
-    for turns in 0..4 {
-        leaving_no_descriptor(|| {
-            let rig = make_ring();
-            let started: Vec<Started> =
-                STARTS.iter().map(|(_, start)| start(&rig, &addresses)).collect();
-            rig.turns(turns);
-            drop(rig);
-            drop(started);
-        });
+    for settings in eager_and_lazy() {
+        for turns in 0..4 {
+            leaving_no_descriptor(|| {
+                let rig = make_ring(&settings);
+                let start = |(_, start): &(&str, Start)| start(&rig, &addresses);
+                let started: Vec<Started> = STARTS.iter().map(start).collect();
+                rig.turns(turns);
+                drop(rig);
+                drop(started);
+            });
+        }
     }
 }
 
 #[test]
 fn the_peers_of_a_ring_that_ended_see_the_end() {
     alone(|| {
-        let rig = make_ring();
+        let rig = make_ring(&small());
         let Started { sockets, peers, .. } = receiving(&rig, Transport::Tcp);
         rig.turns(1);
         drop((rig, sockets));
@@ -171,7 +180,7 @@ fn rings_that_ended_with_operations_in_flight_gave_their_memory_back() {
         let addresses = Addresses::new();
         let before = mapped_bytes();
         for _ in 0..RINGS {
-            let rig = Rig { ring: Ring::new(&settings).expect("address space is left") };
+            let rig = make_ring(&settings);
             let started: Vec<Started> =
                 STARTS.iter().map(|(_, start)| start(&rig, &addresses)).collect();
             rig.turns(2);
