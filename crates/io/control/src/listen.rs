@@ -46,6 +46,11 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// Whether all shards accept from one queue: only TCP sockets of our own can be had once a shard.
+    pub(crate) fn is_shared(&self) -> bool {
+        !matches!(self.address, BindAddress::Tcp(_))
+    }
+
     /// Removes the file of a Unix socket that is not listened on any more. Gone already is as good.
     pub(crate) fn remove_file(&self) {
         if let BindAddress::Unix(path) = &self.address {

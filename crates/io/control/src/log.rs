@@ -1,10 +1,14 @@
 //! The process's own log: one line an event, as `key=value` pairs on standard error.
 //!
-//! Owns the format; leaves what is worth a line to its callers. Invariant: one line an event, whatever the values hold.
+//! Owns the format and the thread that writes; leaves what is worth a line to its callers. Invariant: one line an event,
+//! whatever the values hold, and nobody waits for a log that is not read: lines are dropped, counted, and the count is logged.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::time::SystemTime;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, SystemTime};
 
 use tidegate_proxy::{Event, EventKind};
 
@@ -51,11 +55,75 @@ impl Line {
         if value.is_empty() { self } else { self.with(key, value) }
     }
 
-    /// Writes the line. A log that cannot be written is no reason to stop serving.
+    /// Hands the line to the writer.
     pub(crate) fn write(self) {
-        let mut text = self.0;
-        text.push('\n');
-        let _ = std::io::stderr().write_all(text.as_bytes());
+        write_text(self.0);
+    }
+}
+
+/// Lines waiting for a writer that is slower than the events.
+const LINES_QUEUED_MAX: usize = 4096;
+
+enum Message {
+    Text(String),
+    /// Answered once everything before it is written.
+    Flush(SyncSender<()>),
+}
+
+static WRITER: OnceLock<SyncSender<Message>> = OnceLock::new();
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+
+/// Starts the thread that writes; without it lines are written by whoever has them.
+pub(crate) fn start() -> std::io::Result<()> {
+    if WRITER.get().is_some() {
+        return Ok(());
+    }
+    let (sender, receiver) = sync_channel(LINES_QUEUED_MAX);
+    std::thread::Builder::new().name("log".into()).spawn(move || write_lines(&receiver))?;
+    // A second start at the same time: its thread ends with its sender.
+    let _ = WRITER.set(sender);
+    Ok(())
+}
+
+fn write_lines(messages: &Receiver<Message>) {
+    for message in messages {
+        match message {
+            Message::Text(text) => write_now(text),
+            Message::Flush(done) => drop(done),
+        }
+        let dropped = DROPPED.swap(0, Ordering::Relaxed);
+        if dropped > 0 {
+            write_now(Line::new(Level::Warn, "log_lines_dropped").with("count", dropped).0);
+        }
+    }
+}
+
+fn write_now(mut text: String) {
+    text.push('\n');
+    // A log that cannot be written is no reason to stop serving.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// Writes one line, or several that belong together.
+pub(crate) fn write_text(text: String) {
+    match WRITER.get() {
+        None => write_now(text),
+        Some(writer) => {
+            if let Err(TrySendError::Full(_)) = writer.try_send(Message::Text(text)) {
+                DROPPED.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// Waits until everything handed over so far is written, no longer than `patience`.
+pub(crate) fn flush(patience: Duration) {
+    let (done, written) = sync_channel(0);
+    let handed_over =
+        WRITER.get().is_some_and(|writer| writer.try_send(Message::Flush(done)).is_ok());
+    if handed_over {
+        // Disconnected when the writer has dropped its end, which is the answer.
+        let _ = written.recv_timeout(patience);
     }
 }
 

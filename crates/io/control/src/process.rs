@@ -6,15 +6,27 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 
 use tidegate_config::Cores;
 
-/// Raises the limit on open files as far as allowed; the limit now, `None` for no limit.
-pub(crate) fn raise_open_files() -> Option<u64> {
-    let mut limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum {
-        limit.current = limit.maximum;
-        // Where it is refused the old limit stays, which is what is reported.
-        let _ = setrlimit(Resource::Nofile, limit);
+/// The kernel's default for the length of a listen queue, where it cannot be read.
+const SOMAXCONN: u32 = 4096;
+
+/// Raises the limits on open files and on locked memory, which rings count against, as far as allowed; the limit on open
+/// files now, `None` for no limit.
+pub(crate) fn raise_limits() -> Option<u64> {
+    for resource in [Resource::Nofile, Resource::Memlock] {
+        let mut limit = getrlimit(resource);
+        if limit.current != limit.maximum {
+            limit.current = limit.maximum;
+            // Where it is refused the old limit stays.
+            let _ = setrlimit(resource, limit);
+        }
     }
     getrlimit(Resource::Nofile).current
+}
+
+/// The longest listen queue the kernel allows (`net.core.somaxconn`).
+pub(crate) fn listen_queue_max() -> u32 {
+    let text = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap_or_default();
+    text.trim().parse().unwrap_or(SOMAXCONN)
 }
 
 /// The CPUs that get a shard each.

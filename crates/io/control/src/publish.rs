@@ -14,6 +14,8 @@ use tidegate_proxy::{
 };
 use tidegate_telemetry::{EntityName, Registry};
 
+use crate::process;
+
 /// What is kept from one configuration to the next.
 pub(crate) struct Publisher {
     pub(crate) registry: Registry,
@@ -49,11 +51,21 @@ impl Publisher {
         Arc::new(Snapshot {
             generation: self.generation,
             shards_count: self.shards_count,
+            accept_burst_max: self.accept_burst_max(config),
             frontends,
             backends,
             connections: self.process.clone(),
             shards: self.registry.shards().clone(),
         })
+    }
+
+    /// What all listen queues hold together.
+    fn accept_burst_max(&self, config: &Config) -> u32 {
+        let queue = config.global.listen_backlog.min(process::listen_queue_max());
+        let binds: usize = config.frontends.iter().map(|frontend| frontend.binds.len()).sum();
+        let queues =
+            u32::try_from(binds).unwrap_or(u32::MAX).saturating_mul(self.shards_count.into());
+        queues.saturating_mul(queue)
     }
 
     fn frontend(&mut self, frontend: &Frontend) -> FrontendSettings {

@@ -23,7 +23,7 @@ use tidegate_shard::{
 use crate::admin::metrics::{Exposition, ProcessInfo};
 use crate::admin::{Admin, Status};
 use crate::listen::{Addresses, Place, places};
-use crate::log::{Level, Line, write_event};
+use crate::log::{self, Level, Line, write_event};
 use crate::publish::Publisher;
 use crate::signals::{self, Request};
 use crate::{process, shards};
@@ -82,13 +82,19 @@ const DRAIN_DEADLINE: u32 = 0;
 /// It cannot start (io_uring, an address, a CPU), or a shard ended by itself.
 pub fn run(options: Options, config: Config) -> Result<(), StartError> {
     tidegate_ring::probe().map_err(StartError::new)?;
+    log::start().map_err(StartError::new)?;
     let (sender, outcome) = std::sync::mpsc::channel();
     let executor = spawn("control", None, move || async move {
         let _ = sender.send(control(options, config).await);
     });
-    executor.map_err(StartError::new)?.join().map_err(StartError)?;
+    let joined = executor.map_err(StartError::new)?.join().map_err(StartError);
+    log::flush(LOG_PATIENCE);
+    joined?;
     outcome.recv().map_err(|_| StartError("the control executor ended without a word".into()))?
 }
+
+/// How long the end of the process waits for a log that is not read.
+const LOG_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The control executor's ring serves the admin port and its own sleep.
 fn settings() -> Settings {
@@ -161,7 +167,7 @@ impl Runtime {
         let cpus = process::shard_cpus(&config.global.cores);
         let shards_count = u16::try_from(cpus.len())
             .map_err(|_| StartError("more CPUs than shards are possible".into()))?;
-        let files = process::raise_open_files();
+        let files = process::raise_limits();
         let wanted = u64::from(config.global.max_connections) * 2;
         if let Some(files) = files.filter(|files| *files < wanted) {
             Line::new(Level::Warn, "few_descriptors")

@@ -21,16 +21,17 @@ use crate::command::{Event, EventKind};
 use crate::site::Entrance;
 use crate::worker::Worker;
 
-/// Room below which connections are accepted one by one. A multishot accept takes everything that waits in the listen
-/// queue (4,096 by default, `net.core.somaxconn`) of each shard and listener before it can be stopped.
-const MANY_ROOM_MIN: u32 = 16_384;
-
 /// Pause after a failed accept: the causes (no descriptor, no memory) do not pass in less.
 const FAILURE_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a place is held for a connection that was seen waiting in the listen queue.
+const PLACE_HELD_MAX: Duration = Duration::from_millis(5);
 
 /// What the worker keeps of an accepting task.
 pub(crate) struct Acceptor {
     pub(crate) stopping: Cell<bool>,
+    /// Other shards accept from the same queue.
+    pub(crate) shared: bool,
     pub(crate) entrance: std::cell::RefCell<Rc<Entrance>>,
 }
 
@@ -50,11 +51,10 @@ pub(crate) async fn accept_connections(
     let Some(task) = worker.shard.tasks.current() else { return };
     let alarm = Alarm::new(&worker.shard, task);
     loop {
-        let many = room(&worker, &acceptor) >= MANY_ROOM_MIN;
-        let next = if many {
+        let next = if has_plenty_of_room(&worker, &acceptor) {
             accept_from_many(&worker, &listener, &acceptor).await
         } else {
-            accept_one(&worker, &listener, &acceptor).await
+            accept_one(&worker, &listener, &acceptor, &alarm).await
         };
         match next {
             Next::Accepted(Ok(socket)) => {
@@ -80,8 +80,10 @@ fn stopped(acceptor: &Acceptor) -> Poll<()> {
     if acceptor.stopping.get() { Poll::Ready(()) } else { Poll::Pending }
 }
 
-fn room(worker: &Worker, acceptor: &Acceptor) -> u32 {
-    worker.connections().room().min(acceptor.entrance.borrow().connections.room())
+/// Whether the limits hold even if everything in all listen queues is accepted at once.
+fn has_plenty_of_room(worker: &Worker, acceptor: &Acceptor) -> bool {
+    let room = worker.connections().room().min(acceptor.entrance.borrow().connections.room());
+    room > worker.accept_burst_max()
 }
 
 /// The next connection of a multishot accept, which goes on while there is plenty of room.
@@ -91,14 +93,19 @@ async fn accept_from_many(worker: &Worker, listener: &Listener, acceptor: &Accep
             return Poll::Ready(Next::Stopped);
         }
         let next = listener.poll_accept(context).map(Next::Accepted);
-        if next.is_pending() && room(worker, acceptor) < MANY_ROOM_MIN {
+        if next.is_pending() && !has_plenty_of_room(worker, acceptor) {
             // A reload has brought a limit.
             listener.stop();
             return Poll::Ready(Next::Narrow);
         }
         if next.is_pending() {
-            // Also when one that was told to stop has just ended.
-            listener.accept_many();
+            // Also when one that was told to stop has just ended. On a shared queue a multishot accept would take every
+            // connection; one at a time, the shard that has waited longest is woken.
+            if acceptor.shared {
+                listener.accept_one();
+            } else {
+                listener.accept_many();
+            }
         }
         next
     })
@@ -106,7 +113,7 @@ async fn accept_from_many(worker: &Worker, listener: &Listener, acceptor: &Accep
     if matches!(next, Next::Accepted(Ok(_))) {
         worker.connections().take();
         acceptor.entrance.borrow().connections.take();
-        if room(worker, acceptor) < MANY_ROOM_MIN {
+        if !has_plenty_of_room(worker, acceptor) {
             listener.stop();
         }
     }
@@ -114,7 +121,12 @@ async fn accept_from_many(worker: &Worker, listener: &Listener, acceptor: &Accep
 }
 
 /// Waits for a connection in the listen queue, then for its place, then accepts it.
-async fn accept_one(worker: &Worker, listener: &Listener, acceptor: &Acceptor) -> Next {
+async fn accept_one(
+    worker: &Worker,
+    listener: &Listener,
+    acceptor: &Acceptor,
+    alarm: &Alarm,
+) -> Next {
     // What a multishot accept took before it was stopped comes first; it has been accepted, whatever the limit.
     let mut waiting = false;
     let readiness = poll_fn(|context| {
@@ -147,13 +159,18 @@ async fn accept_one(worker: &Worker, listener: &Listener, acceptor: &Acceptor) -
         return Next::Stopped;
     };
     listener.accept_one();
-    let accepted = poll_fn(|context| {
+    let accepted = alarm.within(alarm.now() + PLACE_HELD_MAX, |context| {
         if acceptor.stopping.get() {
             return Poll::Ready(Next::Stopped);
         }
         listener.poll_accept(context).map(Next::Accepted)
-    })
-    .await;
+    });
+    let accepted = accepted.await.unwrap_or_else(|_expired| {
+        // Another shard has taken the connection from the queue they share. One that comes before this one has stopped is
+        // accepted all the same, and counted then.
+        listener.stop();
+        Next::Narrow
+    });
     if matches!(accepted, Next::Accepted(Ok(_))) {
         let frontend = acceptor.entrance.borrow().connections.clone();
         if !Arc::ptr_eq(&taken, &frontend) {

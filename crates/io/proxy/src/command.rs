@@ -20,6 +20,8 @@ pub struct ListenerSpec {
     pub id: ListenerId,
     /// Index of its frontend in the snapshot.
     pub frontend: usize,
+    /// All shards accept from one queue (a Unix socket, an inherited one) instead of one each.
+    pub shared: bool,
     /// The shard's own socket, when the shard does not have it yet.
     pub socket: Option<OwnedFd>,
 }

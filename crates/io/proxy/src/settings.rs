@@ -23,6 +23,9 @@ pub struct Snapshot {
     pub frontends: Vec<FrontendSettings>,
     /// The backends.
     pub backends: Vec<BackendSettings>,
+    /// Connections that multishot accepts could take at once before they are stopped: what the listen queues of all shards
+    /// and listeners hold together. With less room than this, connections are accepted one by one.
+    pub accept_burst_max: u32,
     /// Client connections of the whole process.
     pub connections: Arc<Budget>,
     /// The shards' own counters.

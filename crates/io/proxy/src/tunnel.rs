@@ -12,6 +12,9 @@ use std::time::Duration;
 use tidegate_ring::{RecvBuf, Ring, SendBuf, Socket};
 use tidegate_shard::Alarm;
 
+/// Pieces up to this size are copied, so that a stalled side holds as much memory as bytes and no shared buffers.
+const COPY_BYTES_MAX: usize = 2048;
+
 /// Bytes queued towards one side that stop reading from the other.
 const QUEUED_BYTES_MAX: usize = 64 * 1024;
 
@@ -86,11 +89,13 @@ async fn pass(
     loop {
         if let Some(bytes) = piece.take() {
             moved.set(moved.get() + bytes.len() as u64);
-            to.queue(if ring.buffers_scarce() {
-                SendBuf::Vec(bytes.to_vec())
+            if bytes.len() <= COPY_BYTES_MAX || ring.buffers_scarce() {
+                let mut copy = ring.take_vec();
+                copy.extend_from_slice(&bytes);
+                to.queue(SendBuf::Vec(copy));
             } else {
-                SendBuf::Recv(bytes)
-            });
+                to.queue(SendBuf::Recv(bytes));
+            }
             to.flush();
         }
         if poll_fn(|context| to.poll_flushed(context, QUEUED_BYTES_MAX)).await.is_err() {

@@ -4,13 +4,13 @@
 //! Invariant: a client connection is in exactly one place: parked, in a task, or gone.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
 use tidegate_ring::{Listener, ParkToken};
-use tidegate_shard::{Receiver, Sender, Service, Shard, TaskId, TimerId, drive, own_payload};
+use tidegate_shard::{Full, Receiver, Sender, Service, Shard, TaskId, TimerId, drive, own_payload};
 use tidegate_telemetry::ShardStats;
 
 use crate::accept::{Acceptor, accept_connections};
@@ -22,6 +22,9 @@ use crate::parked::{Parked, ParkedTable};
 use crate::settings::Snapshot;
 use crate::site::{Entrance, Site};
 use crate::upstream::connect::Connection;
+
+/// How long a shard that ends waits for room to say so.
+const LAST_REPORT_PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Connection tasks kept for reuse when idle; one holds a few KiB.
 const TASKS_KEPT_MAX: usize = 4096;
@@ -68,6 +71,8 @@ pub(crate) struct Worker {
     pub(crate) parked: RefCell<ParkedTable>,
     jobs: RefCell<Jobs>,
     reports: RefCell<Sender<Report>>,
+    /// Reports that found the queue full. At most a few per command.
+    unsent: RefCell<VecDeque<Report>>,
     waiting_for_room: RefCell<Vec<(TaskId, [Arc<Waiter>; 2])>>,
     pub(crate) sweep: Cell<Option<TimerId>>,
     pub(crate) sweeping: Cell<bool>,
@@ -91,6 +96,7 @@ pub async fn run(shard: Rc<Shard>, context: Context) {
         parked: RefCell::default(),
         jobs: RefCell::default(),
         reports: RefCell::new(context.reports),
+        unsent: RefCell::default(),
         waiting_for_room: RefCell::default(),
         sweep: Cell::new(None),
         sweeping: Cell::new(false),
@@ -103,6 +109,7 @@ pub async fn run(shard: Rc<Shard>, context: Context) {
     worker.report(Report::Applied(context.snapshot.generation));
     drop(context.snapshot);
     drive(&shard, &*worker, context.commands).await;
+    worker.report_last();
     shard.tasks.clear();
     worker.site.borrow().servers().for_each(|server| worker.close_idle(server));
     worker.parked.borrow_mut().places.clear();
@@ -181,6 +188,9 @@ impl Service for Worker {
             }
             !called
         });
+        if !self.unsent.borrow().is_empty() {
+            self.report_unsent();
+        }
         if idle || self.shard.turns.get().is_multiple_of(64) {
             self.publish();
         }
@@ -193,6 +203,11 @@ impl Worker {
         self.site.borrow().snapshot.connections.clone()
     }
 
+    /// As [`Snapshot::accept_burst_max`].
+    pub(crate) fn accept_burst_max(&self) -> u32 {
+        self.site.borrow().snapshot.accept_burst_max
+    }
+
     /// Whether connections are to be closed after their request.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.get()
@@ -202,9 +217,37 @@ impl Worker {
         self.report(Report::Event(event));
     }
 
+    /// Log lines may be dropped when the control executor does not keep up; everything else waits for room.
     fn report(&self, report: Report) {
-        if self.reports.borrow_mut().send(report).is_err() {
-            self.stats.log_lines_dropped.increment();
+        let mut unsent = self.unsent.borrow_mut();
+        let is_line = matches!(report, Report::Event(_));
+        if !unsent.is_empty() && !is_line {
+            unsent.push_back(report);
+            return;
+        }
+        match self.reports.borrow_mut().send(report) {
+            Ok(()) => {}
+            Err(Full(_)) if is_line => self.stats.log_lines_dropped.increment(),
+            Err(Full(report)) => unsent.push_back(report),
+        }
+    }
+
+    /// At the end of the shard: waits a little for the control executor to make room.
+    fn report_last(&self) {
+        let until = Instant::now() + LAST_REPORT_PATIENCE;
+        while !self.unsent.borrow().is_empty() && Instant::now() < until {
+            self.report_unsent();
+            std::thread::yield_now();
+        }
+    }
+
+    fn report_unsent(&self) {
+        let mut unsent = self.unsent.borrow_mut();
+        while let Some(report) = unsent.pop_front() {
+            if let Err(Full(report)) = self.reports.borrow_mut().send(report) {
+                unsent.push_front(report);
+                return;
+            }
         }
     }
 
@@ -232,6 +275,7 @@ impl Worker {
                 (None, Some(socket), Some(worker)) => {
                     let acceptor = Rc::new(Acceptor {
                         stopping: Cell::new(false),
+                        shared: spec.shared,
                         entrance: RefCell::new(entrance),
                     });
                     let listener = Listener::new(&self.shard.ring, socket);

@@ -89,6 +89,7 @@ fn snapshot(server: SocketAddr) -> Arc<Snapshot> {
     Arc::new(Snapshot {
         generation: 1,
         shards_count: 1,
+        accept_burst_max: 16,
         frontends: vec![frontend],
         backends: vec![backend],
         connections: Arc::new(Budget::new(100_000)),
@@ -103,8 +104,12 @@ fn start_shard(server: SocketAddr) -> (SocketAddr, Sender<Command>) {
     let (from_shard, mut reports) = queue(64);
     let (made, made_here) = mpsc::channel();
     let snapshot = snapshot(server);
-    let listeners =
-        vec![ListenerSpec { id: ListenerId(0), frontend: 0, socket: Some(listener.into()) }];
+    let listeners = vec![ListenerSpec {
+        id: ListenerId(0),
+        frontend: 0,
+        shared: false,
+        socket: Some(listener.into()),
+    }];
     spawn("shard", None, move || async move {
         let shard = Shard::new(&Settings::default()).expect("io_uring");
         made.send(shard.ring.wakeup()).expect("the test waits for it");

@@ -24,6 +24,9 @@ const BUFFER_BYTES_U32: u32 = BUFFER_BYTES as u32;
 /// fall into the same set of the L1 cache.
 const STRIDE_BYTES: usize = BUFFER_BYTES + 5 * 64;
 
+/// Capacity from which a last quarter is kept in circulation by copying out of it. In a smaller ring who finds no buffer waits.
+const COPYING_CAPACITY_MIN: u16 = 64;
+
 /// The buffer group every receive of the ring draws from.
 pub(crate) const GROUP: u16 = 0;
 
@@ -100,6 +103,12 @@ impl Buffers {
         Ok(Rc::new(buffers))
     }
 
+    /// Whether most of the buffers are in use and no more can be made.
+    pub(crate) fn is_scarce(&self) -> bool {
+        let low = self.available.get() < self.capacity / 4;
+        low && self.made.get() == self.capacity && self.capacity >= COPYING_CAPACITY_MIN
+    }
+
     /// Address and entry count to register with the kernel.
     pub(crate) fn registration(&self) -> (u64, u16) {
         (self.entries.base.as_ptr() as u64, self.capacity)
@@ -111,10 +120,6 @@ impl Buffers {
 
     pub(crate) fn made(&self) -> u16 {
         self.made.get()
-    }
-
-    pub(crate) fn capacity(&self) -> u16 {
-        self.capacity
     }
 
     /// Doubles the buffers when fewer than half of them are left to the kernel; whether it did.
@@ -176,12 +181,29 @@ impl Buffers {
     }
 }
 
-/// Received bytes in a ring buffer, which goes back to the kernel when this is dropped.
+/// One buffer that the kernel filled; it goes back when this is dropped.
+struct Filled {
+    buffers: Rc<Buffers>,
+    id: u16,
+}
+
+impl Drop for Filled {
+    #[inline]
+    fn drop(&mut self) {
+        self.buffers.give_to_kernel(self.id);
+    }
+}
+
+enum Memory {
+    Shared(Filled),
+    Copied(Box<[u8]>),
+}
+
+/// Received bytes, mostly in a ring buffer, which goes back to the kernel when this is dropped.
 ///
 /// Holding many of them starves other connections of buffers: pass on or copy out soon.
 pub struct RecvBuf {
-    buffers: Rc<Buffers>,
-    id: u16,
+    memory: Memory,
     start: u32,
     end: u32,
 }
@@ -190,7 +212,14 @@ impl RecvBuf {
     /// Wraps the first `len` bytes of buffer `id`, which the kernel has just filled.
     pub(crate) fn new(buffers: Rc<Buffers>, id: u16, len: u32) -> RecvBuf {
         assert!(len as usize <= BUFFER_BYTES, "the kernel wrote beyond the buffer");
-        RecvBuf { buffers, id, start: 0, end: len }
+        RecvBuf { memory: Memory::Shared(Filled { buffers, id }), start: 0, end: len }
+    }
+
+    /// Wraps bytes that were copied out of a buffer, and so are no longer than one.
+    #[allow(clippy::cast_possible_truncation, reason = "bounded by the buffer's length, a u32")]
+    pub(crate) fn copied(bytes: Box<[u8]>) -> RecvBuf {
+        let end = bytes.len() as u32;
+        RecvBuf { memory: Memory::Copied(bytes), start: 0, end }
     }
 
     /// Drops the first `count` bytes; at most all of them.
@@ -216,28 +245,22 @@ impl Deref for RecvBuf {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        let start = self.buffers.address(self.id);
-        // SAFETY: `start..end` lies in the buffer and was written by the kernel (or zeroed by the mapping); while this
-        // value exists the buffer is not in the kernel's ring, so nobody writes to it.
-        unsafe {
-            std::slice::from_raw_parts(
-                start.as_ptr().add(self.start as usize),
-                (self.end - self.start) as usize,
-            )
+        let (start, end) = (self.start as usize, self.end as usize);
+        match &self.memory {
+            Memory::Copied(bytes) => &bytes[start..end],
+            Memory::Shared(filled) => {
+                let memory = filled.buffers.address(filled.id);
+                // SAFETY: `start..end` lies in the buffer and was written by the kernel (or zeroed by the mapping); while
+                // this value exists the buffer is not in the kernel's ring, so nobody writes to it.
+                unsafe { std::slice::from_raw_parts(memory.as_ptr().add(start), end - start) }
+            }
         }
-    }
-}
-
-impl Drop for RecvBuf {
-    #[inline]
-    fn drop(&mut self) {
-        self.buffers.give_to_kernel(self.id);
     }
 }
 
 impl std::fmt::Debug for RecvBuf {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RecvBuf").field("id", &self.id).field("len", &self.len()).finish()
+        f.debug_struct("RecvBuf").field("len", &self.len()).finish_non_exhaustive()
     }
 }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use socket2::SockAddr;
 
-use crate::buffers::{Buffers, GROUP};
+use crate::buffers::{Buffers, GROUP, RecvBuf};
 use crate::operation::{GENERATION_MASK, Kind, pack, unpack};
 use crate::send::{Recycled, Transmit};
 use crate::slots::{Arrived, Flags, RECV_QUEUE_MAX, Slot, Slots};
@@ -37,6 +37,8 @@ pub struct Counters {
     pub completed: u64,
     /// Receives that ended because the kernel had no buffer left.
     pub buffers_exhausted: u64,
+    /// Receives copied out of their buffer because few were left.
+    pub receives_copied: u64,
     /// Receives paused because a socket's queue reached [`RECV_QUEUE_MAX`].
     pub receives_paused: u64,
     /// Completions of detached operations that failed, other than cancels that came too late.
@@ -223,6 +225,7 @@ impl Core {
             Kind::Connect => self.connect_completed(index, result),
             Kind::Accept => self.accept_completed(index, result, more),
             Kind::Readable => self.readable_completed(index, result),
+            Kind::Hangup => self.hangup_completed(index, result),
             Kind::Detached | Kind::Wakeup => {}
         }
         if self.slots.get(index).flags.has(Flags::RELEASED) {
@@ -243,7 +246,8 @@ impl Core {
         let released = slot.flags.has(Flags::RELEASED);
         match (result, buffer) {
             (1.., Some(id)) if !released => {
-                self.slots.push_arrived(index, Arrived { value: result, buffer: id });
+                let arrived = self.keep_or_copy(id, result.cast_unsigned());
+                self.slots.push_arrived(index, arrived);
                 self.pause_if_full(index);
             }
             (_, Some(id)) => {
@@ -268,6 +272,44 @@ impl Core {
             (result, None) => slot.recv_errno = -result,
         }
         self.notify_recv(index);
+    }
+
+    /// Bytes stay in their buffer until they are asked for, unless few buffers are left: what is not asked for soon must
+    /// not keep others from receiving.
+    fn keep_or_copy(&mut self, id: u16, len: u32) -> Arrived {
+        if !self.buffers.is_scarce() {
+            return Arrived::Buffer { id, len };
+        }
+        self.counters.receives_copied += 1;
+        Arrived::Copied(RecvBuf::new(self.buffers.clone(), id, len).to_vec().into_boxed_slice())
+    }
+
+    /// Waits for the peer to disappear (a reset, or both directions closed), without receiving.
+    pub(crate) fn watch(&mut self, index: u32) {
+        let slot = self.slots.get_mut(index);
+        let known = slot.flags.has(Flags::WATCHED) || slot.flags.has(Flags::HALF_CLOSED);
+        if known || slot.flags.has(Flags::CONNECTING) {
+            return;
+        }
+        slot.flags.set(Flags::WATCHED);
+        // Errors and hang-ups are reported whatever is asked for.
+        let entry = opcode::PollAdd::new(types::Fd(slot.fd), 0).build();
+        self.push_for(Kind::Hangup, index, entry);
+    }
+
+    fn hangup_completed(&mut self, index: u32, result: i32) {
+        let slot = self.slots.get_mut(index);
+        slot.flags.clear(Flags::WATCHED);
+        if slot.flags.has(Flags::RELEASED) {
+            return;
+        }
+        if result > 0 && result & DISAPPEARED != 0 {
+            slot.flags.set(Flags::GONE);
+            self.notify_recv(index);
+        } else if result > 0 {
+            // The kernel reports a half-close too, and would again at once: what was sent before it is still to be taken.
+            slot.flags.set(Flags::HALF_CLOSED);
+        }
     }
 
     /// A receive was ended on request. Who began to wait between the request and now waits for a new one.
@@ -339,10 +381,12 @@ impl Core {
     /// The handle is gone: cancels what is in flight and closes. The slot returns with its last completion.
     pub(crate) fn release(&mut self, index: u32, accepts: bool) {
         while let Some(arrived) = self.slots.pop_arrived(index) {
-            if accepts {
-                self.push_detached(opcode::Close::new(types::Fd(arrived.value)).build());
-            } else {
-                self.buffers.give_to_kernel(arrived.buffer);
+            match arrived {
+                Arrived::Buffer { id, .. } => self.buffers.give_to_kernel(id),
+                Arrived::Copied(bytes) => drop(bytes),
+                Arrived::Descriptor(fd) => {
+                    self.push_detached(opcode::Close::new(types::Fd(fd)).build());
+                }
             }
         }
         self.end_parking(index);
@@ -357,7 +401,12 @@ impl Core {
         slot.send_waker = None;
         let (fd, flags, generation) =
             (std::mem::replace(&mut slot.fd, -1), slot.flags, slot.generation);
-        for (flag, kind) in [(Flags::SENDING, Kind::Send), (Flags::CONNECTING, Kind::Connect)] {
+        let pending = [
+            (Flags::SENDING, Kind::Send),
+            (Flags::CONNECTING, Kind::Connect),
+            (Flags::WATCHED, Kind::Hangup),
+        ];
+        for (flag, kind) in pending {
             if flags.has(flag) {
                 self.push_detached(opcode::AsyncCancel::new(pack(kind, index, generation)).build());
             }
@@ -394,6 +443,9 @@ impl Core {
 
 /// `POLLIN` of `poll(2)`.
 const READABLE: u32 = 1;
+
+/// `POLLERR | POLLHUP` of `poll(2)`.
+const DISAPPEARED: i32 = 0x18;
 
 /// `IORING_ENTER_GETEVENTS` of `io_uring_enter(2)`.
 const ENTER_GETEVENTS: u32 = 1;

@@ -29,6 +29,8 @@ pub fn inherited_listener(number: i32) -> io::Result<OwnedFd> {
     if !socket_acceptconn(&copy)? {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a listening socket"));
     }
+    // Accepted sockets inherit it; a Unix socket does not know it.
+    let _ = rustix::net::sockopt::set_tcp_nodelay(&copy, true);
     // The ring waits, so the socket must be in blocking mode.
     let flags = rustix::fs::fcntl_getfl(&copy)?;
     rustix::fs::fcntl_setfl(&copy, flags - OFlags::NONBLOCK)?;

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use crate::core::{Core, Shots};
 use crate::ring::Ring;
-use crate::slots::Flags;
+use crate::slots::{Arrived, Flags};
 use crate::socket::Socket;
 
 /// A listening socket of one ring.
@@ -82,8 +82,8 @@ impl Listener {
     /// Accepting failed and has ended (no descriptors left, the listener was shut down); it may be started again.
     pub fn poll_accept(&self, context: &Context<'_>) -> Poll<io::Result<Socket>> {
         let accepted = self.with(|core, index| {
-            if let Some(arrived) = core.slots.pop_arrived(index) {
-                return Poll::Ready(Ok(core.slots.insert(arrived.value)));
+            if let Some(Arrived::Descriptor(fd)) = core.slots.pop_arrived(index) {
+                return Poll::Ready(Ok(core.slots.insert(fd)));
             }
             let slot = core.slots.get_mut(index);
             if slot.recv_errno != 0 {

@@ -19,9 +19,11 @@ pub(crate) enum Kind {
     Readable,
     /// The wait for a wake-up from another thread.
     Wakeup,
+    /// A wait for the peer's disappearance, on a socket that is not received from.
+    Hangup,
 }
 
-const KINDS: [Kind; 7] = [
+const KINDS: [Kind; 8] = [
     Kind::Detached,
     Kind::Recv,
     Kind::Send,
@@ -29,6 +31,7 @@ const KINDS: [Kind; 7] = [
     Kind::Accept,
     Kind::Readable,
     Kind::Wakeup,
+    Kind::Hangup,
 ];
 
 /// Packs `kind` and the slot's index and generation: `kind:8 | generation:24 | index:32`.

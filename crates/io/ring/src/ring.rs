@@ -205,8 +205,7 @@ impl Ring {
 
     /// Whether received bytes should be copied out rather than held: most of the buffers are in use and no more can be made.
     pub fn buffers_scarce(&self) -> bool {
-        let buffers = &self.0.buffers;
-        buffers.made() == buffers.capacity() && buffers.available() < buffers.capacity() / 4
+        self.0.buffers.is_scarce()
     }
 
     /// Sockets and listeners in use, and operations in flight: both return to what they were once handles are dropped.

@@ -17,6 +17,9 @@ pub const IO_VECTORS_MAX: usize = 16;
 /// Capacity above which a used vector is freed instead of kept for reuse: the default limit of a head.
 const RECYCLED_CAPACITY_MAX: usize = 16 * 1024;
 
+/// Bytes up to which built pieces are joined.
+const JOINED_BYTES_MAX: usize = 16 * 1024;
+
 /// Vectors kept for reuse by one ring; a shard has at most so many heads between building and sending in one turn.
 const RECYCLED_COUNT_MAX: usize = 1024;
 
@@ -72,6 +75,8 @@ pub(crate) struct Transmit {
     front_sent: usize,
     /// Bytes queued and not yet taken.
     queued_bytes: usize,
+    /// Pieces from the front that a send in flight points to.
+    covered: usize,
     vectors: [libc::iovec; IO_VECTORS_MAX],
     message: libc::msghdr,
 }
@@ -85,16 +90,27 @@ impl Transmit {
             queue: VecDeque::with_capacity(4),
             front_sent: 0,
             queued_bytes: 0,
+            covered: 0,
             vectors: [empty; IO_VECTORS_MAX],
             message,
         })
     }
 
-    pub(crate) fn push(&mut self, piece: SendBuf) {
+    /// Queues `piece`. Small built ones join the last one, so that memory follows the bytes queued and not the pieces.
+    pub(crate) fn push(&mut self, piece: SendBuf, recycled: &mut Recycled) {
         let bytes = piece.as_bytes().len();
-        if bytes > 0 {
-            self.queued_bytes += bytes;
+        self.queued_bytes += bytes;
+        if self.queue.len() > self.covered
+            && let (Some(SendBuf::Vec(last)), SendBuf::Vec(next)) = (self.queue.back_mut(), &piece)
+            && last.len() + bytes <= JOINED_BYTES_MAX
+        {
+            last.extend_from_slice(next);
+        } else if bytes > 0 {
             self.queue.push_back(piece);
+            return;
+        }
+        if let SendBuf::Vec(vec) = piece {
+            recycled.put(vec);
         }
     }
 
@@ -120,6 +136,7 @@ impl Transmit {
             count += 1;
         }
         debug_assert!(count > 0, "a send of nothing");
+        self.covered = count;
         let flags = libc::MSG_NOSIGNAL | if last { libc::MSG_MORE } else { 0 };
         if let (1, Ok(len)) = (count, u32::try_from(self.vectors[0].iov_len)) {
             let base = self.vectors[0].iov_base.cast_const().cast();
@@ -136,6 +153,7 @@ impl Transmit {
     pub(crate) fn taken(&mut self, mut bytes: usize, recycled: &mut Recycled) {
         debug_assert!(bytes <= self.queued_bytes, "more sent than queued");
         self.queued_bytes -= bytes;
+        self.covered = 0;
         while let Some(front) = self.queue.front() {
             let left = front.as_bytes().len() - self.front_sent;
             if bytes < left {
@@ -165,7 +183,8 @@ mod tests {
 
     fn queued(pieces: &[&'static [u8]]) -> Box<Transmit> {
         let mut transmit = Transmit::new();
-        pieces.iter().for_each(|piece| transmit.push(SendBuf::Static(piece)));
+        let mut recycled = Recycled::default();
+        pieces.iter().for_each(|piece| transmit.push(SendBuf::Static(piece), &mut recycled));
         transmit
     }
 
@@ -198,10 +217,26 @@ mod tests {
     fn sent_vectors_are_reused_and_large_ones_are_not() {
         let mut recycled = Recycled::default();
         let mut transmit = Transmit::new();
-        transmit.push(SendBuf::Vec(vec![1; 10]));
-        transmit.push(SendBuf::Vec(vec![1; RECYCLED_CAPACITY_MAX + 1]));
+        transmit.push(SendBuf::Vec(vec![1; 10]), &mut recycled);
+        transmit.push(SendBuf::Vec(vec![1; RECYCLED_CAPACITY_MAX + 1]), &mut recycled);
         transmit.clear(&mut recycled);
         assert_eq!(recycled.0.len(), 1);
         assert!(recycled.take().is_empty());
+    }
+
+    #[test]
+    fn small_pieces_join_but_never_one_that_a_send_in_flight_points_to() {
+        let mut recycled = Recycled::default();
+        let mut transmit = Transmit::new();
+        transmit.push(SendBuf::Vec(vec![1; 4]), &mut recycled);
+        let _ = transmit.prepare(0, false);
+        let covered = transmit.vectors[0].iov_base;
+        for _ in 0..1000 {
+            transmit.push(SendBuf::Vec(vec![2]), &mut recycled);
+        }
+        assert_eq!((transmit.queue.len(), transmit.queued_bytes()), (2, 1004));
+        assert_eq!(transmit.queue[0].as_bytes().as_ptr(), covered.cast_const().cast());
+        transmit.taken(4, &mut recycled);
+        assert_eq!((transmit.queue.len(), transmit.queue[0].as_bytes().len()), (1, 1000));
     }
 }

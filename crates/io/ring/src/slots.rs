@@ -48,6 +48,12 @@ impl Flags {
     /// Once what is armed has ended, connections are to be accepted.
     pub(crate) const NEXT_MANY: Flags = Flags(1 << 11);
 
+    /// The peer has closed its side, and bytes from before that may wait in the kernel.
+    pub(crate) const HALF_CLOSED: Flags = Flags(1 << 12);
+    /// The peer has disappeared.
+    pub(crate) const GONE: Flags = Flags(1 << 13);
+    /// A wait for the peer's disappearance is in flight.
+    pub(crate) const WATCHED: Flags = Flags(1 << 14);
     /// What is sent is the last before the connection's end.
     pub(crate) const LAST: Flags = Flags(1 << 15);
 
@@ -69,7 +75,7 @@ impl Flags {
     /// Whether the kernel still holds an operation of this slot.
     #[inline]
     pub(crate) fn in_flight(self) -> bool {
-        self.0 & (Flags::ARMED.0 | Flags::SENDING.0 | Flags::CONNECTING.0) != 0
+        self.0 & (Flags::ARMED.0 | Flags::SENDING.0 | Flags::CONNECTING.0 | Flags::WATCHED.0) != 0
     }
 }
 
@@ -119,11 +125,15 @@ impl Slot {
     }
 }
 
-/// A completion that arrived and was not yet asked for: received bytes (a buffer's id and length) or an accepted descriptor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Arrived {
-    pub(crate) value: i32,
-    pub(crate) buffer: u16,
+/// A completion that arrived and was not yet asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Arrived {
+    /// Received bytes in a shared buffer: its id and their length.
+    Buffer { id: u16, len: u32 },
+    /// Received bytes copied out of a shared buffer because few were left.
+    Copied(Box<[u8]>),
+    /// An accepted descriptor.
+    Descriptor(i32),
 }
 
 struct Node {
@@ -220,7 +230,8 @@ impl Slots {
         }
         slot.queued -= 1;
         let node = &mut self.nodes[at as usize];
-        let (arrived, next) = (node.arrived, node.next);
+        let arrived = std::mem::replace(&mut node.arrived, Arrived::Descriptor(-1));
+        let next = node.next;
         node.next = self.nodes_free;
         self.nodes_free = at;
         let slot = self.get_mut(index);
@@ -247,12 +258,16 @@ mod tests {
         let (a, b) = (slots.insert(3), slots.insert(4));
         for round in 0..3 {
             for value in 0..4 {
-                slots.push_arrived(a, Arrived { value, buffer: 0 });
-                slots.push_arrived(b, Arrived { value: -value, buffer: 0 });
+                slots.push_arrived(a, Arrived::Descriptor(value));
+                slots.push_arrived(b, Arrived::Descriptor(-value));
             }
             for value in 0..4 {
-                assert_eq!(slots.pop_arrived(b).map(|x| x.value), Some(-value), "round {round}");
-                assert_eq!(slots.pop_arrived(a).map(|x| x.value), Some(value), "round {round}");
+                assert_eq!(
+                    slots.pop_arrived(b),
+                    Some(Arrived::Descriptor(-value)),
+                    "round {round}"
+                );
+                assert_eq!(slots.pop_arrived(a), Some(Arrived::Descriptor(value)), "round {round}");
             }
             assert_eq!(slots.pop_arrived(a), None);
             assert_eq!(slots.nodes.len(), 8);

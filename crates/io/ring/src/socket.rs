@@ -24,7 +24,7 @@ use crate::buffers::{Buffers, RecvBuf};
 use crate::core::Core;
 use crate::ring::Ring;
 use crate::send::SendBuf;
-use crate::slots::{Flags, Slot};
+use crate::slots::{Arrived, Flags, Slot};
 
 /// What the owner of a parked socket gave to recognise it by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -100,10 +100,12 @@ impl Socket {
             Poll::Pending
         });
         arrived.map(|arrived| match arrived {
-            Ok(Some(arrived)) => {
+            Ok(Some(Arrived::Buffer { id, len })) => {
                 let buffers: Rc<Buffers> = (*self.ring.0.buffers).clone();
-                Ok(Some(RecvBuf::new(buffers, arrived.buffer, arrived.value.cast_unsigned())))
+                Ok(Some(RecvBuf::new(buffers, id, len)))
             }
+            Ok(Some(Arrived::Copied(bytes))) => Ok(Some(RecvBuf::copied(bytes))),
+            Ok(Some(Arrived::Descriptor(_))) => unreachable!("descriptors arrive on listeners"),
             Ok(None) => Ok(None),
             Err(errno) => Err(io::Error::from_raw_os_error(errno)),
         })
@@ -117,17 +119,20 @@ impl Socket {
         poll_fn(|context| self.poll_recv(context)).await
     }
 
-    /// Ready once the peer has closed or reset and everything it sent before has been taken.
+    /// Ready once the peer has reset, or has closed and everything it sent before has been taken.
     ///
     /// Keeps receiving in the background, at most what one socket's queue holds, so that the end is seen.
     pub fn poll_gone(&self, context: &Context<'_>) -> Poll<()> {
         self.with(|core, index| {
             let slot = core.slots.get_mut(index);
+            let ended = slot.queued == 0 && slot.flags.has(Flags::EOF);
+            if ended || slot.recv_errno != 0 || slot.flags.has(Flags::GONE) {
+                return Poll::Ready(());
+            }
             if slot.queued == 0 {
-                if slot.flags.has(Flags::EOF) || slot.recv_errno != 0 {
-                    return Poll::Ready(());
-                }
                 start_receiving(core, index);
+            } else {
+                core.watch(index);
             }
             let slot = core.slots.get_mut(index);
             register(&mut slot.recv_waker, context);
@@ -233,7 +238,6 @@ impl Socket {
         assert_ne!(token.0, Slot::NOT_PARKED, "a token that cannot be told from none");
         self.with(|core, index| {
             let slot = core.slots.get_mut(index);
-            slot.flags.clear(Flags::ON_DEMAND);
             if slot.queued > 0
                 || slot.flags.has(Flags::EOF)
                 || slot.recv_errno != 0

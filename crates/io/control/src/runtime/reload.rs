@@ -15,7 +15,7 @@ use tidegate_ring::Listener;
 
 use super::{AdminListener, Phase, Runtime, START_PATIENCE};
 use crate::listen::{Fresh, Place, places};
-use crate::log::{Level, Line};
+use crate::log::{self, Level, Line};
 
 impl Runtime {
     /// Opens what `config` wants that is not open yet, and makes its snapshot. Nothing is changed on an error.
@@ -70,7 +70,8 @@ impl Runtime {
             let Some((id, _)) = addresses.get(place) else { continue };
             let mut own = sockets.remove(id).unwrap_or_default().into_iter();
             for shard in &mut specs {
-                shard.push(ListenerSpec { id: *id, frontend: index, socket: own.next() });
+                let (shared, socket) = (place.is_shared(), own.next());
+                shard.push(ListenerSpec { id: *id, frontend: index, shared, socket });
             }
         }
         self.addresses.borrow_mut().retain(&frontends.into_iter().flatten().collect());
@@ -108,7 +109,7 @@ impl Runtime {
         let config = match tidegate_config::load(&path) {
             Ok(config) => config,
             Err(report) => {
-                eprintln!("{report}");
+                log::write_text(report.to_string());
                 let problems = report.count(Severity::Error);
                 Line::new(Level::Error, "reload_failed")
                     .with("file", path.display())
@@ -118,7 +119,7 @@ impl Runtime {
             }
         };
         for warning in &config.warnings {
-            eprintln!("{warning}");
+            log::write_text(warning.to_string());
         }
         let shards = self.links.borrow().len();
         match self.prepare(&config, shards) {

@@ -62,6 +62,8 @@ pub(super) struct Attempt {
     pub(super) slot: Slot,
     /// The server keeps the connection, and nothing came on it that belongs to no response.
     pub(super) persists: Cell<bool>,
+    /// The response was, or could have been, larger than a few buffers.
+    pub(super) large: Cell<bool>,
 }
 
 impl Driver<'_> {
@@ -176,8 +178,12 @@ impl Driver<'_> {
             sink.tail().clear();
             return self.input(invalid);
         }
-        sink.flush();
         let sent_before = attempt.connection.socket().sent_bytes();
+        sink.flush();
+        if upload.began.get() {
+            // What has been taken of the body is not there for another connection, whether it left or not.
+            self.tell(Input::RequestProgress);
+        }
         let action =
             self.send_and_receive(incoming, upload, attempt, ending, sent_before, &mut sink).await;
         let sent = attempt.connection.socket().sent_bytes() - sent_before;
@@ -253,8 +259,12 @@ impl Driver<'_> {
                     let (Some(taken), Some(connected)) = (slot.take(), connection.take()) else {
                         return (action, None);
                     };
-                    let attempt =
-                        Attempt { connection: connected, slot: taken, persists: Cell::new(false) };
+                    let attempt = Attempt {
+                        connection: connected,
+                        slot: taken,
+                        persists: Cell::new(false),
+                        large: Cell::new(false),
+                    };
                     let next = self.converse(incoming, upload, &attempt, ending).await;
                     if next.is_terminal() {
                         return (next, Some(attempt));
@@ -295,6 +305,7 @@ impl Server {
             input: RefCell::new(input.take()),
             expects_continue: Cell::new(incoming.expects_continue && has_body),
             stopped: Cell::new(false),
+            began: Cell::new(false),
         };
         let request = Request { repeatable: !has_body && incoming.method.is_idempotent() };
         let driver = Driver {
@@ -330,6 +341,9 @@ impl Driver<'_> {
             Action::Finish { reuse } => {
                 self.record(incoming.started, None);
                 let server_persists = reuse && self.backend.reuse;
+                if let Some(attempt) = &attempt {
+                    attempt.slot.0.note_response(attempt.large.get());
+                }
                 if let Some(attempt) = attempt
                     && server_persists
                     && attempt.persists.get()

@@ -169,8 +169,16 @@ impl Server {
             }
             _ => &[],
         };
-        let forwarded: &[(&[u8], &[u8])] = &[(b"X-Forwarded-For", address)];
-        let add = if address.is_empty() { &[] } else { forwarded };
+        let host = if parsed.host(bytes).is_empty() { local_host(client) } else { String::new() };
+        let (forwarded, hosted) =
+            ((&b"X-Forwarded-For"[..], address), (&b"Host"[..], host.as_bytes()));
+        let both = [forwarded, hosted];
+        let add = match (address.is_empty(), host.is_empty()) {
+            (true, true) => &[],
+            (false, true) => &both[..1],
+            (true, false) => &both[1..],
+            (false, false) => &both[..],
+        };
         let edits = RequestEdits { connection, add, remove: &[], expect_continue: true };
         let mut head = self.worker.shard.ring.take_vec();
         encode_request_head(&mut head, bytes, parsed, &edits);
@@ -184,6 +192,15 @@ impl Server {
             started,
             head,
         }
+    }
+}
+
+/// The Host of an HTTP/1.0 request that has none: what the client connected to. The server is spoken to in HTTP/1.1, where it
+/// must not be missing or empty (RFC 9112 §3.2).
+fn local_host(client: &Client) -> String {
+    match client.socket.local_address() {
+        PeerAddress::Ip(address) => address.to_string(),
+        PeerAddress::Unix | PeerAddress::Unknown => "localhost".to_owned(),
     }
 }
 

@@ -8,7 +8,7 @@ use std::future::poll_fn;
 use std::io;
 use std::task::Poll;
 
-use tidegate_exchange::{Action, Input, Upload as Rest};
+use tidegate_exchange::{Action, Failure, Input, Stage, Upload as Rest};
 use tidegate_http1::{
     BodyFraming, BodyLength, ConnectionHeader, Limits, Parsed, ResponseContext, ResponseEdits,
     ResponseHead, Version, encode_response_head, parse_response,
@@ -68,6 +68,10 @@ impl Relay<'_, '_> {
             if head.interim {
                 self.upload.expects_continue.set(false);
                 sink.flush();
+                if !self.upload.is_finished() && !self.upload.stopped.get() {
+                    // The server has spoken: the body is the client's to send now.
+                    self.driver.tell(Input::WaitingOnClient);
+                }
                 continue;
             }
             if head.rest == Rest::Stop {
@@ -188,10 +192,15 @@ impl Relay<'_, '_> {
         let server = self.attempt.connection.socket();
         let mut surplus = None;
         if let Some(piece) = piece {
-            surplus = self.forward(&mut body, piece, sink)?;
+            surplus =
+                self.forward(&mut body, piece, sink).map_err(|action| unsent(action, sink))?;
         }
-        let on_demand = body.may_be_large();
-        server.set_recv_on_demand(on_demand);
+        let large = body.may_be_large();
+        self.attempt.large.set(large);
+        if large {
+            server.set_recv_on_demand(true);
+            self.attempt.slot.0.note_response(true);
+        }
         while !body.is_finished() {
             self.make_room(sink).await?;
             let received = self.receive_or_end().await?;
@@ -203,9 +212,6 @@ impl Relay<'_, '_> {
                 None if body.ends_with_connection(sink) => {}
                 None => return Err(self.server_failed(Input::ServerClosed)),
             }
-        }
-        if on_demand {
-            server.set_recv_on_demand(false);
         }
         match self.ending.get() {
             Ending::Closing | Ending::Undelimited => sink.flush_last(),
@@ -284,16 +290,15 @@ impl Relay<'_, '_> {
     /// The next piece, or `None` at the server's close, while the client is there and the server in time.
     async fn receive_or_end(&self) -> Result<Option<RecvBuf>, Action> {
         let (server, client) = (self.attempt.connection.socket(), &self.driver.client.socket);
-        let uploading = !self.upload.is_finished() && !self.upload.stopped.get();
         let received = poll_fn(|context| {
             if let Poll::Ready(received) = server.poll_recv(context) {
                 return Poll::Ready(Ok(received));
             }
-            // While a body is being read from the client its end is seen there.
-            if !uploading && client.poll_gone(context).is_ready() {
+            // Also while a body is read from the client: the upload may be waiting for the server.
+            if client.poll_gone(context).is_ready() {
                 return Poll::Ready(Err(self.driver.input(Input::ClientGone)));
             }
-            self.driver.poll_deadline().map(Err)
+            self.driver.poll_deadline().map(|action| Err(self.counted(action)))
         })
         .await?;
         match received {
@@ -311,7 +316,10 @@ impl Relay<'_, '_> {
 
     /// Tells the exchange and counts against the server what ended the attempt.
     fn server_failed(&self, input: Input) -> Action {
-        let action = self.driver.input(input);
+        self.counted(self.driver.input(input))
+    }
+
+    fn counted(&self, action: Action) -> Action {
         if let Action::Respond(failure) | Action::Cut(failure) = action {
             self.attempt.slot.0.stats.failures.increment(failure.index());
         }
@@ -333,6 +341,17 @@ impl Relay<'_, '_> {
         driver.backend.stats.bytes_in.add(moved.from_server);
         self.attempt.slot.0.stats.bytes_in.add(moved.from_server);
         Ok(driver.input(Input::ResponseDone))
+    }
+}
+
+/// A response that turned out to be broken before anything of it was sent is answered like any other bad response.
+fn unsent(action: Action, sink: &mut Sink<'_>) -> Action {
+    match action {
+        Action::Cut(failure) => {
+            sink.tail().clear();
+            Action::Respond(Failure { stage: Stage::Head, ..failure })
+        }
+        other => other,
     }
 }
 

@@ -22,6 +22,8 @@ pub(super) struct Upload {
     pub(super) input: RefCell<Option<RecvBuf>>,
     /// The server has not asked for the body yet and the client may wait for it to do so.
     pub(super) expects_continue: Cell<bool>,
+    /// Some of the body has been taken: the request cannot be sent from its start again.
+    pub(super) began: Cell<bool>,
     /// The server answered without wanting the rest.
     pub(super) stopped: Cell<bool>,
 }
@@ -41,6 +43,7 @@ impl Upload {
     }
 
     fn forward(&self, piece: RecvBuf, sink: &mut Sink<'_>) -> Result<(), Input> {
+        self.began.set(true);
         match self.body.borrow_mut().forward(piece, sink) {
             Ok(rest) => {
                 *self.input.borrow_mut() = rest;

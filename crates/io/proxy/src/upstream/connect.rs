@@ -39,6 +39,7 @@ impl Connection {
     pub(crate) fn opened(socket: Socket, server: &Rc<Server>) -> Connection {
         server.stats.connections_total.increment();
         server.stats.connections_open.increment();
+        socket.set_recv_on_demand(server.receives_on_demand());
         Connection { socket: Some(socket), server: server.clone() }
     }
 

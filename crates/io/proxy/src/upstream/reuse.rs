@@ -37,6 +37,7 @@ impl Worker {
         if server.retired.get() || server.idle.len() >= idle_max || self.draining.get() {
             return;
         }
+        connection.socket().set_recv_on_demand(server.receives_on_demand());
         let index = self.parked.borrow_mut().insert(Parked::Server(server.clone()));
         if !connection.socket().park(ParkToken(index)) {
             self.parked.borrow_mut().take(index);

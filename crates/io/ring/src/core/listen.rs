@@ -123,7 +123,7 @@ impl Core {
             return;
         }
         if result >= 0 {
-            self.slots.push_arrived(index, Arrived { value: result, buffer: 0 });
+            self.slots.push_arrived(index, Arrived::Descriptor(result));
         } else if result != -libc::ECANCELED {
             slot.recv_errno = -result;
         }

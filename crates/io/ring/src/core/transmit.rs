@@ -24,7 +24,7 @@ impl Core {
             slot.transmit = Some(self.transmits.pop().unwrap_or_else(Transmit::new));
         }
         if let Some(transmit) = &mut slot.transmit {
-            transmit.push(piece);
+            transmit.push(piece, &mut self.recycled);
         }
     }
 

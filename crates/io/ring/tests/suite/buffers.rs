@@ -21,19 +21,39 @@ fn four_buffers() -> Settings {
 
 #[test]
 fn buffers_grow_on_demand_up_to_the_limit_and_stay() {
-    let settings = Settings { buffers_max: 64, buffers_initial: 1, ..small() };
+    let settings = Settings { buffers_max: 32, buffers_initial: 1, ..small() };
     with_ring(&settings, |rig| {
         assert_eq!(rig.ring.buffers(), (1, 1));
-        let connections: Vec<_> = (0..80).map(|_| connection(&rig.ring, Transport::Unix)).collect();
+        let connections: Vec<_> = (0..40).map(|_| connection(&rig.ring, Transport::Unix)).collect();
         let mut held = Vec::new();
-        for (socket, peer) in &connections[..64] {
+        for (socket, peer) in &connections[..32] {
             peer.write(b"x");
             held.extend(rig.block_on(socket.recv()).expect("no error"));
             let (made, available) = rig.ring.buffers();
             assert_eq!(usize::from(made - available), held.len());
         }
-        assert_eq!(rig.ring.buffers(), (64, 0));
-        assert!(rig.ring.buffers_scarce());
+        assert_eq!(rig.ring.buffers(), (32, 0));
+        held.clear();
+        assert_eq!(rig.ring.buffers(), (32, 32));
+    });
+}
+
+#[test]
+fn who_holds_buffers_keeps_nobody_from_receiving_once_few_are_left() {
+    let settings = Settings { buffers_max: 64, buffers_initial: 1, ..small() };
+    with_ring(&settings, |rig| {
+        let connections: Vec<_> =
+            (0..200).map(|_| connection(&rig.ring, Transport::Unix)).collect();
+        let mut held = Vec::new();
+        for (socket, peer) in &connections {
+            peer.write(b"some bytes");
+            let received = rig.block_on(socket.recv()).expect("no error").expect("not the end");
+            assert_eq!(&received[..], b"some bytes");
+            held.push(received);
+        }
+        assert!(rig.ring.buffers().1 >= 15, "a quarter of the buffers stays in circulation");
+        assert_eq!(rig.ring.counters().buffers_exhausted, 0);
+        assert!(rig.ring.counters().receives_copied > 100);
         held.clear();
         assert_eq!(rig.ring.buffers(), (64, 64));
         assert!(!rig.ring.buffers_scarce());

@@ -45,7 +45,8 @@ fn queued_pieces_are_gathered_into_as_few_sends_as_fit() {
         {
             for piece in 0..pieces {
                 let digit = u8::try_from(piece % 10).expect("one digit");
-                socket.queue(SendBuf::Vec(vec![b'0' + digit]));
+                // Built pieces would join; these stay apart.
+                socket.queue(SendBuf::Shared([b'0' + digit].into()));
             }
             let before = rig.ring.counters().submitted;
             socket.flush();
