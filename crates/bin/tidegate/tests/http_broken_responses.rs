@@ -7,7 +7,6 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
 use support::{client, holds, on_one_and_two_shards, start, wait_nothing_in_flight};
 use tidegate_testkit::{Connection, End, Gate, LogLine, Origin, Tidegate, script};
 
@@ -242,28 +241,58 @@ fn an_until_close_response_that_is_reset_has_no_last_chunk() {
     });
 }
 
+/// Chunked framing that no reading allows, and the rule it breaks.
+const BROKEN_CHUNKS: [(&str, &str); 4] = [
+    ("xyz\r\n", "chunk_size_invalid"),
+    ("5\nworld\r\n", "chunk_bare_lf"),
+    ("0\r\nContent-Length: 5\r\n\r\n", "trailer_forbidden"),
+    ("ffffffffffffffffff\r\n", "chunk_size_overflow"),
+];
+
+const CHUNKED_HEAD: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
+
 #[test]
 fn a_chunked_body_that_breaks_ends_before_the_break() {
     on_one_and_two_shards(|shards| {
-        for (broken, detail) in [
-            ("xyz\r\n", "chunk_size_invalid"),
-            ("5\nworld\r\n", "chunk_bare_lf"),
-            ("0\r\nContent-Length: 5\r\n\r\n", "trailer_forbidden"),
-            ("ffffffffffffffffff\r\n", "chunk_size_overflow"),
-        ] {
-            let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
+        for (broken, detail) in BROKEN_CHUNKS {
+            let relayed = Gate::new();
+            let wait = relayed.clone();
             let origin = Origin::start(move |mut connection: Connection| {
                 connection.read_request()?;
-                connection.send([head, broken].concat())?;
+                connection.send(CHUNKED_HEAD)?;
+                wait.wait();
+                connection.send(broken)?;
                 connection.hang()
             });
             let tidegate = start(shards, [origin.address()], "");
             let mut client = client(&tidegate);
             client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-            let error = client.try_read_response_to("GET").expect_err("the body is broken");
-            let cut = [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset];
-            assert!(cut.contains(&error.kind()), "{error}");
+            client.read_head();
+            assert_eq!(client.read_exactly(10), b"5\r\nhello\r\n");
+            relayed.open();
+            client.expect_end();
             assert!(!holds(&client.received(), broken), "{broken:?} reached the client");
+            tidegate.wait_log(failed("bad_response", Some(detail)));
+            expect_failures(&tidegate, "bad_response", 1);
+            origin.wait_end(0);
+        }
+    });
+}
+
+#[test]
+fn a_response_that_breaks_before_anything_of_it_was_sent_is_a_502() {
+    on_one_and_two_shards(|shards| {
+        for (broken, detail) in BROKEN_CHUNKS {
+            let origin = Origin::start(move |mut connection: Connection| {
+                connection.read_request()?;
+                connection.send([CHUNKED_HEAD, broken].concat())?;
+                connection.hang()
+            });
+            let tidegate = start(shards, [origin.address()], "");
+            let mut client = client(&tidegate);
+            client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+            assert_eq!(client.read_response().status, 502);
+            assert!(!holds(&client.received(), "hello"), "part of the response reached the client");
             tidegate.wait_log(failed("bad_response", Some(detail)));
             expect_failures(&tidegate, "bad_response", 1);
             origin.wait_end(0);

@@ -86,19 +86,19 @@ families! {
     FRONTEND_FAILED: Counter "tidegate_frontend_requests_failed_total" ["frontend", "reason"]
         "Accepted requests that failed, by reason.";
     FRONTEND_DURATION: Histogram "tidegate_frontend_request_duration_seconds" ["frontend"]
-        "From the first byte of the request to the last byte of the response.";
+        "From the first byte of the request until the last byte of the response is handed to the kernel or queued behind bytes that are.";
 
     BACKEND_REQUESTS: Counter "tidegate_backend_requests_total" ["backend", "status"]
         "Requests answered, by class of the status sent to the client; one each, whatever the retries.";
     BACKEND_FAILED: Counter "tidegate_backend_requests_failed_total" ["backend", "reason"]
         "Requests that failed for good, by reason.";
     BACKEND_DURATION: Histogram "tidegate_backend_request_duration_seconds" ["backend"]
-        "From the choice of the backend to the last byte of the response.";
+        "As of the frontend, for the requests that this backend served.";
 
     SERVER_REQUESTS: Counter "tidegate_server_requests_total" ["backend", "server", "status"]
         "Responses received from the server, by status class.";
     SERVER_FAILED: Counter "tidegate_server_attempts_failed_total" ["backend", "server", "reason"]
-        "Attempts that failed, by reason, once there was one; some were retried.";
+        "Attempts that failed, by reason, once there was one: connections that failed, and responses that ended their request.";
 }
 
 scalars! {
@@ -114,7 +114,7 @@ scalars! {
         Counter "tidegate_shard_commands_handled_total" = commands_handled:
             "Commands of the control core carried out.";
         Counter "tidegate_shard_log_lines_dropped_total" = log_lines_dropped:
-            "Access-log lines dropped because the writer could not keep up.";
+            "Log lines that a shard dropped because the control executor did not keep up.";
         Counter "tidegate_shard_loop_turns_total" = loop_turns:
             "Turns of the driver of the data ring.";
         Counter "tidegate_shard_ring_submissions_total" = ring_submissions:
