@@ -207,7 +207,7 @@ stats! {
         panics_contained: Counter = Counter::new(),
         /// Commands of the control executor carried out.
         commands_handled: Counter = Counter::new(),
-        /// Access-log lines dropped because the writer could not keep up.
+        /// Log lines dropped because the control executor did not keep up.
         log_lines_dropped: Counter = Counter::new(),
         /// Turns of the driver of the data ring.
         loop_turns: Counter = Counter::new(),
