@@ -9,6 +9,7 @@
 use crate::error::{RequestError, ResponseError};
 use crate::grammar::{NOT_PATH, NOT_QUERY, TOKEN, VALUE, classes_of, is};
 use crate::limits::{Limits, METHOD_BYTES_MAX};
+use crate::message::Parsed;
 
 /// A fault that heads of requests and responses share. The error enums describe each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +64,33 @@ impl Stop<Fault> {
         match self {
             Self::Unfinished => Stop::Unfinished,
             Self::Fault(fault) => Stop::Fault(fault.into()),
+        }
+    }
+}
+
+/// The head's first lexical fault, or `error` if it has none: the order of faults is that of the
+/// bytes.
+#[cold]
+pub(crate) fn first_fault<E>(scanned: Result<(), Stop<E>>, error: E) -> E {
+    match scanned {
+        Err(Stop::Fault(first)) => first,
+        Ok(()) | Err(Stop::Unfinished) => error,
+    }
+}
+
+/// What to make of a head that did not parse to its end. `too_large` is the fault of one that already
+/// fills its limit, and `refusal` what the parser found wrong, if anything.
+#[cold]
+pub(crate) fn judge_unfinished<E: From<Fault>>(
+    scanned: Result<(), Stop<E>>,
+    too_large: Option<E>,
+    refusal: Option<httparse::Error>,
+) -> Result<Parsed, E> {
+    match (scanned, refusal) {
+        (Err(Stop::Fault(fault)), _) => Err(fault),
+        (Ok(()), Some(refusal)) => Err(Fault::from(refusal).into()),
+        (Ok(()), None) | (Err(Stop::Unfinished), _) => {
+            too_large.map_or(Ok(Parsed::Incomplete), Err)
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::mem::MaybeUninit;
 
 use crate::error::RequestError;
-use crate::fault::{Fault, Stop, scan_request};
+use crate::fault::{first_fault, judge_unfinished, scan_request};
 use crate::framing::{BodyLength, FramingHeaders};
 use crate::grammar::{list, spells};
 use crate::header::{HeaderKind, HeaderTable, Span};
@@ -58,37 +58,19 @@ pub fn parse_request(
         Ok(httparse::Status::Complete(head_bytes)) => {
             match head.read(window, head_bytes, &request, limits) {
                 Ok(()) => Ok(Parsed::Complete { head_bytes }),
-                Err(error) => Err(first_fault(window, limits, error)),
+                Err(error) => Err(first_fault(scan_request(window, limits), error)),
             }
         }
-        Ok(httparse::Status::Partial) => judge_unfinished(window, limits, None),
-        Err(error) => judge_unfinished(window, limits, Some(error)),
-    }
-}
-
-/// The head's first lexical fault, or `error` if it has none: the order of faults is that of the
-/// bytes.
-#[cold]
-fn first_fault(window: &[u8], limits: &Limits, error: RequestError) -> RequestError {
-    match scan_request(window, limits) {
-        Err(Stop::Fault(first)) => first,
-        Ok(()) | Err(Stop::Unfinished) => error,
-    }
-}
-
-#[cold]
-fn judge_unfinished(
-    window: &[u8],
-    limits: &Limits,
-    refusal: Option<httparse::Error>,
-) -> Result<Parsed, RequestError> {
-    match (scan_request(window, limits), refusal) {
-        (Err(Stop::Fault(fault)), _) => Err(fault),
-        (Ok(()), Some(refusal)) => Err(Fault::from(refusal).into()),
-        (Ok(()), None) | (Err(Stop::Unfinished), _) if limits.fills(window) => {
-            Err(RequestError::HeadTooLarge)
-        }
-        (Ok(()), None) | (Err(Stop::Unfinished), _) => Ok(Parsed::Incomplete),
+        Ok(httparse::Status::Partial) => judge_unfinished(
+            scan_request(window, limits),
+            limits.fills(window).then_some(RequestError::HeadTooLarge),
+            None,
+        ),
+        Err(error) => judge_unfinished(
+            scan_request(window, limits),
+            limits.fills(window).then_some(RequestError::HeadTooLarge),
+            Some(error),
+        ),
     }
 }
 

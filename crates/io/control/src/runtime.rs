@@ -1,7 +1,8 @@
 //! The control executor: from start to end of the process.
 //!
 //! Owns the shards' threads and queues and the order of starting, reloading, draining and ending; leaves the parts to
-//! their modules. Invariant: a reload either reaches every shard or changes nothing.
+//! their modules. Invariant: a configuration of which anything cannot be had changes nothing; a
+//! shard that takes no commands any more is reported as stuck.
 
 mod reload;
 

@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{IntoRawFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -212,11 +212,6 @@ impl Ring {
     pub fn in_use(&self) -> (u32, usize) {
         let core = self.0.core.borrow();
         (core.slots.used(), core.in_flight)
-    }
-
-    /// The kernel's descriptor of the ring, for diagnostics.
-    pub fn raw_descriptor(&self) -> i32 {
-        self.0.core.borrow().ring.as_raw_fd()
     }
 }
 
