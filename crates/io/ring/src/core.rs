@@ -47,6 +47,9 @@ pub struct Counters {
     pub parks: u64,
 }
 
+/// Completions between asking for the memory of a waiting task's waker and calling it.
+const WAKERS_AHEAD: usize = 4;
+
 /// The token of a socket on which something arrived while it was parked.
 pub(crate) struct Unparked {
     pub(crate) token: u32,
@@ -59,8 +62,8 @@ pub(crate) struct Core {
     pub(crate) buffers: Rc<Buffers>,
     pub(crate) recycled: Recycled,
     pub(crate) counters: Counters,
-    /// Tokens of parked sockets on which something arrived.
-    pub(crate) parked_ready: Vec<Unparked>,
+    /// Tokens of parked sockets on which something arrived, first come first served.
+    pub(crate) parked_ready: VecDeque<Unparked>,
     /// Operations whose last completion has not come.
     pub(crate) in_flight: usize,
     /// A wait for wake-ups is in flight; it points to no memory and is not counted above.
@@ -83,7 +86,7 @@ impl Core {
             buffers,
             recycled: Recycled::default(),
             counters: Counters::default(),
-            parked_ready: Vec::new(),
+            parked_ready: VecDeque::new(),
             in_flight: 0,
             wakeup_armed: false,
             transmits: Vec::new(),
@@ -166,6 +169,15 @@ impl Core {
             let completions = self.ring.completion().fill(&mut batch[..room]).len();
             for completion in &batch[..completions] {
                 // SAFETY: `fill` initialised the first `completions` entries.
+                self.slots.prefetch(unpack(unsafe { completion.assume_init_ref() }.user_data()).1);
+            }
+            for (at, completion) in batch[..completions].iter().enumerate() {
+                if let Some(later) = batch[..completions].get(at + WAKERS_AHEAD) {
+                    // SAFETY: as above.
+                    let later = unsafe { later.assume_init_ref() };
+                    self.slots.prefetch_waiter(unpack(later.user_data()).1);
+                }
+                // SAFETY: as above.
                 let completion = unsafe { completion.assume_init_ref() };
                 self.complete(completion.user_data(), completion.result(), completion.flags());
             }
@@ -349,7 +361,7 @@ impl Core {
         let slot = self.slots.get_mut(index);
         if slot.parked != Slot::NOT_PARKED {
             let token = std::mem::replace(&mut slot.parked, Slot::NOT_PARKED);
-            self.parked_ready.push(Unparked { token, index });
+            self.parked_ready.push_back(Unparked { token, index });
         } else if let Some(waker) = &slot.recv_waker {
             waker.wake_by_ref();
         }

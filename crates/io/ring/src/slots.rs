@@ -5,6 +5,7 @@
 
 use std::task::Waker;
 
+use crate::prefetch::{prefetch, prefetch_address};
 use crate::send::Transmit;
 
 /// Completions queued on one socket before receiving pauses: what one connection may hold of the shared buffers, beyond
@@ -190,6 +191,25 @@ impl Slots {
     #[inline]
     pub(crate) fn get(&self, index: u32) -> &Slot {
         &self.chunks[index as usize / CHUNK][index as usize % CHUNK]
+    }
+
+    /// A hint that the slot is needed soon; nothing for one that does not exist.
+    #[inline]
+    pub(crate) fn prefetch(&self, index: u32) {
+        if let Some(chunk) = self.chunks.get(index as usize / CHUNK) {
+            prefetch(&chunk[index as usize % CHUNK], 1);
+        }
+    }
+
+    /// A hint that who waits for the slot to receive is woken soon.
+    #[inline]
+    pub(crate) fn prefetch_waiter(&self, index: u32) {
+        let chunk = self.chunks.get(index as usize / CHUNK);
+        if let Some(waker) =
+            chunk.and_then(|chunk| chunk[index as usize % CHUNK].recv_waker.as_ref())
+        {
+            prefetch_address(waker.data());
+        }
     }
 
     #[inline]
