@@ -139,6 +139,10 @@ impl Service for Worker {
         let mut parked = self.parked.borrow_mut();
         let place = &parked.places[value as usize];
         let Parked::Client(client) = &place.parked else { return };
+        if client.socket.has_arrived() {
+            // Its next request is here and waits for its turn.
+            return;
+        }
         if client.is_still_taking()
             && let Some(timer) = place.timer
         {
@@ -344,7 +348,11 @@ impl Worker {
         self.draining.set(true);
         self.listen(Vec::new());
         for client in self.take_idle_clients() {
-            if client.socket.queued_bytes() == 0 {
+            if client.socket.has_arrived() {
+                // Its next request is here: it is the last one.
+                client.socket.unpark();
+                self.dispatch(client);
+            } else if client.socket.queued_bytes() == 0 {
                 drop(client);
                 self.clients_open.set(self.clients_open.get() - 1);
             } else if let Some(worker) = self.this.borrow().upgrade() {

@@ -51,8 +51,8 @@ pub struct Counters {
 const WAKERS_AHEAD: usize = 4;
 
 /// The token of a socket on which something arrived while it was parked.
-pub(crate) struct Unparked {
-    pub(crate) token: u32,
+struct Unparked {
+    token: u32,
     index: u32,
 }
 
@@ -63,7 +63,7 @@ pub(crate) struct Core {
     pub(crate) recycled: Recycled,
     pub(crate) counters: Counters,
     /// Tokens of parked sockets on which something arrived, first come first served.
-    pub(crate) parked_ready: VecDeque<Unparked>,
+    parked_ready: VecDeque<Unparked>,
     /// Operations whose last completion has not come.
     pub(crate) in_flight: usize,
     /// A wait for wake-ups is in flight; it points to no memory and is not counted above.
@@ -330,7 +330,7 @@ impl Core {
         if slot.flags.has(Flags::RELEASED) || slot.queued > 0 {
             return;
         }
-        if slot.parked != Slot::NOT_PARKED {
+        if slot.is_parked() {
             self.arm_recv(index);
         } else if let Some(waker) = &slot.recv_waker {
             waker.wake_by_ref();
@@ -359,8 +359,8 @@ impl Core {
 
     pub(super) fn notify_recv(&mut self, index: u32) {
         let slot = self.slots.get_mut(index);
-        if slot.parked != Slot::NOT_PARKED {
-            let token = std::mem::replace(&mut slot.parked, Slot::NOT_PARKED);
+        if slot.is_parked() {
+            let token = std::mem::replace(&mut slot.parked, Slot::TOKEN_DUE);
             self.parked_ready.push_back(Unparked { token, index });
         } else if let Some(waker) = &slot.recv_waker {
             waker.wake_by_ref();
@@ -369,9 +369,17 @@ impl Core {
 
     /// Takes back the token, which its owner may give to another socket now.
     pub(crate) fn end_parking(&mut self, index: u32) {
+        let slot = self.slots.get_mut(index);
+        if std::mem::replace(&mut slot.parked, Slot::NOT_PARKED) == Slot::TOKEN_DUE {
+            self.parked_ready.retain(|unparked| unparked.index != index);
+        }
+    }
+
+    /// The token of the parked socket that has waited longest since something arrived on it.
+    pub(crate) fn next_unparked(&mut self) -> Option<u32> {
+        let Unparked { token, index } = self.parked_ready.pop_front()?;
         self.slots.get_mut(index).parked = Slot::NOT_PARKED;
-        // Almost always empty: tokens are taken right after the turn that brought them.
-        self.parked_ready.retain(|unparked| unparked.index != index);
+        Some(token)
     }
 
     pub(crate) fn arm_recv(&mut self, index: u32) {

@@ -91,7 +91,7 @@ pub(crate) struct Slot {
     /// First and last queued completion.
     front: u32,
     back: u32,
-    /// The owner's token while parked, [`NONE`] otherwise.
+    /// The owner's token while parked, [`Slot::TOKEN_DUE`] until it is taken, [`Slot::NOT_PARKED`] otherwise.
     pub(crate) parked: u32,
     pub(crate) transmit: Option<Box<Transmit>>,
     pub(crate) recv_waker: Option<Waker>,
@@ -106,6 +106,13 @@ pub(crate) struct Slot {
 
 impl Slot {
     pub(crate) const NOT_PARKED: u32 = NONE;
+    /// Something arrived and the token waits to be taken.
+    pub(crate) const TOKEN_DUE: u32 = NONE - 1;
+
+    #[inline]
+    pub(crate) fn is_parked(&self) -> bool {
+        self.parked < Slot::TOKEN_DUE
+    }
 
     fn vacant() -> Slot {
         Slot {
