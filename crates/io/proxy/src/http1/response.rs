@@ -143,7 +143,7 @@ impl Relay<'_, '_> {
         let (status, interim) = (head.status(), head.is_interim());
         let rest = match self.driver.input(Input::ResponseHead { status, interim }) {
             Action::Relay { upload } => upload,
-            action => return Err(action),
+            action => return Err(self.counted(action)),
         };
         let client_version = self.incoming.version;
         let relayed = Head { interim, body: head.body(), rest };
@@ -320,8 +320,18 @@ impl Relay<'_, '_> {
     }
 
     fn counted(&self, action: Action) -> Action {
-        if let Action::Respond(failure) | Action::Cut(failure) = action {
-            self.attempt.slot.0.stats.failures.increment(failure.index());
+        let failed = match action {
+            Action::Respond(failure) | Action::Cut(failure) => Some(failure.kind),
+            Action::Connect { .. } => self.driver.machine.borrow().retried(),
+            Action::Pick { .. }
+            | Action::Send { .. }
+            | Action::Wait
+            | Action::Relay { .. }
+            | Action::Abort(_)
+            | Action::Finish { .. } => None,
+        };
+        if let Some(kind) = failed {
+            self.attempt.slot.0.stats.failures.increment(kind.index());
         }
         action
     }
