@@ -35,14 +35,23 @@ pub(super) struct Incoming {
     pub(super) head: Vec<u8>,
 }
 
+/// What came of waiting for a request.
+pub(super) enum Heard {
+    Request(Incoming),
+    /// The line end too many that old clients send behind a body, and nothing else so far.
+    EmptyLine,
+    /// There is no request and the client has been dealt with.
+    End,
+}
+
 impl Server {
-    /// Reads one head. `None`: there is none and the client has been dealt with.
+    /// Reads one head.
     pub(super) async fn read_request(
         &self,
         client: &mut Client,
         frontend: &Frontend,
         input: &mut Option<RecvBuf>,
-    ) -> Option<Incoming> {
+    ) -> Heard {
         let started = self.alarm.now();
         let deadline = started + frontend.timeouts.request_head;
         let mut spilled: Option<Vec<u8>> = None;
@@ -61,30 +70,46 @@ impl Server {
                         }
                         Ok(Ok(None) | Err(_)) => {
                             self.left(client, frontend, spilled);
-                            return None;
+                            return Heard::End;
                         }
                         Err(_expired) => {
                             client.requests += 1;
                             let failure = Failure::in_request(FailureKind::RequestHeadTimeout);
                             self.refuse(client, frontend, failure).await;
-                            return None;
+                            return Heard::End;
                         }
                     }
                 }
             };
             match self.add_to_head(client, frontend, piece, &mut spilled, input, started) {
-                Ok(None) => {}
+                Ok(None) => {
+                    if self.ignores_empty_line(client, &mut spilled) {
+                        return Heard::EmptyLine;
+                    }
+                }
                 Ok(Some(incoming)) => {
                     client.requests += 1;
-                    return Some(incoming);
+                    client.empty_line_seen = false;
+                    return Heard::Request(incoming);
                 }
                 Err(error) => {
                     client.requests += 1;
                     self.refuse(client, frontend, respond::rejected(error)).await;
-                    return None;
+                    return Heard::End;
                 }
             }
         }
+    }
+
+    /// Forgets an empty line after a request: who sent it has not begun another one (RFC 9112 §2.2). Only one, so that a
+    /// client cannot keep its connection by empty lines.
+    fn ignores_empty_line(&self, client: &mut Client, spilled: &mut Option<Vec<u8>>) -> bool {
+        if client.requests == 0 || client.empty_line_seen || spilled.as_deref() != Some(b"\r\n") {
+            return false;
+        }
+        client.empty_line_seen = true;
+        spilled.take().into_iter().for_each(|bytes| self.worker.shard.ring.put_vec(bytes));
+        true
     }
 
     /// The client closed between two requests, or within a head: an abandoned head is a failure that is counted.

@@ -19,6 +19,7 @@ use tidegate_http1::{RequestHead, ResponseHead};
 use tidegate_ring::RecvBuf;
 use tidegate_shard::{Alarm, TaskId};
 
+use self::head::Heard;
 use crate::client::Client;
 use crate::worker::Worker;
 
@@ -55,10 +56,15 @@ impl Server {
         let mut input: Option<RecvBuf> = None;
         loop {
             let frontend = client.entrance.frontend();
-            let incoming = self.read_request(&mut client, &frontend, &mut input).await?;
-            match self.exchange(&client, &frontend, incoming, &mut input).await {
-                Next::KeepAlive => {}
-                Next::Close => return None,
+            match self.read_request(&mut client, &frontend, &mut input).await {
+                Heard::Request(incoming) => {
+                    match self.exchange(&client, &frontend, incoming, &mut input).await {
+                        Next::KeepAlive => {}
+                        Next::Close => return None,
+                    }
+                }
+                Heard::EmptyLine => {}
+                Heard::End => return None,
             }
             if input.is_none() && !client.socket.has_arrived() {
                 if self.worker.is_draining() {
