@@ -39,6 +39,13 @@ pub(crate) struct Scratch {
     response: RefCell<ResponseHead>,
 }
 
+/// A head that comes in pieces: what has come of it, and how far it has been judged.
+#[derive(Default)]
+struct Spilled<S> {
+    bytes: Vec<u8>,
+    scan: S,
+}
+
 /// One connection task's tools, reused from client to client so that a warm connection allocates nothing.
 pub(crate) struct Server {
     worker: Rc<Worker>,
