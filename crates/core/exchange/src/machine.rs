@@ -53,7 +53,7 @@ pub struct Exchange {
     reused: bool,
     /// A pooled connection turned out to be dead: the pool is not asked again.
     fresh_only: bool,
-    /// Bytes of the request were accepted for sending on the connection in hand.
+    /// Some of the request's body has been taken for the connection in hand: it is not there for another one.
     touched: bool,
     request_sent: bool,
     response_begun: bool,
@@ -209,7 +209,6 @@ impl Exchange {
         match input {
             Input::RequestSent => {
                 self.state = State::Awaiting;
-                self.touched = true;
                 self.request_sent = true;
                 self.wait_for_server(now)
             }

@@ -22,10 +22,10 @@ pub enum Input {
     Connected,
     /// The connection asked for by [`Action::Connect`] cannot be established.
     ConnectFailed(ConnectFailure),
-    /// The server accepted bytes of the request, or more of its body has just been handed over: its
-    /// clock starts again.
+    /// Some of the request's body has been taken for sending, and is not there for another connection: the
+    /// server's clock starts again.
     RequestProgress,
-    /// The whole request, head and body, was accepted for sending.
+    /// The whole request, head and body, was handed over for sending.
     RequestSent,
     /// The server owes nothing for now: the client has to deliver more of the request, or to accept
     /// more of the response. Stops the server's clock until the next progress; the driver's client
@@ -54,8 +54,8 @@ pub enum Input {
     ServerReset,
     /// What the server sent is not a valid response; the reason names the rule it breaks.
     BadResponse(&'static str),
-    /// The reused connection turned out to be dead before one byte of the request was accepted for
-    /// sending on it. This is proof that the server has seen nothing of the request.
+    /// The reused connection turned out to be dead before the kernel took one byte of the request for
+    /// it. This is proof that the server has seen nothing of the request.
     PoolLost,
     /// The time [`Exchange::deadline`](crate::Exchange::deadline) gave has passed. Given too early, or
     /// after the deadline has moved, it is ignored: a timer need not be moved on each progress.

@@ -255,6 +255,10 @@ fn a_request_that_cannot_be_repeated_is_sent_again_only_if_nothing_was_sent() {
     assert_eq!(unrepeatable(&[reused(0)]).word(Input::ServerClosed), "502");
     assert_eq!(unrepeatable(&[reused(0), Input::RequestProgress]).word(Input::PoolLost), "502");
     assert_eq!(unrepeatable(&[reused(0), Input::RequestSent]).word(Input::ServerClosed), "502");
+    // Handed over whole, but the kernel took none of it.
+    assert_eq!(unrepeatable(&[reused(0), Input::RequestSent]).word(Input::PoolLost), "connect:0");
+    let with_body = [reused(0), Input::RequestProgress, Input::RequestSent];
+    assert_eq!(unrepeatable(&with_body).word(Input::PoolLost), "502");
     assert_eq!(unrepeatable(&[picked(0)]).word(REFUSED), "pick!0");
 }
 
