@@ -10,19 +10,35 @@
 //! without recursion over what the operator wrote, whatever bytes the facts hold.
 
 mod attribute;
+mod check;
 mod condition;
 mod environment;
 mod facts;
+mod list;
+mod logic;
+mod map;
 mod problem;
+mod program;
 mod ruleset;
+mod syntax;
+mod tables;
 mod template;
+mod value;
 
 pub use attribute::{
     ATTRIBUTES, Address, Attribute, AttributeRow, Flag, Keyed, Number, Phase, Text,
 };
-pub use condition::{Condition, Scratch, Uses};
-pub use environment::{ConditionProblem, Conditions, Environment, FieldType, Names};
+pub use check::{FUNCTIONS, METHODS};
+pub use condition::{Condition, Uses};
+pub use environment::{
+    CONDITIONS_MAX, ConditionProblem, Conditions, Environment, FieldType, Names,
+};
 pub use facts::{Facts, FieldIndex, Key, LimitIndex, ListIndex, MapIndex, VariableIndex};
+pub use list::{LIST_ENTRIES_MAX, LineError, ValueList};
+pub use map::ValueMap;
 pub use problem::Problem;
 pub use ruleset::{Change, Cursor, RuleSet};
+pub use syntax::{DEPTH_MAX, EXPRESSION_BYTES_MAX};
+pub use tables::Network;
 pub use template::{ControlByte, Template};
+pub use value::Scratch;
