@@ -72,7 +72,7 @@ impl ValueList {
             match entry.parse::<Network>() {
                 Ok(network) => networks.push((network, 0)),
                 Err(message) if is_meant_as_block(entry) => {
-                    errors.push(LineError { line, message: format!("{entry:?}: {message}") })
+                    errors.push(LineError { line, message: format!("{entry:?}: {message}") });
                 }
                 Err(_) => {
                     list.values.insert(entry.as_bytes(), 0);

@@ -151,7 +151,7 @@ impl Logic {
             for one in inner {
                 match one {
                     Self::Not(inner) if matches!(*inner, Self::Test(_)) => {
-                        join(&mut negated, *inner)
+                        join(&mut negated, *inner);
                     }
                     other => positive.push(other),
                 }
@@ -225,17 +225,17 @@ impl Test {
             (Self::Regex { subject, patterns }, Self::Regex { subject: other, patterns: new })
                 if subject.is_same(other) =>
             {
-                patterns.append(new)
+                patterns.append(new);
             }
             (Self::IntIn { subject, values }, Self::IntIn { subject: other, values: new })
                 if subject.is_same(other) =>
             {
-                values.append(new)
+                values.append(new);
             }
             (Self::Range { subject, networks }, Self::Range { subject: other, networks: new })
                 if subject.is_same(other) =>
             {
-                networks.append(new)
+                networks.append(new);
             }
             _ => return false,
         }

@@ -25,11 +25,6 @@ impl Problem {
         self.help = Some(help.into());
         self
     }
-
-    pub(crate) fn shifted(mut self, bytes: usize) -> Self {
-        self.span = self.span.start + bytes..self.span.end + bytes;
-        self
-    }
 }
 
 /// The known name nearest to `unknown`, when it is near enough to be a slip.

@@ -70,7 +70,6 @@ pub(crate) enum FloatValue {
 /// An address; a text that is none is in no network.
 #[derive(Clone, Debug)]
 pub(crate) enum AddressValue {
-    Literal(IpAddr),
     Attribute(Address),
     Parsed(TextValue),
 }
@@ -317,7 +316,6 @@ impl AddressValue {
             Self::Attribute(address) => {
                 facts.address(*address).map(|address| address.to_canonical())
             }
-            Self::Literal(address) => Some(*address),
             Self::Parsed(text) => {
                 let start = scratch.bytes.len();
                 let found = text.find(facts, scratch);
@@ -330,7 +328,6 @@ impl AddressValue {
 
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Literal(a), Self::Literal(b)) => a == b,
             (Self::Attribute(a), Self::Attribute(b)) => a == b,
             (Self::Parsed(a), Self::Parsed(b)) => a.is_same(b),
             _ => false,

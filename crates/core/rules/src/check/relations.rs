@@ -22,7 +22,7 @@ impl Checker<'_> {
             Relation::NotEqual => {
                 self.equal("!=", left_value, right_value, &span).map(Logic::negated)
             }
-            Relation::In => self.membership(left_value, right_value, left, right),
+            Relation::In => self.membership(&left_value, right_value, left, right),
             _ => self.order(relation, left_value, right_value, &span),
         };
         logic.map_or(Value::Wrong, Value::Bool)
@@ -155,7 +155,7 @@ impl Checker<'_> {
 
     fn membership(
         &mut self,
-        needle: Value,
+        needle: &Value,
         container: Value,
         left: &Expr,
         right: &Expr,
@@ -163,7 +163,7 @@ impl Checker<'_> {
         let span = left.span.start..right.span.end;
         match container {
             Value::Keyed(keyed) => {
-                let name = self.key(keyed, &needle, &left.span)?;
+                let name = self.key(keyed, needle, &left.span)?;
                 Some(Logic::Test(Test::Present { keyed, name }))
             }
             Value::List(elements) => {
