@@ -62,6 +62,8 @@ enum Ready {
 #[derive(Clone, Debug)]
 enum Needles {
     One(Box<[u8]>),
+    /// In either case, and so without bringing the string to one.
+    AnyCase(Place, Box<[u8]>),
     Few(Vec<Box<[u8]>>),
     Many(Arc<ByteTable>),
     Front(Box<[u8]>),
@@ -118,6 +120,11 @@ impl Program {
 impl Ready {
     fn new(test: &Test) -> Self {
         match test.clone() {
+            Test::Text { subject: TextValue::Case(_, subject), place, mut needles }
+                if needles.len() == 1 =>
+            {
+                Self::Text(*subject, Needles::AnyCase(place, needles.remove(0)))
+            }
             Test::Text { subject, place, needles } => {
                 Self::Text(subject, Needles::new(place, needles))
             }
@@ -151,13 +158,12 @@ impl Ready {
     #[inline]
     fn holds<F: Facts>(&self, facts: &F, scratch: &mut Scratch) -> bool {
         match self {
-            Self::Text(subject, needles) => {
-                let start = scratch.bytes.len();
-                let found = subject.find(facts, scratch);
-                let holds = needles.are_in(found.bytes(scratch));
-                scratch.bytes.truncate(start);
-                holds
+            // What stands in the facts is looked at where it stands.
+            Self::Text(TextValue::Attribute(text), needles) => needles.are_in(facts.text(*text)),
+            Self::Text(TextValue::Keyed(keyed, name), needles) => {
+                needles.are_in(facts.keyed(*keyed, name).unwrap_or_default())
             }
+            Self::Text(subject, needles) => needles.are_in_value(subject, facts, scratch),
             Self::Pair(subject, place, needle) => {
                 with_pair(subject, needle, facts, scratch, |bytes, needle| {
                     stands(bytes, *place, needle)
@@ -266,10 +272,25 @@ impl Needles {
         Self::Regexes(set.expect("each compiled when it was checked, and all have no limit"))
     }
 
+    #[inline(never)]
+    fn are_in_value<F: Facts>(
+        &self,
+        subject: &TextValue,
+        facts: &F,
+        scratch: &mut Scratch,
+    ) -> bool {
+        let start = scratch.bytes.len();
+        let found = subject.find(facts, scratch);
+        let holds = self.are_in(found.bytes(scratch));
+        scratch.bytes.truncate(start);
+        holds
+    }
+
     #[inline]
     fn are_in(&self, bytes: &[u8]) -> bool {
         match self {
             Self::One(needle) => bytes == &**needle,
+            Self::AnyCase(place, needle) => stands_in_any_case(bytes, *place, needle),
             Self::Few(needles) => needles.iter().any(|needle| bytes == &**needle),
             Self::Many(table) => table.find(bytes).is_some(),
             Self::Front(needle) => bytes.starts_with(needle),
@@ -279,6 +300,22 @@ impl Needles {
             Self::AnyWithin(automaton) => automaton.is_match(bytes),
             Self::Regex(regex) => regex.is_match(bytes),
             Self::Regexes(set) => set.is_match(bytes),
+        }
+    }
+}
+
+/// Whether the needle stands at the place in either case.
+fn stands_in_any_case(bytes: &[u8], place: Place, needle: &[u8]) -> bool {
+    let Some(slack) = bytes.len().checked_sub(needle.len()) else { return false };
+    match place {
+        Place::Whole => slack == 0 && bytes.eq_ignore_ascii_case(needle),
+        Place::Front => bytes[..needle.len()].eq_ignore_ascii_case(needle),
+        Place::Back => bytes[slack..].eq_ignore_ascii_case(needle),
+        Place::Anywhere => {
+            let Some(first) = needle.first() else { return true };
+            let (lower, upper) = (first.to_ascii_lowercase(), first.to_ascii_uppercase());
+            memchr::memchr2_iter(lower, upper, &bytes[..=slack])
+                .any(|place| bytes[place..place + needle.len()].eq_ignore_ascii_case(needle))
         }
     }
 }

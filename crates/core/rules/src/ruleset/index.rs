@@ -37,9 +37,11 @@ struct Probes {
 }
 
 /// The tables about header fields, which are found in one pass over those of the request.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Headers {
     names: ByteTable,
+    /// A bit for each length that a name has, the last for all that are longer.
+    lengths: u64,
     probes: Vec<(TextValue, Probes)>,
 }
 
@@ -110,12 +112,13 @@ impl Index {
             Subject::Text(subject.clone(), Place::Whole).header().map(<[u8]>::to_vec)
         };
         let headers_count = texts.iter().filter(|(subject, _)| name(subject).is_some()).count();
-        let mut headers = Headers::default();
+        let mut headers = Headers { names: ByteTable::of_names(), lengths: 0, probes: Vec::new() };
         for (subject, probes) in texts {
             match name(&subject) {
                 Some(name) if headers_count >= WALK_HEADERS_MIN => {
                     let place = u32::try_from(headers.probes.len()).expect("fewer than rules");
                     headers.names.insert(&name, place);
+                    headers.lengths |= length_bit(&name);
                     headers.probes.push((subject, probes));
                 }
                 _ => self.texts.push((subject, Arc::new(probes))),
@@ -210,6 +213,9 @@ impl Headers {
         candidates.headers_seen.clear();
         candidates.headers_seen.resize(self.probes.len().div_ceil(64), 0);
         facts.visit_request_headers(|name, value| {
+            if self.lengths & length_bit(name) == 0 {
+                return;
+            }
             let Some(place) = self.names.find_ignoring_case(name) else { return };
             let (word, bit) = (place as usize / 64, 1 << (place % 64));
             // Of several values the first is the one that conditions see.
@@ -222,6 +228,11 @@ impl Headers {
             }
         });
     }
+}
+
+#[inline]
+fn length_bit(name: &[u8]) -> u64 {
+    1 << name.len().min(63)
 }
 
 impl Lists {

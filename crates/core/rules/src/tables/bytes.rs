@@ -15,9 +15,14 @@ struct Entry {
     value: u32,
 }
 
+/// What makes letters the same in both cases, and some other bytes, which matters little to a hash.
+const FOLD: u64 = u64::from_ne_bytes([0x20; 8]);
+
 /// Strings of bytes, each with a number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ByteTable {
+    /// The bits that the hash ignores.
+    fold: u64,
     slots: Vec<u32>,
     entries: Vec<Entry>,
     bytes: Vec<u8>,
@@ -33,6 +38,11 @@ impl ByteTable {
         table
     }
 
+    /// An empty table of names, which are given in lower case and found in any.
+    pub(crate) fn of_names() -> Self {
+        Self { fold: FOLD, ..Self::default() }
+    }
+
     /// Adds a key; the value it already has, if it is there.
     pub(crate) fn insert(&mut self, key: &[u8], value: u32) -> Option<u32> {
         if let Some(value) = self.find(key) {
@@ -41,7 +51,7 @@ impl ByteTable {
         let size =
             |length: usize| u32::try_from(length).expect("lists are bounded far below 4 GiB");
         let entry = Entry {
-            hash: hash(key),
+            hash: hash(key, self.fold),
             start: size(self.bytes.len()),
             length: size(key.len()),
             value,
@@ -71,13 +81,13 @@ impl ByteTable {
     /// The number of the key.
     #[inline]
     pub(crate) fn find(&self, key: &[u8]) -> Option<u32> {
-        self.find_hashed(hash(key), |bytes| bytes == key)
+        self.find_hashed(hash(key, self.fold), |bytes| bytes == key)
     }
 
-    /// The number of the key that is `name` in lower case.
+    /// The number of the key that is `name` in lower case, in a table of names.
     #[inline]
     pub(crate) fn find_ignoring_case(&self, name: &[u8]) -> Option<u32> {
-        self.find_hashed(hash_lower(name), |bytes| bytes.eq_ignore_ascii_case(name))
+        self.find_hashed(hash(name, self.fold), |bytes| bytes.eq_ignore_ascii_case(name))
     }
 
     #[inline]
@@ -128,32 +138,25 @@ fn finish(state: u64) -> u32 {
     (state ^ (state >> 29)).wrapping_mul(MULTIPLIER).rotate_left(32) as u32
 }
 
-/// Eight bytes at a time, whatever the case of letters when `fold` says so.
+/// Eight bytes at a time, each with the bits of `fold` set; the last eight may overlap those before.
 #[inline]
-fn hash_with(bytes: &[u8], fold: impl Fn(u64) -> u64) -> u32 {
-    let (words, tail) = bytes.as_chunks::<8>();
-    let mut state = bytes.len() as u64;
-    for word in words {
-        state = mix(state, fold(u64::from_le_bytes(*word)));
+fn hash(bytes: &[u8], fold: u64) -> u32 {
+    let length = bytes.len() as u64;
+    let mut state = length;
+    if let Some(last) = bytes.last_chunk::<8>() {
+        let (words, _) = bytes.as_chunks::<8>();
+        for word in words {
+            state = mix(state, u64::from_le_bytes(*word) | fold);
+        }
+        return finish(mix(state, u64::from_le_bytes(*last) | fold));
     }
-    if !tail.is_empty() {
-        let last = tail.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
-        state = mix(state, fold(last));
-    }
-    finish(state)
-}
-
-#[inline]
-fn hash(bytes: &[u8]) -> u32 {
-    hash_with(bytes, |word| word)
-}
-
-/// The hash of the bytes in lower case.
-#[inline]
-fn hash_lower(bytes: &[u8]) -> u32 {
-    hash_with(bytes, |word| {
-        u64::from_le_bytes(word.to_le_bytes().map(|byte| byte.to_ascii_lowercase()))
-    })
+    let word = match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        (Some(first), Some(last)) => {
+            u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last))
+        }
+        _ => bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    };
+    finish(mix(state, word | fold))
 }
 
 #[cfg(test)]
@@ -165,13 +168,33 @@ mod tests {
         let keys: Vec<String> = (0..3000).map(|number| format!("key-{}", number * 7)).collect();
         let numbered = keys.iter().zip(0..).map(|(key, value)| (key.as_bytes(), value));
         let table = ByteTable::new(numbered.clone());
+        let mut names = ByteTable::of_names();
         for (key, value) in numbered {
             assert_eq!(table.find(key), Some(value));
-            assert_eq!(table.find_ignoring_case(&key.to_ascii_uppercase()), Some(value));
+            assert_eq!(names.insert(key, value), None);
+        }
+        for (key, value) in keys.iter().zip(0..) {
+            let name = key.to_ascii_uppercase();
+            assert_eq!(names.find_ignoring_case(name.as_bytes()), Some(value));
         }
         assert_eq!(table.find(b"key-1"), None);
         assert_eq!(table.find(b""), None);
         assert_eq!(ByteTable::default().find(b""), None);
+    }
+
+    #[test]
+    fn keys_of_every_length_are_told_apart() {
+        let long: Vec<u8> = (0..40).collect();
+        let table = ByteTable::new((0..=40).map(|length| &long[..length]).zip(0..));
+        for (length, value) in (0..=40).zip(0..) {
+            assert_eq!(table.find(&long[..length]), Some(value));
+            let mut other = long[..length].to_vec();
+            for place in 0..length {
+                other[place] ^= 0x80;
+                assert_eq!(table.find(&other), None, "{length} {place}");
+                other[place] ^= 0x80;
+            }
+        }
     }
 
     #[test]
