@@ -49,6 +49,12 @@ pub const TABLE: &[Row] = &[
     row("tidegate-http1", Layer::Core, &["httparse"], &["proptest", "tidegate-testkit"]),
     row("tidegate-balance", Layer::Core, &[], &["proptest"]),
     row("tidegate-exchange", Layer::Core, &[], &[]),
+    row(
+        "tidegate-rules",
+        Layer::Core,
+        &["aho-corasick", "memchr", "regex", "strsim"],
+        &["cel", "stats_alloc", "tidegate-testkit"],
+    ),
     row("tidegate-telemetry", Layer::Core, &[], &["proptest"]),
     row(
         "tidegate-config",
@@ -110,7 +116,13 @@ pub const TABLE: &[Row] = &[
     row(
         "tidegate-icount",
         Layer::Dev,
-        &["serde_json", "tidegate-balance", "tidegate-exchange", "tidegate-http1"],
+        &[
+            "serde_json",
+            "tidegate-balance",
+            "tidegate-exchange",
+            "tidegate-http1",
+            "tidegate-rules",
+        ],
         &[],
     ),
     row("tidegate-load", Layer::Dev, &["hdrhistogram", "rustix", "serde", "serde_json"], &[]),
@@ -121,7 +133,7 @@ pub const TABLE: &[Row] = &[
 const IO_ONLY: [&str; 3] = ["glommio", "io-uring", "libc"];
 
 /// External packages that the pure crates may name: they do no I/O either.
-const PURE: [&str; 1] = ["httparse"];
+const PURE: [&str; 5] = ["aho-corasick", "httparse", "memchr", "regex", "strsim"];
 
 /// Pairs of packages of which the first must not reach the second, however far: the data plane
 /// serves what it is given.
