@@ -49,6 +49,13 @@ pub const TABLE: &[Row] = &[
     row("tidegate-http1", Layer::Core, &["httparse"], &["proptest", "tidegate-testkit"]),
     row("tidegate-balance", Layer::Core, &[], &["proptest"]),
     row("tidegate-exchange", Layer::Core, &[], &[]),
+    row("tidegate-semantics", Layer::Core, &[], &["proptest"]),
+    row(
+        "tidegate-passwords",
+        Layer::Core,
+        &["argon2", "bcrypt", "hmac", "sha-crypt", "sha2", "subtle"],
+        &["proptest"],
+    ),
     row("tidegate-telemetry", Layer::Core, &[], &["proptest"]),
     row(
         "tidegate-config",
@@ -121,7 +128,7 @@ pub const TABLE: &[Row] = &[
 const IO_ONLY: [&str; 3] = ["glommio", "io-uring", "libc"];
 
 /// External packages that the pure crates may name: they do no I/O either.
-const PURE: [&str; 1] = ["httparse"];
+const PURE: [&str; 7] = ["argon2", "bcrypt", "hmac", "httparse", "sha-crypt", "sha2", "subtle"];
 
 /// Pairs of packages of which the first must not reach the second, however far: the data plane
 /// serves what it is given.
