@@ -3,7 +3,7 @@
 //! Owns spelling and reading of entries. Leaves what to answer in a loop (508 is customary) to the
 //! caller. Invariant: a comment is never taken for an entry, whatever it contains.
 
-use crate::grammar::is_token;
+use crate::grammar::{is_token, trim};
 
 /// The name that this proxy goes by in `Via`: a token of at most [`Pseudonym::BYTES_MAX`] bytes,
 /// compared without regard to case.
@@ -90,11 +90,14 @@ fn entries(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// The second word of an entry.
+/// The word after the protocol, which a comment may follow but not come before.
 fn received_by(entry: &[u8]) -> &[u8] {
-    let mut words =
-        entry.split(|byte| matches!(byte, b' ' | b'\t' | b'(')).filter(|word| !word.is_empty());
-    words.nth(1).unwrap_or_default()
+    let ends_word = |byte: &u8| matches!(byte, b' ' | b'\t' | b'(');
+    let entry = trim(entry);
+    let protocol_bytes = entry.iter().position(ends_word).unwrap_or(entry.len());
+    let (protocol, rest) = entry.split_at(protocol_bytes);
+    let rest = if protocol.is_empty() { rest } else { trim(rest) };
+    &rest[..rest.iter().position(ends_word).unwrap_or(rest.len())]
 }
 
 #[cfg(test)]
@@ -118,7 +121,7 @@ mod tests {
 
     #[test]
     fn own_entries_are_counted() {
-        let cases: [(&[&str], usize); 14] = [
+        let cases: [(&[&str], usize); 15] = [
             (&[], 0),
             (&[""], 0),
             (&["1.1 tidegate"], 1),
@@ -133,6 +136,7 @@ mod tests {
             (&["1.1 a (x (y), 1.1 tidegate), 1.1 tidegate"], 1),
             (&["1.1 a (never closed, 1.1 tidegate"], 0),
             (&["tidegate", "(c) tidegate", ",,1.1  tidegate,"], 1),
+            (&["1.1 (tidegate x) a", "1.1(tidegate )", "(1.1 tidegate )"], 0),
         ];
         for (values, count) in cases {
             let values = values.iter().map(|value| value.as_bytes());
