@@ -49,7 +49,7 @@ pub const TABLE: &[Row] = &[
     row("tidegate-http1", Layer::Core, &["httparse"], &["proptest", "tidegate-testkit"]),
     row("tidegate-balance", Layer::Core, &[], &["proptest"]),
     row("tidegate-exchange", Layer::Core, &[], &[]),
-    row("tidegate-semantics", Layer::Core, &[], &["proptest"]),
+    row("tidegate-semantics", Layer::Core, &[], &["proptest", "stats_alloc"]),
     row(
         "tidegate-passwords",
         Layer::Core,
