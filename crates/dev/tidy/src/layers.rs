@@ -55,6 +55,19 @@ pub const TABLE: &[Row] = &[
         &["aho-corasick", "memchr", "regex", "strsim"],
         &["cel", "stats_alloc", "tidegate-testkit"],
     ),
+    row("tidegate-semantics", Layer::Core, &[], &["proptest", "stats_alloc"]),
+    row(
+        "tidegate-passwords",
+        Layer::Core,
+        &["argon2", "bcrypt", "hmac", "sha-crypt", "sha2", "subtle"],
+        &["proptest"],
+    ),
+    row(
+        "tidegate-routing",
+        Layer::Core,
+        &["regex", "tidegate-passwords", "tidegate-rules", "tidegate-semantics"],
+        &["proptest"],
+    ),
     row("tidegate-telemetry", Layer::Core, &[], &["proptest"]),
     row(
         "tidegate-config",
@@ -133,7 +146,19 @@ pub const TABLE: &[Row] = &[
 const IO_ONLY: [&str; 3] = ["glommio", "io-uring", "libc"];
 
 /// External packages that the pure crates may name: they do no I/O either.
-const PURE: [&str; 5] = ["aho-corasick", "httparse", "memchr", "regex", "strsim"];
+const PURE: [&str; 11] = [
+    "aho-corasick",
+    "argon2",
+    "bcrypt",
+    "hmac",
+    "httparse",
+    "memchr",
+    "regex",
+    "sha-crypt",
+    "sha2",
+    "strsim",
+    "subtle",
+];
 
 /// Pairs of packages of which the first must not reach the second, however far: the data plane
 /// serves what it is given.
