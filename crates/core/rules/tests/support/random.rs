@@ -138,7 +138,11 @@ impl Maker<'_> {
         match self.rng.below(14) {
             0..=3 => format!("{}.{place}({})", self.text(depth), self.word()),
             4 => format!("{}.{place}({})", self.text(depth), self.text(depth)),
-            5 => format!("{}.matches({})", self.text(depth), quoted(*self.rng.choose::<&str>(&PATTERNS))),
+            5 => format!(
+                "{}.matches({})",
+                self.text(depth),
+                quoted(*self.rng.choose::<&str>(&PATTERNS))
+            ),
             6 => format!("{} in {}", self.text(depth), self.list(depth)),
             7 => format!("{:?} in request.headers", self.rng.choose(&PRESENT)),
             8 => format!("inIpRange(source.ip, {:?})", self.rng.choose(&NETWORKS)),
