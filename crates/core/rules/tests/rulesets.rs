@@ -61,8 +61,9 @@ fn edit(rng: &mut Rng, request: &mut Request) -> Change<'static> {
 
 fn check(rng: &mut Rng, count: usize) -> usize {
     let conditions: Vec<Option<Condition>> = (0..count).map(|_| condition(rng)).collect();
-    let rules = RuleSet::new(conditions.clone());
-    let rules = if rng.below(2) == 0 { rules.clone() } else { rules };
+    let original = RuleSet::new(conditions.clone());
+    let copy = original.clone();
+    let rules = if rng.below(2) == 0 { &original } else { &copy };
     let (mut cursor, mut scratch, mut matches) = (Cursor::default(), Scratch::default(), 0);
     assert_eq!((rules.len(), rules.is_empty()), (count, count == 0));
     for _ in 0..8 {

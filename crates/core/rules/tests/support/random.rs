@@ -56,7 +56,7 @@ fn quoted(text: &str) -> String {
 
 impl Maker<'_> {
     fn word(&mut self) -> String {
-        quoted(*self.rng.choose::<&str>(&WORDS))
+        quoted(self.rng.choose::<&str>(&WORDS))
     }
 
     fn attribute(&mut self) -> String {
@@ -141,7 +141,7 @@ impl Maker<'_> {
             5 => format!(
                 "{}.matches({})",
                 self.text(depth),
-                quoted(*self.rng.choose::<&str>(&PATTERNS))
+                quoted(self.rng.choose::<&str>(&PATTERNS))
             ),
             6 => format!("{} in {}", self.text(depth), self.list(depth)),
             7 => format!("{:?} in request.headers", self.rng.choose(&PRESENT)),
