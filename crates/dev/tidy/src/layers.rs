@@ -49,6 +49,25 @@ pub const TABLE: &[Row] = &[
     row("tidegate-http1", Layer::Core, &["httparse"], &["proptest", "tidegate-testkit"]),
     row("tidegate-balance", Layer::Core, &[], &["proptest"]),
     row("tidegate-exchange", Layer::Core, &[], &[]),
+    row(
+        "tidegate-rules",
+        Layer::Core,
+        &["aho-corasick", "memchr", "regex", "strsim"],
+        &["cel", "stats_alloc", "tidegate-testkit"],
+    ),
+    row("tidegate-semantics", Layer::Core, &[], &["proptest", "stats_alloc"]),
+    row(
+        "tidegate-passwords",
+        Layer::Core,
+        &["argon2", "bcrypt", "hmac", "sha-crypt", "sha2", "subtle"],
+        &["proptest"],
+    ),
+    row(
+        "tidegate-routing",
+        Layer::Core,
+        &["regex", "tidegate-passwords", "tidegate-rules", "tidegate-semantics"],
+        &["proptest", "stats_alloc"],
+    ),
     row("tidegate-telemetry", Layer::Core, &[], &["proptest"]),
     row(
         "tidegate-config",
@@ -110,7 +129,16 @@ pub const TABLE: &[Row] = &[
     row(
         "tidegate-icount",
         Layer::Dev,
-        &["serde_json", "tidegate-balance", "tidegate-exchange", "tidegate-http1"],
+        &[
+            "serde_json",
+            "tidegate-balance",
+            "tidegate-exchange",
+            "tidegate-http1",
+            "tidegate-passwords",
+            "tidegate-routing",
+            "tidegate-rules",
+            "tidegate-semantics",
+        ],
         &[],
     ),
     row("tidegate-load", Layer::Dev, &["hdrhistogram", "rustix", "serde", "serde_json"], &[]),
@@ -121,7 +149,19 @@ pub const TABLE: &[Row] = &[
 const IO_ONLY: [&str; 3] = ["glommio", "io-uring", "libc"];
 
 /// External packages that the pure crates may name: they do no I/O either.
-const PURE: [&str; 1] = ["httparse"];
+const PURE: [&str; 11] = [
+    "aho-corasick",
+    "argon2",
+    "bcrypt",
+    "hmac",
+    "httparse",
+    "memchr",
+    "regex",
+    "sha-crypt",
+    "sha2",
+    "strsim",
+    "subtle",
+];
 
 /// Pairs of packages of which the first must not reach the second, however far: the data plane
 /// serves what it is given.

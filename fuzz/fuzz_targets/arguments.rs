@@ -1,0 +1,9 @@
+//! Fuzzes arguments of queries; what must hold is in the `semantics` crate's tests, which run it over the corpus
+//! as well.
+
+#![no_main]
+
+#[path = "../../crates/core/semantics/tests/checks/arguments.rs"]
+mod arguments;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| arguments::check(data));

@@ -1,0 +1,9 @@
+//! Fuzzes request paths; what must hold is in the `semantics` crate's tests, which run it over the corpus
+//! as well.
+
+#![no_main]
+
+#[path = "../../crates/core/semantics/tests/checks/path.rs"]
+mod path;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| path::check(data));
