@@ -51,6 +51,12 @@ pub const TABLE: &[Row] = &[
     row("tidegate-exchange", Layer::Core, &[], &[]),
     row("tidegate-telemetry", Layer::Core, &[], &["proptest"]),
     row(
+        "tidegate-compression",
+        Layer::Core,
+        &["brotli", "zlib-rs", "zstd-safe"],
+        &["miniz_oxide", "ruzstd", "stats_alloc", "tidegate-testkit"],
+    ),
+    row(
         "tidegate-config",
         Layer::Setup,
         &["strsim", "tidegate-balance", "tidegate-http1", "toml"],
@@ -121,7 +127,7 @@ pub const TABLE: &[Row] = &[
 const IO_ONLY: [&str; 3] = ["glommio", "io-uring", "libc"];
 
 /// External packages that the pure crates may name: they do no I/O either.
-const PURE: [&str; 1] = ["httparse"];
+const PURE: [&str; 4] = ["brotli", "httparse", "zlib-rs", "zstd-safe"];
 
 /// Pairs of packages of which the first must not reach the second, however far: the data plane
 /// serves what it is given.
