@@ -81,12 +81,22 @@ impl State {
         })
     }
 
-    /// Makes a used state as good as new; `None` when it cannot be used any more.
+    /// Removes every trace of the body that was encoded; `None` when the state is of no more use,
+    /// as always with brotli.
+    pub(crate) fn wipe(self) -> Option<Self> {
+        match self {
+            Self::Gzip(state) => state.wipe().map(Self::Gzip),
+            Self::Brotli(_) => None,
+            Self::Zstd(state) => state.wipe().map(Self::Zstd),
+        }
+    }
+
+    /// Gives a wiped state its next level; `None` when it does not take it.
     pub(crate) fn renew(self, level: Level) -> Option<Self> {
         match (self, level) {
             (Self::Gzip(state), Level::Gzip(level)) => state.renew(level).map(Self::Gzip),
             (Self::Zstd(state), Level::Zstd(level)) => state.renew(level).map(Self::Zstd),
-            _ => Self::new(level),
+            _ => None,
         }
     }
 

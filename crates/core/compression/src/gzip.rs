@@ -1,7 +1,7 @@
 //! Owns gzip: the library, the meaning of its levels, and when a flush is complete.
 //!
 //! Leaves the order of calls to `encoder`. Invariant: a renewed state emits the same bytes as a new
-//! one.
+//! one, because nothing of the last body is left in it.
 
 use crate::encoder::{Operation, Progress};
 use crate::level::GzipLevel;
@@ -13,6 +13,14 @@ pub(crate) const STATE_BYTES_MAX: usize = 384 * 1024;
 
 /// A window of 32 KiB, the largest, and 16 more for the gzip wrapper, as zlib has it.
 const WINDOW_BITS: i32 = 15 + 16;
+
+/// Both halves of the library's window.
+const WINDOW_BYTES: usize = 64 * 1024;
+static ZEROS: [u8; WINDOW_BYTES] = [0; WINDOW_BYTES];
+
+/// The library's level that costs least beside its level 1.
+const LIBRARY_LEVEL_MIN: i32 = 2;
+const LIBRARY_LEVEL_MAX: i32 = 8;
 
 /// The state of one gzip body.
 pub(crate) struct Gzip {
@@ -29,8 +37,22 @@ impl Gzip {
         Self { deflate: Deflate::new_with_config(config) }
     }
 
-    pub(crate) fn renew(mut self, level: GzipLevel) -> Option<Self> {
+    /// Overwrites the window with zeros, as in a new state. The library's own reset leaves it, and
+    /// where a body pauses or ends, hashes a few bytes beyond it: with what another body left there,
+    /// the length of a response would tell whether a guess of those bytes is right.
+    pub(crate) fn wipe(mut self) -> Option<Self> {
+        let used = usize::try_from(self.deflate.total_in())
+            .map_or(WINDOW_BYTES, |used| used.min(WINDOW_BYTES));
         self.deflate.reset();
+        self.deflate.set_level(LIBRARY_LEVEL_MIN).ok()?;
+        // One call, so that all of it goes to the window's beginning.
+        let wiped = self.step(Operation::Encode, &ZEROS[..used], &mut [0; 256])?;
+        self.deflate.reset();
+        wiped.is_done.then_some(self)
+    }
+
+    /// Takes the next body after [`wipe`](Self::wipe).
+    pub(crate) fn renew(mut self, level: GzipLevel) -> Option<Self> {
         self.deflate.set_level(library_level(level)).ok()?;
         Some(self)
     }
@@ -69,7 +91,7 @@ impl std::fmt::Debug for Gzip {
 /// The library's level for ours. Its level 1 emits a fifth more than zlib's, its level 9 finds
 /// less than its level 8 in JSON; their neighbours keep what the number promises (ADR 0010).
 fn library_level(level: GzipLevel) -> i32 {
-    i32::from(level.value()).clamp(2, 8)
+    i32::from(level.value()).clamp(LIBRARY_LEVEL_MIN, LIBRARY_LEVEL_MAX)
 }
 
 /// What one call added to a total; a call handles less than `usize::MAX` bytes.

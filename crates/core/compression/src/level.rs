@@ -27,17 +27,6 @@ impl Coding {
             Self::Zstd => "zstd",
         }
     }
-
-    /// The most memory that one encoder of this coding holds, in bytes, at any of its levels. It is
-    /// what an encoder costs in [`PoolLimits`](crate::PoolLimits).
-    #[must_use]
-    pub const fn state_bytes_max(self) -> usize {
-        match self {
-            Self::Gzip => crate::gzip::STATE_BYTES_MAX,
-            Self::Brotli => crate::brotli::STATE_BYTES_MAX,
-            Self::Zstd => crate::zstd::STATE_BYTES_MAX,
-        }
-    }
 }
 
 macro_rules! level {
@@ -118,6 +107,17 @@ impl Level {
             Self::Gzip(_) => Coding::Gzip,
             Self::Brotli(_) => Coding::Brotli,
             Self::Zstd(_) => Coding::Zstd,
+        }
+    }
+
+    /// The most memory that an encoder of this level holds, in bytes: what it costs in
+    /// [`PoolLimits`](crate::PoolLimits).
+    #[must_use]
+    pub const fn state_bytes_max(self) -> usize {
+        match self {
+            Self::Gzip(_) => crate::gzip::STATE_BYTES_MAX,
+            Self::Brotli(level) => crate::brotli::state_bytes_max(level),
+            Self::Zstd(_) => crate::zstd::STATE_BYTES_MAX,
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::level::{Coding, Level};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-/// What a shard's encoders may hold. An encoder costs [`Coding::state_bytes_max`], whatever it
+/// What a shard's encoders may hold. An encoder costs [`Level::state_bytes_max`], whatever it
 /// uses of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolLimits {
@@ -17,8 +17,8 @@ pub struct PoolLimits {
     /// compressed costs bandwidth, and running out of memory costs every connection.
     ///
     /// 64 MiB by default: 170 responses in gzip, 32 in zstd or 16 in brotli at the same moment on
-    /// one shard. A response holds its encoder while it passes; at 3 ms per MiB, a core that does
-    /// nothing else makes 5,000 bodies of 64 KiB a second, so 100 at once are 20 ms of each.
+    /// one shard. A body of 64 KiB takes 0.2 to 0.9 ms of a core, so that the encoders fill a core
+    /// long before they fill this, unless servers or clients are slow.
     pub bytes_max: usize,
     /// Waiting, in bytes, after the responses that used them. A warm state spares the allocation of
     /// 320 KiB to 2 MiB and their page faults.
@@ -49,7 +49,13 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Idle {
     /// The oldest first.
-    states: Vec<State>,
+    waiting: Vec<Waiting>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    state: State,
     bytes: usize,
 }
 
@@ -66,7 +72,7 @@ impl Pool {
     #[must_use]
     pub fn start(&self, level: Level) -> Option<Encoder> {
         let coding = level.coding();
-        let bytes = coding.state_bytes_max();
+        let bytes = level.state_bytes_max();
         let active_bytes = self.shared.active_bytes.get() + bytes;
         let bytes_max = self.shared.limits.get().bytes_max;
         if active_bytes > bytes_max {
@@ -79,7 +85,7 @@ impl Pool {
         let state = warm.and_then(|state| state.renew(level)).or_else(|| State::new(level))?;
         self.shared.active_bytes.set(active_bytes);
         let shared = Rc::clone(&self.shared);
-        Some(Encoder::new(Lease { coding, state: Some(state), shared }))
+        Some(Encoder::new(Lease { coding, bytes, state: Some(state), shared }))
     }
 
     /// Takes new limits. Encoders at work go on; states that wait beyond them are freed.
@@ -114,30 +120,28 @@ impl Idle {
     /// The state of this coding that was used last, and is therefore the likeliest to be in the
     /// processor's cache.
     fn take(&mut self, coding: Coding) -> Option<State> {
-        let index = self.states.iter().rposition(|state| state.coding() == coding)?;
-        self.bytes -= coding.state_bytes_max();
-        Some(self.states.remove(index))
+        let index = self.waiting.iter().rposition(|waiting| waiting.state.coding() == coding)?;
+        let waiting = self.waiting.remove(index);
+        self.bytes -= waiting.bytes;
+        Some(waiting.state)
     }
 
-    fn put(&mut self, state: State) {
-        self.bytes += state.coding().state_bytes_max();
-        self.states.push(state);
+    fn put(&mut self, state: State, bytes: usize) {
+        self.bytes += bytes;
+        self.waiting.push(Waiting { state, bytes });
     }
 
     /// Frees the oldest until the rest costs at most `bytes_max`.
     fn shrink_to(&mut self, bytes_max: usize) {
-        let mut excess = self.bytes.saturating_sub(bytes_max);
         let mut freed_count = 0;
-        for state in &self.states {
-            if excess == 0 {
+        for waiting in &self.waiting {
+            if self.bytes <= bytes_max {
                 break;
             }
-            let bytes = state.coding().state_bytes_max();
-            self.bytes -= bytes;
-            excess = excess.saturating_sub(bytes);
+            self.bytes -= waiting.bytes;
             freed_count += 1;
         }
-        self.states.drain(..freed_count);
+        self.waiting.drain(..freed_count);
         debug_assert!(self.bytes <= bytes_max);
     }
 }
@@ -146,6 +150,7 @@ impl Idle {
 #[derive(Debug)]
 pub(crate) struct Lease {
     coding: Coding,
+    bytes: usize,
     /// `None` after a failure, and while it is dropped.
     state: Option<State>,
     shared: Rc<Shared>,
@@ -171,14 +176,13 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let active_bytes = self.shared.active_bytes.get();
-        self.shared.active_bytes.set(active_bytes - self.coding.state_bytes_max());
-        // Brotli cannot renew a state: keeping one would spare nothing.
-        let Some(state) = self.state.take().filter(|state| state.coding() != Coding::Brotli) else {
+        self.shared.active_bytes.set(active_bytes - self.bytes);
+        let Some(state) = self.state.take().and_then(State::wipe) else {
             return;
         };
         let idle_bytes_max = self.shared.idle_bytes_max();
         let mut idle = self.shared.idle.borrow_mut();
-        idle.put(state);
+        idle.put(state, self.bytes);
         idle.shrink_to(idle_bytes_max);
     }
 }

@@ -40,8 +40,14 @@ impl Zstd {
         Some(Self { context })
     }
 
-    pub(crate) fn renew(mut self, level: ZstdLevel) -> Option<Self> {
+    /// Ends the body, whole or not. The library never looks at the window of an earlier body.
+    pub(crate) fn wipe(mut self) -> Option<Self> {
         self.context.reset(ResetDirective::SessionOnly).ok()?;
+        Some(self)
+    }
+
+    /// Takes the next body after [`wipe`](Self::wipe).
+    pub(crate) fn renew(mut self, level: ZstdLevel) -> Option<Self> {
         set_level(&mut self.context, level)?;
         Some(self)
     }
@@ -91,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_state_stays_within_its_memory_at_every_level() {
-        let seed = seed::seed();
+        let seed = seed();
         let body = seed.rng().bytes(1024 * 1024);
         for level in (1..=9).filter_map(ZstdLevel::new) {
             let mut state = Zstd::new(level).expect("there is memory");
