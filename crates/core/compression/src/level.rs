@@ -64,10 +64,10 @@ macro_rules! level {
 }
 
 level! {
-    /// A level of gzip, 1 to 9 as everywhere. At each one the output is no larger than zlib's at the
-    /// same level, for less CPU time (ADR 0010).
+    /// A level of gzip, 1 to 9 as everywhere. At each one JSON gets smaller than with zlib at the same
+    /// level, for less CPU time; other text at most 1 % larger (ADR 0010).
     GzipLevel, 1..=9,
-    /// 1, as in nginx: level 6 makes JSON a tenth smaller for three to five times the CPU time.
+    /// 1, as in nginx: level 6 makes JSON 8 % smaller for 2.5 times the CPU time.
     1
 }
 
@@ -76,15 +76,15 @@ level! {
     /// compresses less. Levels from 7 on take 11 MB and more for a response, and up to 17 ms of the
     /// shard's time in one call, since brotli encodes a block of 64 KiB at once.
     BrotliLevel, 2..=6,
-    /// 4: level 5 takes twice the CPU time and makes bodies of a mebibyte larger, not smaller.
+    /// 4: level 5 makes 64 KiB of JSON 6 % smaller for 1.7 times the CPU time, and 1 MiB of it larger.
     4
 }
 
 level! {
-    /// A level of zstd, 1 to 9. With the bounded tables of this crate, higher levels would search
-    /// longer and find little more.
+    /// A level of zstd, 1 to 9. Higher ones get their gain from tables that this crate does not grant
+    /// them; at 9 a call takes up to 1 ms of the shard's time.
     ZstdLevel, 1..=9,
-    /// 3, the format's own default: the CPU time of gzip's level 1, a tenth less output.
+    /// 3, the library's own default: 9 % less output than gzip's level 1 for 0.6 of the CPU time.
     3
 }
 

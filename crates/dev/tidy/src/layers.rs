@@ -116,7 +116,14 @@ pub const TABLE: &[Row] = &[
     row(
         "tidegate-icount",
         Layer::Dev,
-        &["serde_json", "tidegate-balance", "tidegate-exchange", "tidegate-http1"],
+        &[
+            "serde_json",
+            "tidegate-balance",
+            "tidegate-compression",
+            "tidegate-exchange",
+            "tidegate-http1",
+            "tidegate-testkit",
+        ],
         &[],
     ),
     row("tidegate-load", Layer::Dev, &["hdrhistogram", "rustix", "serde", "serde_json"], &[]),
