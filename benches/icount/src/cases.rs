@@ -8,12 +8,14 @@ use crate::{routing, rules};
 use std::hint::black_box;
 use std::time::Instant;
 use tidegate_balance::{Policy as BalancePolicy, Pool, ServerId, ServerSettings, ShardId, Weight};
+use tidegate_compression::{Coding, GzipLevel, Level, Levels, Pool as EncoderPool, PoolLimits};
 use tidegate_exchange::{Action, Exchange, Input, Policy, Request, Upload};
 use tidegate_http1::{
     ChunkedDecoder, Limits, Method, Parsed, Piece, RequestEdits, RequestHead, RequestScan,
     ResponseContext, ResponseEdits, ResponseHead, continue_request, encode_request_head,
     encode_response_head, parse_request, parse_response,
 };
+use tidegate_testkit::json;
 
 /// One thing to count.
 pub struct Case {
@@ -67,6 +69,15 @@ pub const ALL: &[Case] = &[
     Case { name: "route_rewritten", iterations: 5000, run: routing::route_rewritten },
     Case { name: "route_default", iterations: 5000, run: routing::route_default },
     Case { name: "route_without_rules", iterations: 5000, run: routing::route_without_rules },
+    Case { name: "gzip_1_json_64k", iterations: BODIES, run: |n| compress(n, gzip(1)) },
+    Case { name: "gzip_4_json_64k", iterations: BODIES, run: |n| compress(n, gzip(4)) },
+    Case { name: "gzip_6_json_64k", iterations: BODIES, run: |n| compress(n, gzip(6)) },
+    Case {
+        name: "brotli_json_64k",
+        iterations: BODIES,
+        run: |n| compress(n, level(Coding::Brotli)),
+    },
+    Case { name: "zstd_json_64k", iterations: BODIES, run: |n| compress(n, level(Coding::Zstd)) },
 ];
 
 /// A browser's request for a page's image: eight header fields.
@@ -242,6 +253,38 @@ fn run_whole_exchanges(iterations: u64) {
         encode_response_head(&mut to_client, RESPONSE, &response, &ResponseEdits::default());
         black_box((&to_server, &to_client));
         assert_eq!(run_exchange(&policy, now, server), Action::Finish { reuse: true });
+    }
+}
+
+fn gzip(level: u8) -> Level {
+    Level::Gzip(GzipLevel::new(level).expect("gzip has this level"))
+}
+
+fn level(coding: Coding) -> Level {
+    Levels::default().of(coding)
+}
+
+/// How many different bodies are compressed in turn, so that none is learned by heart.
+const BODIES: u64 = 8;
+const BODY_BYTES: usize = 64 * 1024;
+/// A receive buffer's worth, and the room for what becomes of it.
+const PIECE_BYTES: usize = 16 * 1024;
+
+/// Compresses bodies with warm encoders, in pieces as they are received.
+fn compress(iterations: u64, level: Level) {
+    let bodies: Vec<Vec<u8>> = (0..BODIES).map(|seed| json(seed, BODY_BYTES)).collect();
+    let (pool, mut out) = (EncoderPool::new(PoolLimits::default()), Vec::with_capacity(BODY_BYTES));
+    for body in bodies.iter().cycle().zip(0..iterations).map(|(body, _)| body) {
+        out.clear();
+        let mut encoder = pool.start(level).expect("the pool has room for one");
+        for mut piece in body.chunks(PIECE_BYTES) {
+            while !piece.is_empty() {
+                let progress = encoder.encode(piece, &mut out, PIECE_BYTES);
+                piece = &piece[progress.expect("there is memory").consumed..];
+            }
+        }
+        while !encoder.finish(&mut out, PIECE_BYTES).expect("there is memory").is_done {}
+        black_box(&out);
     }
 }
 

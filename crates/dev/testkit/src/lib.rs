@@ -23,6 +23,7 @@
 
 mod client;
 mod deadline;
+mod json;
 mod log;
 pub mod malformed;
 mod message;
@@ -42,6 +43,7 @@ pub mod tools;
 
 pub use client::Client;
 pub use deadline::{Deadline, Gate, PATIENCE};
+pub use json::json;
 pub use log::{LogLine, Output};
 pub use message::{Fields, Framing, Request, Response};
 pub use metrics::{Metrics, Sample};

@@ -70,6 +70,12 @@ pub const TABLE: &[Row] = &[
     ),
     row("tidegate-telemetry", Layer::Core, &[], &["proptest"]),
     row(
+        "tidegate-compression",
+        Layer::Core,
+        &["brotli", "zlib-rs", "zstd-safe"],
+        &["miniz_oxide", "ruzstd", "stats_alloc", "tidegate-testkit"],
+    ),
+    row(
         "tidegate-config",
         Layer::Setup,
         &["strsim", "tidegate-balance", "tidegate-http1", "toml"],
@@ -132,12 +138,14 @@ pub const TABLE: &[Row] = &[
         &[
             "serde_json",
             "tidegate-balance",
+            "tidegate-compression",
             "tidegate-exchange",
             "tidegate-http1",
             "tidegate-passwords",
             "tidegate-routing",
             "tidegate-rules",
             "tidegate-semantics",
+            "tidegate-testkit",
         ],
         &[],
     ),
@@ -149,10 +157,11 @@ pub const TABLE: &[Row] = &[
 const IO_ONLY: [&str; 3] = ["glommio", "io-uring", "libc"];
 
 /// External packages that the pure crates may name: they do no I/O either.
-const PURE: [&str; 11] = [
+const PURE: [&str; 14] = [
     "aho-corasick",
     "argon2",
     "bcrypt",
+    "brotli",
     "hmac",
     "httparse",
     "memchr",
@@ -161,6 +170,8 @@ const PURE: [&str; 11] = [
     "sha2",
     "strsim",
     "subtle",
+    "zlib-rs",
+    "zstd-safe",
 ];
 
 /// Pairs of packages of which the first must not reach the second, however far: the data plane
