@@ -1,0 +1,213 @@
+//! Bytes from outside made harmless.
+//!
+//! Owns the two ways of escaping: HAProxy's `#XX` (its documentation, section 8.6) and that of JSON strings
+//! (RFC 8259 §7). Leaves quotes and structure to the formats. Invariant: what comes out holds no control character, no
+//! line break of any kind and nothing that would end the quoted field; it stops before an escape that does not fit.
+
+use crate::line::Line;
+
+const DIGITS: [u8; 16] = *b"0123456789ABCDEF";
+
+/// How many bytes are looked at in one step; the compiler turns a step into vector instructions.
+const STEP: usize = 16;
+
+/// Which printable characters are escaped besides `"` and `#`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Alphabet {
+    /// None: a request line.
+    Request,
+    /// `{`, `|` and `}`: a captured value between others.
+    Header,
+}
+
+impl Line {
+    /// Writes at most `bytes_max` bytes of `value` as HAProxy does: what is not printable ASCII, and what the
+    /// alphabet says, as `#` and two hexadecimal digits.
+    #[inline]
+    pub(crate) fn escaped(&mut self, value: &[u8], alphabet: Alphabet, bytes_max: usize) {
+        let kept = value.get(..bytes_max).unwrap_or(value);
+        if kept.len() < value.len() {
+            self.mark_cut();
+        }
+        if kept.len() <= self.text_room() && is_plain(kept, alphabet) {
+            self.put(kept);
+        } else {
+            self.escaped_slowly(kept, alphabet);
+        }
+    }
+
+    #[cold]
+    fn escaped_slowly(&mut self, value: &[u8], alphabet: Alphabet) {
+        for &byte in value {
+            let escape = !is_plain_byte(byte, alphabet);
+            if self.text_room() < if escape { 3 } else { 1 } {
+                self.mark_cut();
+                return;
+            }
+            if escape {
+                let [high, low] = hex(byte);
+                self.put_array(&[b'#', high, low]);
+            } else {
+                self.push(byte);
+            }
+        }
+    }
+
+    /// Writes at most `bytes_max` bytes of `value` as the inside of a JSON string. What is not UTF-8 becomes U+FFFD;
+    /// characters that some reader takes for the end of a line are escaped, wherever Unicode has them.
+    pub(crate) fn json_text(&mut self, value: &[u8], bytes_max: usize) {
+        let kept = value.get(..bytes_max).unwrap_or(value);
+        if kept.len() < value.len() {
+            self.mark_cut();
+        }
+        if kept.len() <= self.text_room() && is_plain_json(kept) {
+            self.put(kept);
+            return;
+        }
+        for chunk in kept.utf8_chunks() {
+            let fits = chunk.valid().chars().all(|character| self.json_character(character));
+            if !fits || (!chunk.invalid().is_empty() && !self.json_character('\u{FFFD}')) {
+                self.mark_cut();
+                return;
+            }
+        }
+    }
+
+    /// Writes one character; false if there is no room for it.
+    fn json_character(&mut self, character: char) -> bool {
+        // The longest escape has six bytes, the longest character four.
+        if self.text_room() < 6 {
+            return false;
+        }
+        match character {
+            '"' => self.put_array(b"\\\""),
+            '\\' => self.put_array(b"\\\\"),
+            '\n' => self.put_array(b"\\n"),
+            '\r' => self.put_array(b"\\r"),
+            '\t' => self.put_array(b"\\t"),
+            '\u{2028}' | '\u{2029}' => self.json_code(character),
+            _ if character.is_control() => self.json_code(character),
+            _ => self.put(character.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+        true
+    }
+
+    /// Writes `\u` and four digits: control characters and separators are all below U+10000.
+    fn json_code(&mut self, character: char) {
+        let [_, _, high, low] = u32::from(character).to_be_bytes();
+        self.put_array(b"\\u");
+        self.put_array(&hex(high));
+        self.put_array(&hex(low));
+    }
+}
+
+#[inline]
+fn hex(byte: u8) -> [u8; 2] {
+    [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]
+}
+
+#[inline]
+fn is_plain_byte(byte: u8, alphabet: Alphabet) -> bool {
+    let printable = (0x20..0x7F).contains(&byte) && byte != b'"' && byte != b'#';
+    printable && !(alphabet == Alphabet::Header && matches!(byte, b'{' | b'|' | b'}'))
+}
+
+/// Whether nothing in `value` is escaped. Whole steps, the last of which may overlap the one before.
+#[inline]
+fn is_plain(value: &[u8], alphabet: Alphabet) -> bool {
+    let Some(last) = value.last_chunk::<STEP>() else {
+        return value.iter().all(|byte| is_plain_byte(*byte, alphabet));
+    };
+    let plain = |step: &[u8; STEP]| {
+        // Without an early end, so that all bytes of a step are looked at together.
+        step.iter().fold(true, |plain, byte| plain & is_plain_byte(*byte, alphabet))
+    };
+    let (steps, _) = value.as_chunks::<STEP>();
+    steps.iter().all(plain) && plain(last)
+}
+
+#[inline]
+fn is_plain_json(value: &[u8]) -> bool {
+    let plain = |byte: &u8| (0x20..0x7F).contains(byte) && *byte != b'"' && *byte != b'\\';
+    let Some(last) = value.last_chunk::<STEP>() else {
+        return value.iter().all(plain);
+    };
+    let step = |step: &[u8; STEP]| step.iter().fold(true, |all, byte| all & plain(byte));
+    let (steps, _) = value.as_chunks::<STEP>();
+    steps.iter().all(step) && step(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::line::TEXT_END;
+
+    fn escaped(value: &[u8], alphabet: Alphabet) -> String {
+        let mut line = Line::new();
+        line.escaped(value, alphabet, 1024);
+        String::from_utf8(line.as_bytes().to_vec()).expect("escaped text is ASCII")
+    }
+
+    fn json(value: &[u8]) -> String {
+        let mut line = Line::new();
+        line.json_text(value, 1024);
+        String::from_utf8(line.as_bytes().to_vec()).expect("JSON is UTF-8")
+    }
+
+    /// What HAProxy 2.6 itself logs for the same value.
+    #[test]
+    fn values_are_escaped_as_haproxy_escapes_them() {
+        let value = b"a b{c|d}\"#\xc3\xa9\tz";
+        assert_eq!(escaped(value, Alphabet::Header), "a b#7Bc#7Cd#7D#22#23#C3#A9#09z");
+        assert_eq!(escaped(value, Alphabet::Request), "a b{c|d}#22#23#C3#A9#09z");
+        assert_eq!(escaped(b"\x7f\x1f ~", Alphabet::Request), "#7F#1F ~");
+    }
+
+    #[test]
+    fn a_byte_is_seen_wherever_it_stands() {
+        for length in 1..70 {
+            for place in 0..length {
+                let mut value = vec![b'a'; length];
+                value[place] = b'\n';
+                assert_eq!(escaped(&value, Alphabet::Header).matches("#0A").count(), 1);
+                assert_eq!(json(&value).matches("\\n").count(), 1);
+            }
+            let plain = vec![b'a'; length];
+            assert_eq!(escaped(&plain, Alphabet::Header).as_bytes(), plain);
+        }
+    }
+
+    #[test]
+    fn json_keeps_unicode_and_escapes_what_breaks_lines() {
+        let cases: [(&[u8], &str); 6] = [
+            ("é 😀".as_bytes(), "é 😀"),
+            (b"\"\\/", "\\\"\\\\/"),
+            (b"\r\n\t\0\x1b\x7f", "\\r\\n\\t\\u0000\\u001B\\u007F"),
+            ("\u{85}\u{2028}\u{2029}".as_bytes(), "\\u0085\\u2028\\u2029"),
+            (b"a\xff\xe2\x82z", "a\u{FFFD}\u{FFFD}z"),
+            (b"", ""),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(json(value), expected);
+        }
+    }
+
+    #[test]
+    fn text_stops_before_an_escape_that_does_not_fit() {
+        for filled in TEXT_END - 7..=TEXT_END {
+            for write in [
+                |line: &mut Line| line.escaped(b"\n\n\n", Alphabet::Request, 1024),
+                |line: &mut Line| line.json_text(b"\0\0\0", 1024),
+            ] {
+                let mut line = Line::new();
+                (0..filled).for_each(|_| line.push(b'x'));
+                write(&mut line);
+                assert!(line.is_cut());
+                let rest = &line.as_bytes()[filled..];
+                let whole =
+                    rest.is_empty() || rest == b"#0A" || rest == b"#0A#0A" || rest == b"\\u0000";
+                assert!(whole && line.as_bytes().len() <= TEXT_END, "{rest:?}");
+            }
+        }
+    }
+}

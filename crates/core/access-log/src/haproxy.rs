@@ -1,0 +1,136 @@
+//! HAProxy's own lines: `option httplog` and `option tcplog` (its documentation, sections 8.2.2 and 8.2.3).
+//!
+//! Owns their order of fields; leaves the fields' texts to `line`, `value` and `escape`. Invariant: a tool that reads
+//! HAProxy's logs reads these: the fields are its fields, absent times and statuses are -1, and the blocks of captured
+//! headers are there exactly if something is captured.
+
+use crate::date::{DateCache, Moment, Timestamp};
+use crate::escape::Alphabet;
+use crate::line::Line;
+use crate::record::{Micros, Record, VALUE_BYTES_MAX};
+use crate::value::termination;
+
+/// `%ci:%cp [%tr] %ft %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST %B %CC %CS %tsc %ac/%fc/%bc/%sc/%rc %sq/%bq %hr %hs %{+Q}r`
+pub(crate) fn http(record: &Record<'_>, dates: &mut DateCache, line: &mut Line) {
+    let times = &record.times;
+    opening(record, Moment::Started, record.started_at, dates, line);
+    time(line, times.request_head);
+    for part in [times.queue, times.connect, times.response_head] {
+        line.push(b'/');
+        time(line, part);
+    }
+    line.push(b'/');
+    line.number(times.total.0 / 1000);
+    line.push(b' ');
+    match record.status {
+        Some(status) => line.number(status.into()),
+        None => line.put_array(b"-1"),
+    }
+    line.push(b' ');
+    line.number(record.traffic.sent);
+    line.push(b' ');
+    cookie(line, record.cookies.request);
+    cookie(line, record.cookies.response);
+    line.put_array(&termination(record));
+    counts(record, line);
+    if !record.request_headers.is_empty() {
+        line.push(b' ');
+        line.headers(record.request_headers);
+    }
+    if !record.response_headers.is_empty() {
+        line.push(b' ');
+        line.headers(record.response_headers);
+    }
+    line.put_array(b" \"");
+    line.request_line(&record.request);
+    line.push(b'"');
+}
+
+/// `%ci:%cp [%t] %ft %b/%s %Tw/%Tc/%Tt %B %ts %ac/%fc/%bc/%sc/%rc %sq/%bq`
+pub(crate) fn tcp(record: &Record<'_>, dates: &mut DateCache, line: &mut Line) {
+    opening(record, Moment::Accepted, record.accepted_at, dates, line);
+    time(line, record.times.queue);
+    line.push(b'/');
+    time(line, record.times.connect);
+    line.push(b'/');
+    line.number(record.times.total.0 / 1000);
+    line.push(b' ');
+    line.number(record.traffic.sent);
+    line.push(b' ');
+    line.put_array(&record.ending.letters());
+    counts(record, line);
+}
+
+/// Up to and with the blank after the server's name.
+#[inline]
+fn opening(
+    record: &Record<'_>,
+    moment: Moment,
+    at: Timestamp,
+    dates: &mut DateCache,
+    line: &mut Line,
+) {
+    line.ip(&record.client);
+    line.push(b':');
+    line.number(record.client.port().into());
+    line.put_array(b" [");
+    dates.haproxy(moment, at, line);
+    line.put_array(b"] ");
+    name(line, record.frontend);
+    if record.tls.is_some() {
+        line.push(b'~');
+    }
+    line.push(b' ');
+    name(line, record.backend.unwrap_or(record.frontend));
+    line.push(b'/');
+    match record.server {
+        Some(server) => name(line, server),
+        None => line.put_array(b"<NOSRV>"),
+    }
+    line.push(b' ');
+}
+
+#[inline]
+fn name(line: &mut Line, name: &str) {
+    line.escaped(name.as_bytes(), Alphabet::Header, VALUE_BYTES_MAX);
+}
+
+#[inline]
+fn time(line: &mut Line, time: Option<Micros>) {
+    match time {
+        Some(time) => line.number(time.0 / 1000),
+        None => line.put_array(b"-1"),
+    }
+}
+
+#[inline]
+fn cookie(line: &mut Line, cookie: Option<&[u8]>) {
+    match cookie {
+        Some(cookie) => {
+            line.escaped(cookie, Alphabet::Request, VALUE_BYTES_MAX);
+            line.push(b' ');
+        }
+        None => line.put_array(b"- "),
+    }
+}
+
+/// ` %ac/%fc/%bc/%sc/%rc %sq/%bq`
+#[inline]
+fn counts(record: &Record<'_>, line: &mut Line) {
+    let connections = &record.connections;
+    line.push(b' ');
+    let counts =
+        [connections.process, connections.frontend, connections.backend, connections.server];
+    for count in counts {
+        line.number(count.into());
+        line.push(b'/');
+    }
+    if record.retries.redispatched {
+        line.push(b'+');
+    }
+    line.number(record.retries.count.into());
+    line.push(b' ');
+    line.number(record.queues.server.into());
+    line.push(b'/');
+    line.number(record.queues.backend.into());
+}
