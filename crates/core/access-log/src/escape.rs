@@ -18,6 +18,8 @@ pub(crate) enum Alphabet {
     Request,
     /// `{`, `|` and `}`: a captured value between others.
     Header,
+    /// Those and the blank: a value that stands without quotes between blanks.
+    Word,
 }
 
 impl Line {
@@ -109,7 +111,12 @@ fn hex(byte: u8) -> [u8; 2] {
 #[inline]
 fn is_plain_byte(byte: u8, alphabet: Alphabet) -> bool {
     let printable = (0x20..0x7F).contains(&byte) && byte != b'"' && byte != b'#';
-    printable && !(alphabet == Alphabet::Header && matches!(byte, b'{' | b'|' | b'}'))
+    printable
+        && match alphabet {
+            Alphabet::Request => true,
+            Alphabet::Header => !matches!(byte, b'{' | b'|' | b'}'),
+            Alphabet::Word => !matches!(byte, b' ' | b'{' | b'|' | b'}'),
+        }
 }
 
 /// Whether nothing in `value` is escaped. Whole steps, the last of which may overlap the one before.
@@ -161,6 +168,8 @@ mod tests {
         assert_eq!(escaped(value, Alphabet::Header), "a b#7Bc#7Cd#7D#22#23#C3#A9#09z");
         assert_eq!(escaped(value, Alphabet::Request), "a b{c|d}#22#23#C3#A9#09z");
         assert_eq!(escaped(b"\x7f\x1f ~", Alphabet::Request), "#7F#1F ~");
+        assert_eq!(escaped(b"a {b", Alphabet::Word), "a#20#7Bb");
+        assert_eq!(escaped(b"a {b", Alphabet::Word), "a#20#7Bb");
     }
 
     #[test]

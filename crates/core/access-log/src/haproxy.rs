@@ -2,7 +2,8 @@
 //!
 //! Owns their order of fields; leaves the fields' texts to `line`, `value` and `escape`. Invariant: a tool that reads
 //! HAProxy's logs reads these: the fields are its fields, absent times and statuses are -1, and the blocks of captured
-//! headers are there exactly if something is captured.
+//! headers are there exactly if something is captured. A blank in a name or a cookie is escaped, so that nobody can
+//! shift the fields.
 
 use crate::date::{DateCache, Moment, Timestamp};
 use crate::escape::Alphabet;
@@ -92,7 +93,7 @@ fn opening(
 
 #[inline]
 fn name(line: &mut Line, name: &str) {
-    line.escaped(name.as_bytes(), Alphabet::Header, VALUE_BYTES_MAX);
+    line.escaped(name.as_bytes(), Alphabet::Word, VALUE_BYTES_MAX);
 }
 
 #[inline]
@@ -107,7 +108,7 @@ fn time(line: &mut Line, time: Option<Micros>) {
 fn cookie(line: &mut Line, cookie: Option<&[u8]>) {
     match cookie {
         Some(cookie) => {
-            line.escaped(cookie, Alphabet::Request, VALUE_BYTES_MAX);
+            line.escaped(cookie, Alphabet::Word, VALUE_BYTES_MAX);
             line.push(b' ');
         }
         None => line.put_array(b"- "),

@@ -104,7 +104,8 @@ impl Sampler {
     #[must_use]
     pub fn new(sampling: Sampling) -> Self {
         let owed = match sampling.rate {
-            Rate::Every { logged, of } => of.saturating_sub(logged),
+            // At most m - 1: with n of zero nothing is ever owed.
+            Rate::Every { logged, of } => of.saturating_sub(logged.max(1)),
             Rate::All | Rate::Share(_) => 0,
         };
         Self { sampling, owed }

@@ -96,7 +96,8 @@ fn piece(name: &str, span: Range<usize>, captures: &mut Captures) -> Result<Piec
     if let Some((group, chosen)) = name.split_once('.') {
         let known = FIELDS.iter().find(|row| row.name.strip_suffix(".NAME") == Some(group));
         let Some(row) = known else {
-            return Err(error(FormatErrorKind::UnknownField).suggesting(name, field_names()));
+            let groups = FIELDS.iter().filter_map(|row| row.name.strip_suffix(".NAME"));
+            return Err(error(FormatErrorKind::UnknownField).suggesting(group, groups));
         };
         if !is_name(chosen) {
             return Err(error(FormatErrorKind::NotAName));
@@ -110,12 +111,11 @@ fn piece(name: &str, span: Range<usize>, captures: &mut Captures) -> Result<Piec
     }
     match FIELDS.iter().find(|row| row.name == name) {
         Some(row) => Ok(Piece::Field(row.field)),
-        None => Err(error(FormatErrorKind::UnknownField).suggesting(name, field_names())),
+        None => {
+            let names = FIELDS.iter().map(|row| row.name);
+            Err(error(FormatErrorKind::UnknownField).suggesting(name, names))
+        }
     }
-}
-
-fn field_names() -> impl Iterator<Item = &'static str> {
-    FIELDS.iter().map(|row| row.name)
 }
 
 /// Whether it can name a header (RFC 9110 §5.6.2) or an added field.
