@@ -13,6 +13,7 @@
 mod baseline;
 mod callgrind;
 mod cases;
+mod log_lines;
 
 use baseline::{Baseline, Verdict};
 use std::process::ExitCode;

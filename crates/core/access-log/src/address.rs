@@ -19,12 +19,11 @@ impl Line {
     }
 
     fn ipv4(&mut self, address: Ipv4Addr) {
-        let [first, rest @ ..] = address.octets();
-        self.number(first.into());
+        let [rest @ .., last] = address.octets();
         for octet in rest {
-            self.push(b'.');
-            self.number(octet.into());
+            self.number_and(octet.into(), b'.');
         }
+        self.number(last.into());
     }
 
     fn ipv6(&mut self, address: Ipv6Addr) {

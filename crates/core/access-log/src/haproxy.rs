@@ -15,24 +15,24 @@ use crate::value::termination;
 pub(crate) fn http(record: &Record<'_>, dates: &mut DateCache, line: &mut Line) {
     let times = &record.times;
     opening(record, Moment::Started, record.started_at, dates, line);
-    time(line, times.request_head);
-    for part in [times.queue, times.connect, times.response_head] {
-        line.push(b'/');
+    for part in [times.request_head, times.queue, times.connect, times.response_head] {
         time(line, part);
     }
-    line.push(b'/');
-    line.number(times.total.0 / 1000);
-    line.push(b' ');
+    line.number_and(times.total.0 / 1000, b' ');
     match record.status {
-        Some(status) => line.number(status.into()),
-        None => line.put_array(b"-1"),
+        Some(status) => line.number_and(status.into(), b' '),
+        None => line.put_array(b"-1 "),
     }
-    line.push(b' ');
-    line.number(record.traffic.sent);
-    line.push(b' ');
-    cookie(line, record.cookies.request);
-    cookie(line, record.cookies.response);
-    line.put_array(&termination(record));
+    line.number_and(record.traffic.sent, b' ');
+    match (record.cookies.request, record.cookies.response) {
+        (None, None) => line.put_array(b"- - "),
+        (request, response) => {
+            cookie(line, request);
+            cookie(line, response);
+        }
+    }
+    let [cause, stage, request, response] = termination(record);
+    line.put_array(&[cause, stage, request, response, b' ']);
     counts(record, line);
     if !record.request_headers.is_empty() {
         line.push(b' ');
@@ -51,14 +51,11 @@ pub(crate) fn http(record: &Record<'_>, dates: &mut DateCache, line: &mut Line) 
 pub(crate) fn tcp(record: &Record<'_>, dates: &mut DateCache, line: &mut Line) {
     opening(record, Moment::Accepted, record.accepted_at, dates, line);
     time(line, record.times.queue);
-    line.push(b'/');
     time(line, record.times.connect);
-    line.push(b'/');
-    line.number(record.times.total.0 / 1000);
-    line.push(b' ');
-    line.number(record.traffic.sent);
-    line.push(b' ');
-    line.put_array(&record.ending.letters());
+    line.number_and(record.times.total.0 / 1000, b' ');
+    line.number_and(record.traffic.sent, b' ');
+    let [cause, stage] = record.ending.letters();
+    line.put_array(&[cause, stage, b' ']);
     counts(record, line);
 }
 
@@ -73,15 +70,15 @@ fn opening(
 ) {
     line.ip(&record.client);
     line.push(b':');
-    line.number(record.client.port().into());
-    line.put_array(b" [");
+    line.number_and(record.client.port().into(), b' ');
+    line.push(b'[');
     dates.haproxy(moment, at, line);
     line.put_array(b"] ");
     name(line, record.frontend);
-    if record.tls.is_some() {
-        line.push(b'~');
+    match record.tls {
+        Some(_) => line.put_array(b"~ "),
+        None => line.push(b' '),
     }
-    line.push(b' ');
     name(line, record.backend.unwrap_or(record.frontend));
     line.push(b'/');
     match record.server {
@@ -96,15 +93,15 @@ fn name(line: &mut Line, name: &str) {
     line.escaped(name.as_bytes(), Alphabet::Word, VALUE_BYTES_MAX);
 }
 
+/// The time and a slash.
 #[inline]
 fn time(line: &mut Line, time: Option<Micros>) {
     match time {
-        Some(time) => line.number(time.0 / 1000),
-        None => line.put_array(b"-1"),
+        Some(time) => line.number_and(time.0 / 1000, b'/'),
+        None => line.put_array(b"-1/"),
     }
 }
 
-#[inline]
 fn cookie(line: &mut Line, cookie: Option<&[u8]>) {
     match cookie {
         Some(cookie) => {
@@ -115,23 +112,19 @@ fn cookie(line: &mut Line, cookie: Option<&[u8]>) {
     }
 }
 
-/// ` %ac/%fc/%bc/%sc/%rc %sq/%bq`
+/// `%ac/%fc/%bc/%sc/%rc %sq/%bq`
 #[inline]
 fn counts(record: &Record<'_>, line: &mut Line) {
     let connections = &record.connections;
-    line.push(b' ');
     let counts =
         [connections.process, connections.frontend, connections.backend, connections.server];
     for count in counts {
-        line.number(count.into());
-        line.push(b'/');
+        line.number_and(count.into(), b'/');
     }
     if record.retries.redispatched {
         line.push(b'+');
     }
-    line.number(record.retries.count.into());
-    line.push(b' ');
-    line.number(record.queues.server.into());
-    line.push(b'/');
+    line.number_and(record.retries.count.into(), b' ');
+    line.number_and(record.queues.server.into(), b'/');
     line.number(record.queues.backend.into());
 }

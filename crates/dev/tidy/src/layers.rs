@@ -51,6 +51,12 @@ pub const TABLE: &[Row] = &[
     row("tidegate-exchange", Layer::Core, &[], &[]),
     row("tidegate-telemetry", Layer::Core, &[], &["proptest"]),
     row(
+        "tidegate-access-log",
+        Layer::Core,
+        &["strsim", "tidegate-exchange"],
+        &["proptest", "serde_json", "tidegate-testkit"],
+    ),
+    row(
         "tidegate-config",
         Layer::Setup,
         &["strsim", "tidegate-balance", "tidegate-http1", "toml"],
@@ -61,6 +67,12 @@ pub const TABLE: &[Row] = &[
         Layer::Io,
         &["io-uring", "libc", "rustix", "socket2"],
         &["glommio", "tidegate-testkit"],
+    ),
+    row(
+        "tidegate-log",
+        Layer::Io,
+        &["rtrb", "rustix", "socket2", "tidegate-access-log", "tidegate-telemetry"],
+        &["tidegate-testkit"],
     ),
     row("tidegate-shard", Layer::Io, &["glommio", "rtrb", "tidegate-ring"], &["proptest"]),
     row(
@@ -110,7 +122,13 @@ pub const TABLE: &[Row] = &[
     row(
         "tidegate-icount",
         Layer::Dev,
-        &["serde_json", "tidegate-balance", "tidegate-exchange", "tidegate-http1"],
+        &[
+            "serde_json",
+            "tidegate-access-log",
+            "tidegate-balance",
+            "tidegate-exchange",
+            "tidegate-http1",
+        ],
         &[],
     ),
     row("tidegate-load", Layer::Dev, &["hdrhistogram", "rustix", "serde", "serde_json"], &[]),
@@ -121,7 +139,7 @@ pub const TABLE: &[Row] = &[
 const IO_ONLY: [&str; 3] = ["glommio", "io-uring", "libc"];
 
 /// External packages that the pure crates may name: they do no I/O either.
-const PURE: [&str; 1] = ["httparse"];
+const PURE: [&str; 2] = ["httparse", "strsim"];
 
 /// Pairs of packages of which the first must not reach the second, however far: the data plane
 /// serves what it is given.
