@@ -7,7 +7,7 @@ use crate::counters::{Cause, Counters};
 use crate::message::Event;
 use crate::outbox::{Kind, Outbox};
 use crate::settings::{Notices, Settings};
-use crate::sink::{Outcome, Place, Sink, Tally, Waits, cause_of};
+use crate::sink::{Outcome, Place, Separation, Sink, Tally, Waits, cause_of};
 use rustix::event::PollFlags;
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -46,6 +46,7 @@ impl Now {
 pub(crate) struct Destination {
     name: String,
     place: Place,
+    separation: Separation,
     framing: Framing,
     header: SyslogHeader,
     dates: DateCache,
@@ -82,6 +83,7 @@ impl Destination {
         let host = settings.host.as_deref();
         let mut destination = Self {
             name: settings.target.to_string(),
+            separation: place.separation(),
             framing,
             header: SyslogHeader::new(framing, facility, host, &settings.tag, std::process::id()),
             dates: DateCache::new(settings.utc_offset_seconds),
@@ -152,7 +154,11 @@ impl Destination {
                 self.sink = Some(sink);
                 self.full = false;
             }
-            // The old file, if there is one, is better than none.
+            // The old file is better than none.
+            Err(error) if self.sink.is_some() => {
+                let cause = cause_of(&error);
+                (self.listener)(Event::Failed { log: &self.name, cause, error: &error });
+            }
             Err(error) => self.failed(&error, now.instant),
         }
     }
@@ -208,16 +214,18 @@ impl Destination {
     fn enqueue(&mut self, kind: Kind, severity: Severity, line: &[u8], now: Now) -> bool {
         self.head.clear();
         self.header.append(severity, now.wall, &mut self.dates, &mut self.head);
-        if self.place.takes_messages() {
-            return self.outbox.push(kind, &[&self.head, line]);
+        match (self.separation, self.framing) {
+            (Separation::Datagrams, _) => self.outbox.push(kind, &[&self.head, line]),
+            (Separation::LineBreaks, _) | (Separation::OctetCounts, Framing::Plain) => {
+                self.outbox.push(kind, &[&self.head, line, b"\n"])
+            }
+            (Separation::OctetCounts, Framing::Rfc3164 | Framing::Rfc5424) => {
+                let header_bytes = self.head.len();
+                append_octet_count(header_bytes + line.len(), &mut self.head);
+                let (header, count) = self.head.split_at(header_bytes);
+                self.outbox.push(kind, &[count, header, line])
+            }
         }
-        if !self.place.is_tcp() || self.framing == Framing::Plain {
-            return self.outbox.push(kind, &[&self.head, line, b"\n"]);
-        }
-        let header_bytes = self.head.len();
-        append_octet_count(header_bytes + line.len(), &mut self.head);
-        let (header, count) = self.head.split_at(header_bytes);
-        self.outbox.push(kind, &[count, header, line])
     }
 
     /// Writes; whether the target is in order and took something.
@@ -264,6 +272,7 @@ impl Destination {
         match self.place.open(now) {
             Ok(sink) => {
                 self.sink = Some(sink);
+                self.separation = self.place.separation();
                 self.retry_at = None;
                 true
             }

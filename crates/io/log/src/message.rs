@@ -1,6 +1,7 @@
 //! What the control plane and the writing thread tell each other.
 //!
-//! Owns the words; leaves acting on them to `drain` and `logs`.
+//! Owns the words; leaves acting on them to `drain` and `logs`. Invariant: whoever asks is answered, or learns from the
+//! closed channel that nobody will.
 
 use crate::counters::Cause;
 use crate::destination::Destination;
@@ -10,7 +11,8 @@ use std::time::Instant;
 /// Something about a log that an operator should know. Told on the writing thread, which must not be kept.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// A target failed; lines wait, then are dropped, until it is back.
+    /// A target failed; lines wait, then are dropped, until it is back. Or a file could not be opened anew, and the
+    /// old one is written on.
     Failed {
         /// The target.
         log: &'a str,

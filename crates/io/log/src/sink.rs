@@ -114,18 +114,26 @@ impl Place {
         }
     }
 
-    /// Whether messages are separate for the target, and need no line break.
-    pub(crate) fn takes_messages(&self) -> bool {
+    /// How messages are told apart. Looks at what is at a path, so not for every message.
+    pub(crate) fn separation(&self) -> Separation {
         match self {
-            Self::UnixDatagram(_) | Self::Udp(_) => true,
-            Self::Path(path) => file::is_socket(path),
-            Self::Stdout | Self::Stderr | Self::Tcp(_) => false,
+            Self::UnixDatagram(_) | Self::Udp(_) => Separation::Datagrams,
+            Self::Path(path) if file::is_socket(path) => Separation::Datagrams,
+            Self::Stdout | Self::Stderr | Self::Path(_) => Separation::LineBreaks,
+            Self::Tcp(_) => Separation::OctetCounts,
         }
     }
+}
 
-    pub(crate) fn is_tcp(&self) -> bool {
-        matches!(self, Self::Tcp(_))
-    }
+/// How a target tells messages apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Separation {
+    /// Each is a datagram.
+    Datagrams,
+    /// Each ends in a line break.
+    LineBreaks,
+    /// Each begins with its length, if it is a syslog message; otherwise it ends in a line break.
+    OctetCounts,
 }
 
 impl Sink {
