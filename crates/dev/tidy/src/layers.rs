@@ -54,7 +54,7 @@ pub const TABLE: &[Row] = &[
         "tidegate-access-log",
         Layer::Core,
         &["strsim", "tidegate-exchange"],
-        &["proptest", "serde_json", "tidegate-testkit"],
+        &["proptest", "serde_json", "stats_alloc", "tidegate-testkit"],
     ),
     row(
         "tidegate-config",
@@ -72,7 +72,7 @@ pub const TABLE: &[Row] = &[
         "tidegate-log",
         Layer::Io,
         &["rtrb", "rustix", "socket2", "tidegate-access-log", "tidegate-telemetry"],
-        &["tidegate-testkit"],
+        &["stats_alloc", "tidegate-testkit"],
     ),
     row("tidegate-shard", Layer::Io, &["glommio", "rtrb", "tidegate-ring"], &["proptest"]),
     row(

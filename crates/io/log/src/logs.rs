@@ -22,6 +22,9 @@ pub const LOGS_MAX: usize = 32;
 /// How long the writing thread may take to answer: it does between two writes, and a disk may be slow.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How much longer than it was given the end may take when the thread is waiting for a disk.
+const STOP_SLACK: Duration = Duration::from_secs(1);
+
 /// Names a log on the request path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LogId(u8);
@@ -180,16 +183,18 @@ impl Logs {
         let _ = self.send(Message::Reopen);
     }
 
-    /// Waits until everything that was pushed is written, no longer than `patience`; whether it is.
+    /// Waits until everything that was pushed is written, no longer than `patience`, or 5 s more when a disk
+    /// makes the thread wait; whether it is.
     #[must_use]
     pub fn flush(&self, patience: Duration) -> bool {
-        self.ask(patience, |deadline, done| Message::Flush { deadline, done })
+        self.ask(patience, ANSWER_PATIENCE, |deadline, done| Message::Flush { deadline, done })
     }
 
     /// Writes what was pushed, gives the rest up after `patience`, and ends the thread; whether everything was
-    /// written. The shards have stopped: what they push from now on is lost uncounted.
+    /// written. When a disk makes the thread wait, 1 s more is waited and the thread is left behind. The shards have stopped: what they push from now on is lost uncounted.
     pub fn stop(mut self, patience: Duration) -> bool {
-        let written = self.ask(patience, |deadline, done| Message::Stop { deadline, done });
+        let written =
+            self.ask(patience, STOP_SLACK, |deadline, done| Message::Stop { deadline, done });
         // A thread that did not answer waits for a disk; the process ends without it.
         if let Some(thread) = self.thread.take()
             && (written || thread.is_finished())
@@ -206,15 +211,16 @@ impl Logs {
         self.totals.counts()
     }
 
+    /// Asks for everything to be written. The thread answers at the deadline; `slack` is for its way there.
     fn ask(
         &self,
         patience: Duration,
+        slack: Duration,
         message: impl FnOnce(Instant, SyncSender<bool>) -> Message,
     ) -> bool {
         let (done, answer) = sync_channel(1);
         let sent = self.send(message(Instant::now() + patience, done));
-        // The thread answers at the deadline; the rest is for its way.
-        sent.is_ok() && answer.recv_timeout(patience + ANSWER_PATIENCE / 5) == Ok(true)
+        sent.is_ok() && answer.recv_timeout(patience + slack) == Ok(true)
     }
 
     fn send(&self, message: Message) -> io::Result<()> {
