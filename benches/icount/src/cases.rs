@@ -4,7 +4,7 @@
 //! a warm connection does, with state reused as the data plane reuses it, and no result is thrown
 //! away unseen by the compiler.
 
-use crate::{routing, rules};
+use crate::{log_lines, routing, rules};
 use std::hint::black_box;
 use std::time::Instant;
 use tidegate_balance::{Policy as BalancePolicy, Pool, ServerId, ServerSettings, ShardId, Weight};
@@ -46,6 +46,10 @@ pub const ALL: &[Case] = &[
         iterations: 20_000,
         run: |iterations| pick_servers(iterations, 1000),
     },
+    Case { name: "log_http", iterations: 5000, run: log_lines::http },
+    Case { name: "log_http_headers", iterations: 5000, run: log_lines::http_with_headers },
+    Case { name: "log_json", iterations: 5000, run: log_lines::json },
+    Case { name: "log_template", iterations: 5000, run: log_lines::template },
     Case { name: "exchange", iterations: 20_000, run: run_exchanges },
     Case { name: "whole_exchange", iterations: 2000, run: run_whole_exchanges },
     Case { name: "rules_of_example", iterations: 5000, run: rules::match_example },

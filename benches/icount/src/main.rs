@@ -13,6 +13,7 @@
 mod baseline;
 mod callgrind;
 mod cases;
+mod log_lines;
 mod routing;
 mod rules;
 

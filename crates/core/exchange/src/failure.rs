@@ -214,7 +214,9 @@ pub enum Stage {
 }
 
 impl Stage {
-    const fn letter(self) -> u8 {
+    /// The letter of HAProxy's termination state for it.
+    #[must_use]
+    pub const fn letter(self) -> u8 {
         match self {
             Self::Request => b'R',
             Self::Queue => b'Q',
@@ -288,6 +290,12 @@ pub struct TerminationFlags([u8; 2]);
 impl TerminationFlags {
     /// A complete exchange.
     pub const NORMAL: Self = Self(*b"--");
+
+    /// The letters.
+    #[must_use]
+    pub const fn letters(self) -> [u8; 2] {
+        self.0
+    }
 
     /// The letters as text.
     #[must_use]

@@ -76,6 +76,12 @@ pub const TABLE: &[Row] = &[
         &["miniz_oxide", "ruzstd", "stats_alloc", "tidegate-testkit"],
     ),
     row(
+        "tidegate-access-log",
+        Layer::Core,
+        &["strsim", "tidegate-exchange"],
+        &["proptest", "serde_json", "stats_alloc", "tidegate-testkit"],
+    ),
+    row(
         "tidegate-config",
         Layer::Setup,
         &["strsim", "tidegate-balance", "tidegate-http1", "toml"],
@@ -86,6 +92,12 @@ pub const TABLE: &[Row] = &[
         Layer::Io,
         &["io-uring", "libc", "rustix", "socket2"],
         &["glommio", "tidegate-testkit"],
+    ),
+    row(
+        "tidegate-log",
+        Layer::Io,
+        &["rtrb", "rustix", "socket2", "tidegate-access-log", "tidegate-telemetry"],
+        &["stats_alloc", "tidegate-testkit"],
     ),
     row("tidegate-shard", Layer::Io, &["glommio", "rtrb", "tidegate-ring"], &["proptest"]),
     row(
@@ -137,6 +149,7 @@ pub const TABLE: &[Row] = &[
         Layer::Dev,
         &[
             "serde_json",
+            "tidegate-access-log",
             "tidegate-balance",
             "tidegate-compression",
             "tidegate-exchange",
