@@ -230,6 +230,38 @@ fn a_limit_that_a_reload_brings_holds_from_then_on() {
 }
 
 #[test]
+fn a_frontend_that_goes_and_comes_back_still_counts_its_old_connections() {
+    for shards in [1, 2] {
+        let origin = Origin::start(script::answer_ok("hello"));
+        let without = site(shards, [origin.address()]);
+        let with = without.clone()
+            + "frontends.more.bind = [\"127.0.0.1:0\"]\n\
+               frontends.more.default_backend = \"app\"\n\
+               frontends.more.max_connections = 2\n";
+        let tidegate = tidegate().start(&with);
+        let mut old = [(); 2].map(|()| Client::connect(tidegate.address("more")));
+        old.iter_mut().for_each(|client| assert_eq!(client.get("/").text(), "hello"));
+        assert!(tidegate.reload(&without).is_event("reloaded"));
+        let mark = tidegate.process().lines_count();
+        assert!(tidegate.reload(&with).is_event("reloaded"));
+        let listening = tidegate.process().wait_line_after(mark, |line| {
+            line.is_event("listening") && line.field("frontend").as_deref() == Some("more")
+        });
+        let address = listening.field("address").and_then(|address| address.parse().ok());
+        let crowd = Crowd::arrive(address.expect("a TCP address"), 3);
+        crowd.assert_quiet();
+        let [first, second] = old;
+        drop(first);
+        crowd.next();
+        crowd.assert_quiet();
+        drop(second);
+        crowd.next();
+        crowd.assert_quiet();
+        crowd.end();
+    }
+}
+
+#[test]
 fn a_client_that_gave_up_waiting_takes_no_place() {
     let origin = Origin::start(script::answer_ok("hello"));
     let config = site(2, [origin.address()]) + "global.max_connections = 2\n";
