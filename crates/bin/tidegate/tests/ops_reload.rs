@@ -125,7 +125,15 @@ fn a_bad_file_changes_nothing_and_is_reported() {
         assert_eq!(Client::connect(tidegate.address("web")).get("/").text(), "hello");
         assert_eq!(served(), 3, "the counters go on");
         assert_eq!(tidegate.admin_get("/readyz").0, 200);
+        let reloads = |result: &str| {
+            tidegate.metrics().count("tidegate_config_reloads_total", &[("result", result)])
+        };
+        let last_ok = || tidegate.metrics().count("tidegate_config_last_reload_ok", &[]);
+        assert_eq!((reloads("ok"), reloads("failed"), last_ok()), (0, 4, 0));
+        assert_eq!(tidegate.metrics().count("tidegate_config_generation", &[]), 1);
         reload(&tidegate, &good);
+        assert_eq!((reloads("ok"), reloads("failed"), last_ok()), (1, 4, 1));
+        assert_eq!(tidegate.metrics().count("tidegate_config_generation", &[]), 2);
     }
 }
 
@@ -148,6 +156,8 @@ fn an_address_that_cannot_be_listened_on_changes_nothing() {
     assert!(line.is_event("reload_failed"), "{}", line.text);
     let reason = line.field("reason").unwrap_or_default();
     assert!(reason.contains(&format!("cannot listen on {taken}: ")), "{reason}");
+    let failed = [("result", "failed")];
+    assert_eq!(tidegate.metrics().count("tidegate_config_reloads_total", &failed), 1);
     assert_eq!(Client::connect(tidegate.address("web")).get("/").text(), "one");
     assert!(!path.exists(), "what was opened before the failure is closed again");
     tidegate.process().wait_until("the new sockets are closed", || {

@@ -5,6 +5,7 @@
 //! not validate changes nothing.
 
 mod admin;
+mod figures;
 mod listen;
 mod log;
 mod process;

@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tidegate_config::{Config, Frontend};
 use tidegate_proxy::{Command, Report};
@@ -23,6 +23,7 @@ use tidegate_shard::{
 
 use crate::admin::metrics::{Exposition, ProcessInfo};
 use crate::admin::{Admin, Status};
+use crate::figures::{Figures, Reloads};
 use crate::listen::{Addresses, Place, places};
 use crate::log::{self, Level, Line, write_event};
 use crate::publish::Publisher;
@@ -156,6 +157,7 @@ struct Runtime {
     announced: RefCell<Ready>,
     phase: Cell<Phase>,
     generation: Cell<u64>,
+    reloads: Cell<Reloads>,
     failed: Cell<bool>,
 }
 
@@ -189,6 +191,7 @@ impl Runtime {
             announced: RefCell::default(),
             phase: Cell::new(Phase::Starting),
             generation: Cell::new(0),
+            reloads: Cell::new(Reloads::none(SystemTime::now())),
             failed: Cell::new(false),
         });
         *runtime.server.borrow_mut() = Some(Admin::new(shard.clone(), runtime.clone()));
@@ -346,7 +349,8 @@ impl Status for Runtime {
     }
 
     fn metrics(&self, exposition: &mut Exposition, process: &ProcessInfo) -> String {
-        exposition.render(&self.publisher.borrow().registry, process)
+        let figures = Figures { generation: self.generation.get(), reloads: self.reloads.get() };
+        exposition.render(&self.publisher.borrow().registry, process, &figures)
     }
 }
 

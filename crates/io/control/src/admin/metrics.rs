@@ -15,8 +15,10 @@ mod families;
 #[cfg(test)]
 mod tests;
 
+use crate::figures::Figures;
 use families::{
-    BACKEND_DURATION, BACKEND_FAILED, BACKEND_REQUESTS, BACKEND_SCALARS, BUILD_INFO, CPU_SECONDS,
+    BACKEND_DURATION, BACKEND_FAILED, BACKEND_REQUESTS, BACKEND_SCALARS, BUILD_INFO,
+    CONFIG_GENERATION, CONFIG_LAST_RELOAD_OK, CONFIG_LAST_RELOAD_TIME, CONFIG_RELOADS, CPU_SECONDS,
     FDS_MAX, FRONTEND_DURATION, FRONTEND_FAILED, FRONTEND_REJECTED, FRONTEND_REQUESTS,
     FRONTEND_SCALARS, FRONTEND_SHARD_SCALARS, Family, Kind, OPEN_FDS, RESIDENT_BYTES,
     SERVER_FAILED, SERVER_REQUESTS, SERVER_SCALARS, SHARD_SCALARS, START_TIME, Scalar,
@@ -100,9 +102,15 @@ impl Exposition {
 
     /// The body of a `/metrics` response: families in the order of their names, the histograms
     /// last.
-    pub fn render(&mut self, registry: &Registry, process: &ProcessInfo) -> String {
+    pub fn render(
+        &mut self,
+        registry: &Registry,
+        process: &ProcessInfo,
+        figures: &Figures,
+    ) -> String {
         let scrape = Scrape::new();
         scrape.process(process);
+        scrape.control(figures);
         scrape.entities(registry);
         let mut body = String::with_capacity(self.body_bytes);
         push_sorted(&mut body, &scrape.recorder.handle().render());
@@ -180,10 +188,8 @@ impl Scrape {
     }
 
     fn process(&self, process: &ProcessInfo) {
-        let since_epoch =
-            process.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         self.gauge(&BUILD_INFO, 1.0, vec![Label::new("version", process.version)]);
-        self.gauge(&START_TIME, since_epoch.as_secs_f64(), Vec::new());
+        self.gauge(&START_TIME, seconds_since_epoch(process.started), Vec::new());
         let figures = [
             (&RESIDENT_BYTES, process.resident_bytes),
             (&OPEN_FDS, process.fds_open),
@@ -194,6 +200,18 @@ impl Scrape {
                 self.gauge(family, value as f64, Vec::new());
             }
         }
+    }
+
+    fn control(&self, figures: &Figures) {
+        let Figures { generation, reloads } = figures;
+        self.gauge(&CONFIG_GENERATION, *generation as f64, Vec::new());
+        for (result, count) in [("ok", reloads.taken), ("failed", reloads.failed)] {
+            self.counter(&CONFIG_RELOADS, count, with(&[], "result", result));
+        }
+        let last_ok = if reloads.last_taken { 1.0 } else { 0.0 };
+        self.gauge(&CONFIG_LAST_RELOAD_OK, last_ok, Vec::new());
+        let last_at = seconds_since_epoch(reloads.last_at);
+        self.gauge(&CONFIG_LAST_RELOAD_TIME, last_at, Vec::new());
     }
 
     fn entities(&self, registry: &Registry) {
@@ -265,6 +283,10 @@ impl Scrape {
     fn gauge(&self, family: &Family, value: f64, labels: Vec<Label>) {
         self.recorder.register_gauge(&key(family, labels), &METADATA).set(value);
     }
+}
+
+fn seconds_since_epoch(at: SystemTime) -> f64 {
+    at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
 fn key(family: &Family, labels: Vec<Label>) -> Key {

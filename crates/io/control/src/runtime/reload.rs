@@ -5,9 +5,10 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tidegate_config::{Config, Severity};
 use tidegate_proxy::{Command, ListenerSpec, Snapshot};
@@ -16,6 +17,14 @@ use tidegate_ring::Listener;
 use super::{AdminListener, Phase, Runtime, START_PATIENCE};
 use crate::listen::{Fresh, Place, places};
 use crate::log::{self, Level, Line};
+
+/// Why a reload changed nothing.
+enum Failure {
+    /// The file has errors, which have been reported.
+    Wrong { problems: usize },
+    /// Something that it wants cannot be had.
+    Refused(String),
+}
 
 impl Runtime {
     /// Opens what `config` wants that is not open yet, and makes its snapshot. Nothing is changed on an error.
@@ -101,41 +110,43 @@ impl Runtime {
         self.admin.borrow_mut().push(AdminListener { place, now, stopping, task });
     }
 
+    /// Reads the file again and carries it out, or says why not and changes nothing.
     pub(super) fn reload(&self) {
         if self.phase.get() == Phase::Draining {
             return;
         }
         let path = self.options.borrow().config_path.clone();
-        let config = match tidegate_config::load(&path) {
-            Ok(config) => config,
-            Err(report) => {
-                log::write_text(report.to_string());
-                let problems = report.count(Severity::Error);
-                Line::new(Level::Error, "reload_failed")
-                    .with("file", path.display())
-                    .with("problems", problems)
-                    .write();
-                return;
+        let outcome = self.take(&path);
+        let (before, now) = (self.reloads.get(), SystemTime::now());
+        self.reloads.set(match outcome {
+            Ok(()) => before.and_taken(now),
+            Err(_) => before.and_failed(now),
+        });
+        if let Err(failure) = outcome {
+            let line = Line::new(Level::Error, "reload_failed").with("file", path.display());
+            match failure {
+                Failure::Wrong { problems } => line.with("problems", problems).write(),
+                Failure::Refused(reason) => line.with("reason", reason).write(),
             }
-        };
+        }
+    }
+
+    fn take(&self, path: &Path) -> Result<(), Failure> {
+        let config = tidegate_config::load(path).map_err(|report| {
+            log::write_text(report.to_string());
+            Failure::Wrong { problems: report.count(Severity::Error) }
+        })?;
         for warning in &config.warnings {
             log::write_text(warning.to_string());
         }
         let shards = self.links.borrow().len();
-        match self.prepare(&config, shards) {
-            Ok((snapshot, listeners)) => self.send_to_all(&snapshot, listeners),
-            Err(error) => {
-                Line::new(Level::Error, "reload_failed")
-                    .with("file", path.display())
-                    .with("reason", error)
-                    .write();
-                return;
-            }
-        }
+        let (snapshot, listeners) = self.prepare(&config, shards).map_err(Failure::Refused)?;
+        self.send_to_all(&snapshot, listeners);
         if config.global.cores != self.config.borrow().global.cores {
             Line::new(Level::Warn, "needs_restart").with("key", "global.cores").write();
         }
         *self.config.borrow_mut() = config;
+        Ok(())
     }
 
     pub(super) fn send_to_all(&self, snapshot: &Arc<Snapshot>, listeners: Vec<Vec<ListenerSpec>>) {

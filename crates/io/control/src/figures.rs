@@ -1,0 +1,45 @@
+//! What the control plane counts about itself, for `/metrics`.
+//!
+//! Owns the outcome of reloads; leaves the text to `admin::metrics`, and counting what the data plane does to the shards.
+//! Invariant: a reload that was begun is counted once, when its outcome is known.
+
+use std::time::SystemTime;
+
+/// How reloads went.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reloads {
+    /// Configurations that were taken.
+    pub(crate) taken: u64,
+    /// Configurations that changed nothing: wrong, or asking for what cannot be had.
+    pub(crate) failed: u64,
+    /// Whether the last one was taken; the configuration of the start was.
+    pub(crate) last_taken: bool,
+    /// When the last one was taken or failed.
+    pub(crate) last_at: SystemTime,
+}
+
+impl Reloads {
+    /// None since the start.
+    pub(crate) fn none(started: SystemTime) -> Reloads {
+        Reloads { taken: 0, failed: 0, last_taken: true, last_at: started }
+    }
+
+    /// With one more that was taken.
+    pub(crate) fn and_taken(self, at: SystemTime) -> Reloads {
+        Reloads { taken: self.taken + 1, last_taken: true, last_at: at, ..self }
+    }
+
+    /// With one more that failed.
+    pub(crate) fn and_failed(self, at: SystemTime) -> Reloads {
+        Reloads { failed: self.failed + 1, last_taken: false, last_at: at, ..self }
+    }
+}
+
+/// The control plane as a scrape sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Figures {
+    /// The newest configuration: 1 is that of the start.
+    pub(crate) generation: u64,
+    /// How reloads went.
+    pub(crate) reloads: Reloads,
+}
