@@ -42,4 +42,6 @@ pub(crate) struct Figures {
     pub(crate) generation: u64,
     /// How reloads went.
     pub(crate) reloads: Reloads,
+    /// Log lines that were left out in a flood, by the event they would have had.
+    pub(crate) suppressed: Vec<(&'static str, u64)>,
 }

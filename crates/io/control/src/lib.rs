@@ -6,6 +6,7 @@
 
 mod admin;
 mod figures;
+mod flood;
 mod listen;
 mod log;
 mod process;

@@ -14,18 +14,19 @@ use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tidegate_config::{Config, Frontend};
-use tidegate_proxy::{Command, Report};
+use tidegate_proxy::{Command, Event, Report};
 use tidegate_ring::{ParkToken, Settings};
 use tidegate_shard::{
-    PanicPayload, Receiver, Sender, Service, Shard, ShardHandle, TaskId, drive, own_payload, queue,
-    spawn,
+    PanicPayload, Receiver, Sender, Service, Shard, ShardHandle, TaskId, TimerId, drive,
+    own_payload, queue, spawn,
 };
 
 use crate::admin::metrics::{Exposition, ProcessInfo};
 use crate::admin::{Admin, Status};
 use crate::figures::{Figures, Reloads};
+use crate::flood::Flood;
 use crate::listen::{Addresses, Place, places};
-use crate::log::{self, Level, Line, write_event};
+use crate::log::{self, Level, Line, event_name, write_event};
 use crate::publish::Publisher;
 use crate::signals::{self, Request};
 use crate::{process, shards};
@@ -77,6 +78,9 @@ const START_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The value of the timer that ends draining.
 const DRAIN_DEADLINE: u32 = 0;
+
+/// The value of the timer that sums up what a flood left out of the log.
+const FLOOD_SUMMARY: u32 = 1;
 
 /// Runs the load balancer until SIGTERM or SIGINT has been carried out.
 ///
@@ -156,6 +160,8 @@ struct Runtime {
     /// What the log says is being listened on.
     announced: RefCell<Ready>,
     phase: Cell<Phase>,
+    flood: RefCell<Flood>,
+    flood_summary: TimerId,
     generation: Cell<u64>,
     reloads: Cell<Reloads>,
     failed: Cell<bool>,
@@ -190,6 +196,8 @@ impl Runtime {
             server: RefCell::default(),
             announced: RefCell::default(),
             phase: Cell::new(Phase::Starting),
+            flood: RefCell::default(),
+            flood_summary: shard.timers.borrow_mut().insert(own_payload(FLOOD_SUMMARY)),
             generation: Cell::new(0),
             reloads: Cell::new(Reloads::none(SystemTime::now())),
             failed: Cell::new(false),
@@ -230,14 +238,13 @@ impl Runtime {
     }
 
     fn read_reports(&self) {
-        let mut events = Vec::new();
         for (index, link) in self.links.borrow_mut().iter_mut().enumerate() {
             while let Some(report) = link.reports.receive() {
                 match report {
                     Report::Applied(generation) => link.applied = generation,
                     // Freed here, where it was made.
                     Report::Retired(snapshot) => drop(snapshot),
-                    Report::Event(event) => events.push((index, event)),
+                    Report::Event(event) => self.tell(index, &event),
                     Report::Drained => link.ended = true,
                 }
             }
@@ -247,12 +254,31 @@ impl Runtime {
                 Line::new(Level::Error, "shard_died").with("shard", index).write();
             }
         }
-        events.iter().for_each(|(shard, event)| write_event(*shard, event));
         if self.failed.get() && self.phase.get() != Phase::Draining {
             self.drain();
         }
         if self.links.borrow().iter().all(|link| link.ended) {
             self.shard.stop();
+        }
+    }
+
+    /// Tells the log what happened on a shard, unless it is one event of a flood.
+    fn tell(&self, shard: usize, event: &Event) {
+        let mut flood = self.flood.borrow_mut();
+        if flood.admits(event.kind, self.shard.clock.now()) {
+            write_event(shard, event);
+        } else if let Some(at) = flood.summary_at() {
+            self.shard.timers.borrow_mut().set(self.flood_summary, at);
+        }
+    }
+
+    /// Tells the log how much it was not told.
+    fn sum_up_flood(&self) {
+        for (kind, count) in self.flood.borrow_mut().sum_up() {
+            Line::new(Level::Warn, "log_lines_suppressed")
+                .with("of", event_name(kind))
+                .with("count", count)
+                .write();
         }
     }
 
@@ -331,6 +357,7 @@ impl Runtime {
                     .write();
             }
         }
+        self.sum_up_flood();
         self.addresses.borrow_mut().retain(&HashSet::new());
         self.forget_admin_but(&[]);
         self.shard.tasks.clear();
@@ -349,7 +376,12 @@ impl Status for Runtime {
     }
 
     fn metrics(&self, exposition: &mut Exposition, process: &ProcessInfo) -> String {
-        let figures = Figures { generation: self.generation.get(), reloads: self.reloads.get() };
+        let suppressed = self.flood.borrow().totals();
+        let figures = Figures {
+            generation: self.generation.get(),
+            reloads: self.reloads.get(),
+            suppressed: suppressed.map(|(kind, count)| (event_name(kind), count)).into(),
+        };
         exposition.render(&self.publisher.borrow().registry, process, &figures)
     }
 }
@@ -359,7 +391,11 @@ impl Service for Runtime {
 
     fn unparked(&self, _: ParkToken) {}
 
-    fn fired(&self, _: u32) {
+    fn fired(&self, timer: u32) {
+        if timer == FLOOD_SUMMARY {
+            self.sum_up_flood();
+            return;
+        }
         Line::new(Level::Warn, "drain_timeout")
             .with("connections", self.publisher.borrow().connections_open())
             .write();

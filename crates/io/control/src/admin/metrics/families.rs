@@ -87,6 +87,8 @@ families! {
         "Whether the last reload was taken: 1, also before the first one, or 0.";
     CONFIG_LAST_RELOAD_TIME: Gauge "tidegate_config_last_reload_time_seconds" []
         "When the last reload was taken or failed, since the Unix epoch; before the first one, the start.";
+    LOG_SUPPRESSED: Counter "tidegate_log_lines_suppressed_total" ["event"]
+        "Log lines of events that were left out because there were too many of them.";
 
     FRONTEND_REQUESTS: Counter "tidegate_frontend_requests_total" ["frontend", "shard", "status"]
         "Responses sent to clients, by status class; `other` when the client left before its response.";
@@ -207,6 +209,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Family> {
             &CONFIG_RELOADS,
             &CONFIG_LAST_RELOAD_OK,
             &CONFIG_LAST_RELOAD_TIME,
+            &LOG_SUPPRESSED,
         ])
         .chain(of(SHARD_SCALARS))
         .chain(of(FRONTEND_SHARD_SCALARS))

@@ -160,7 +160,7 @@ fn process() -> ProcessInfo {
 fn figures() -> Figures {
     let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
     let reloads = Reloads::none(at(1)).and_taken(at(2)).and_taken(at(3)).and_failed(at(4));
-    Figures { generation: 3, reloads }
+    Figures { generation: 3, reloads, suppressed: vec![("request_failed", 5), ("panic", 0)] }
 }
 
 /// Two shards, two frontends, one backend with two servers, every cell of shard 1 in use.
@@ -269,6 +269,7 @@ fn series_show_the_counts_of_their_shard_or_the_sum() {
         ("tidegate_config_reloads_total", &[("result", "failed")], 1.0),
         ("tidegate_config_last_reload_ok", &[], 0.0),
         ("tidegate_config_last_reload_time_seconds", &[], 4.0),
+        ("tidegate_log_lines_suppressed_total", &[("event", "request_failed")], 5.0),
         ("tidegate_build_info", &[("version", "1.2.3")], 1.0),
         ("process_start_time_seconds", &[], 1_700_000_000.25),
         ("process_cpu_seconds_total", &[], 12.34),
@@ -309,6 +310,7 @@ fn a_registry_without_names_is_a_valid_scrape() {
     assert!(scrape.keys().all(|name| name.starts_with("process_")
         || name.starts_with("tidegate_shard_")
         || name.starts_with("tidegate_config_")
+        || name.starts_with("tidegate_log_")
         || name == "tidegate_build_info"));
 }
 
