@@ -5,6 +5,8 @@
 
 use std::time::SystemTime;
 
+use crate::link::ShardLink;
+
 /// How reloads went.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reloads {
@@ -44,4 +46,21 @@ pub(crate) struct Figures {
     pub(crate) reloads: Reloads,
     /// Log lines that were left out in a flood, by the event they would have had.
     pub(crate) suppressed: Vec<(&'static str, u64)>,
+    /// The shards, in their order.
+    pub(crate) shards: Vec<ShardFigures>,
+}
+
+/// What the control plane knows of one shard.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ShardFigures {
+    /// The configuration that it works from; 0 until it has said so.
+    pub(crate) generation: u64,
+    /// Commands that found its queue full.
+    pub(crate) commands_held: u64,
+}
+
+impl ShardFigures {
+    pub(crate) fn of(link: &ShardLink) -> ShardFigures {
+        ShardFigures { generation: link.applied(), commands_held: link.held_total() }
+    }
 }

@@ -7,6 +7,7 @@
 mod admin;
 mod figures;
 mod flood;
+mod link;
 mod listen;
 mod log;
 mod process;

@@ -18,11 +18,11 @@ mod tests;
 use crate::figures::Figures;
 use families::{
     BACKEND_DURATION, BACKEND_FAILED, BACKEND_REQUESTS, BACKEND_SCALARS, BUILD_INFO,
-    CONFIG_GENERATION, CONFIG_LAST_RELOAD_OK, CONFIG_LAST_RELOAD_TIME, CONFIG_RELOADS, CPU_SECONDS,
-    FDS_MAX, FRONTEND_DURATION, FRONTEND_FAILED, FRONTEND_REJECTED, FRONTEND_REQUESTS,
-    FRONTEND_SCALARS, FRONTEND_SHARD_SCALARS, Family, Kind, LOG_SUPPRESSED, OPEN_FDS,
-    RESIDENT_BYTES, SERVER_FAILED, SERVER_REQUESTS, SERVER_SCALARS, SHARD_SCALARS, START_TIME,
-    Scalar,
+    CONFIG_COMMANDS_HELD, CONFIG_GENERATION, CONFIG_LAST_RELOAD_OK, CONFIG_LAST_RELOAD_TIME,
+    CONFIG_RELOADS, CONFIG_SHARD_GENERATION, CPU_SECONDS, FDS_MAX, FRONTEND_DURATION,
+    FRONTEND_FAILED, FRONTEND_REJECTED, FRONTEND_REQUESTS, FRONTEND_SCALARS,
+    FRONTEND_SHARD_SCALARS, Family, Kind, LOG_SUPPRESSED, OPEN_FDS, RESIDENT_BYTES, SERVER_FAILED,
+    SERVER_REQUESTS, SERVER_SCALARS, SHARD_SCALARS, START_TIME, Scalar,
 };
 use metrics::{Key, Label, Level, Metadata, Recorder, SharedString};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
@@ -204,7 +204,7 @@ impl Scrape {
     }
 
     fn control(&self, figures: &Figures) {
-        let Figures { generation, reloads, suppressed } = figures;
+        let Figures { generation, reloads, suppressed, shards } = figures;
         self.gauge(&CONFIG_GENERATION, *generation as f64, Vec::new());
         for (result, count) in [("ok", reloads.taken), ("failed", reloads.failed)] {
             self.counter(&CONFIG_RELOADS, count, with(&[], "result", result));
@@ -213,6 +213,11 @@ impl Scrape {
         self.gauge(&CONFIG_LAST_RELOAD_OK, last_ok, Vec::new());
         let last_at = seconds_since_epoch(reloads.last_at);
         self.gauge(&CONFIG_LAST_RELOAD_TIME, last_at, Vec::new());
+        for (index, shard) in shards.iter().enumerate() {
+            let labels = [shard_label(index)];
+            self.gauge(&CONFIG_SHARD_GENERATION, shard.generation as f64, labels.to_vec());
+            self.counter(&CONFIG_COMMANDS_HELD, shard.commands_held, labels.to_vec());
+        }
         for (event, count) in suppressed {
             self.counter(&LOG_SUPPRESSED, *count, with(&[], "event", event));
         }

@@ -149,15 +149,11 @@ impl Runtime {
         Ok(())
     }
 
-    pub(super) fn send_to_all(&self, snapshot: &Arc<Snapshot>, listeners: Vec<Vec<ListenerSpec>>) {
-        for (index, (link, listeners)) in
-            self.links.borrow_mut().iter_mut().zip(listeners).enumerate()
-        {
-            if link.commands.send(Command::Apply(snapshot.clone(), listeners)).is_err()
-                && !link.ended
-            {
-                Line::new(Level::Error, "shard_stuck").with("shard", index).write();
-            }
+    fn send_to_all(&self, snapshot: &Arc<Snapshot>, listeners: Vec<Vec<ListenerSpec>>) {
+        let now = self.shard.clock.now();
+        for (link, listeners) in self.links.borrow_mut().iter_mut().zip(listeners) {
+            link.send(Command::Apply(snapshot.clone(), listeners), now);
         }
+        self.check_lag();
     }
 }

@@ -87,6 +87,10 @@ families! {
         "Whether the last reload was taken: 1, also before the first one, or 0.";
     CONFIG_LAST_RELOAD_TIME: Gauge "tidegate_config_last_reload_time_seconds" []
         "When the last reload was taken or failed, since the Unix epoch; before the first one, the start.";
+    CONFIG_SHARD_GENERATION: Gauge "tidegate_config_shard_generation" ["shard"]
+        "The configuration that a shard works from; below the newest while the shard has not taken it.";
+    CONFIG_COMMANDS_HELD: Counter "tidegate_config_shard_commands_held_total" ["shard"]
+        "Commands that found a shard's queue full; the newest configuration was held until there was room.";
     LOG_SUPPRESSED: Counter "tidegate_log_lines_suppressed_total" ["event"]
         "Log lines of events that were left out because there were too many of them.";
 
@@ -209,6 +213,8 @@ pub(super) fn all() -> impl Iterator<Item = &'static Family> {
             &CONFIG_RELOADS,
             &CONFIG_LAST_RELOAD_OK,
             &CONFIG_LAST_RELOAD_TIME,
+            &CONFIG_SHARD_GENERATION,
+            &CONFIG_COMMANDS_HELD,
             &LOG_SUPPRESSED,
         ])
         .chain(of(SHARD_SCALARS))

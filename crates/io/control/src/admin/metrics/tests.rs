@@ -4,7 +4,7 @@
 
 use super::families::{Family, Kind};
 use super::{Exposition, ProcessInfo, families};
-use crate::figures::{Figures, Reloads};
+use crate::figures::{Figures, Reloads, ShardFigures};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 use tidegate_telemetry::{EntityName, Reasons, Registry};
@@ -160,7 +160,14 @@ fn process() -> ProcessInfo {
 fn figures() -> Figures {
     let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
     let reloads = Reloads::none(at(1)).and_taken(at(2)).and_taken(at(3)).and_failed(at(4));
-    Figures { generation: 3, reloads, suppressed: vec![("request_failed", 5), ("panic", 0)] }
+    let shard = |generation, commands_held| ShardFigures { generation, commands_held };
+    let shards = vec![shard(3, 0), shard(2, 7)];
+    Figures {
+        generation: 3,
+        reloads,
+        suppressed: vec![("request_failed", 5), ("panic", 0)],
+        shards,
+    }
 }
 
 /// Two shards, two frontends, one backend with two servers, every cell of shard 1 in use.
@@ -269,6 +276,8 @@ fn series_show_the_counts_of_their_shard_or_the_sum() {
         ("tidegate_config_reloads_total", &[("result", "failed")], 1.0),
         ("tidegate_config_last_reload_ok", &[], 0.0),
         ("tidegate_config_last_reload_time_seconds", &[], 4.0),
+        ("tidegate_config_shard_generation", &[("shard", "1")], 2.0),
+        ("tidegate_config_shard_commands_held_total", &[("shard", "1")], 7.0),
         ("tidegate_log_lines_suppressed_total", &[("event", "request_failed")], 5.0),
         ("tidegate_build_info", &[("version", "1.2.3")], 1.0),
         ("process_start_time_seconds", &[], 1_700_000_000.25),
