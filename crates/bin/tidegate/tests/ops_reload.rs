@@ -324,9 +324,25 @@ fn the_admin_listener_moves_with_the_configuration() {
 fn what_needs_a_restart_is_said() {
     let origin = origin("hello");
     let tidegate = tidegate().start(&site(1, [origin.address()]));
-    reload(&tidegate, &site(2, [origin.address()]));
-    let line = tidegate.wait_log(|line| line.is_event("needs_restart"));
-    assert_eq!(line.field("key").as_deref(), Some("global.cores"));
+    let warnings = |config: &str| {
+        let mark = tidegate.process().lines_count();
+        reload(&tidegate, config);
+        let lines = tidegate.process().lines().split_off(mark);
+        let warnings = lines.into_iter().filter(|line| line.is_event("needs_restart"));
+        let fields = |line: tidegate_testkit::LogLine| {
+            ["key", "old", "new"].map(|field| line.field(field).unwrap_or_default())
+        };
+        warnings.map(fields).collect::<Vec<_>>()
+    };
+    let changed = site(2, [origin.address()]) + "global.daemon = true\n";
+    // As often as the file is read and differs from what runs, whatever the file before said.
+    for _ in 0..2 {
+        assert_eq!(
+            warnings(&changed),
+            [["global.cores", "[0]", "[0, 1]"], ["global.daemon", "false", "true"]]
+        );
+    }
+    assert_eq!(warnings(&site(1, [origin.address()])), [[""; 3]; 0]);
     assert_eq!(Client::connect(tidegate.address("web")).get("/").text(), "hello");
 }
 

@@ -23,6 +23,8 @@ pub(crate) struct Publisher {
     /// A name's budget lives as long as a snapshot or a connection has it: a name that goes and comes back while its old
     /// connections are open goes on counting them.
     frontends: HashMap<Arc<str>, Weak<Budget>>,
+    /// The longest listen queue so far: one that was shortened by a reload may still hold as many.
+    backlog_max: u32,
     generation: u64,
     shards_count: u16,
 }
@@ -33,6 +35,7 @@ impl Publisher {
             registry: Registry::new(usize::from(shards_count), reasons()),
             process: Arc::new(Budget::new(0)),
             frontends: HashMap::new(),
+            backlog_max: 0,
             generation: 0,
             shards_count,
         }
@@ -62,8 +65,9 @@ impl Publisher {
     }
 
     /// What all listen queues hold together.
-    fn accept_burst_max(&self, config: &Config) -> u32 {
-        let queue = config.global.listen_backlog.min(process::listen_queue_max());
+    fn accept_burst_max(&mut self, config: &Config) -> u32 {
+        self.backlog_max = self.backlog_max.max(config.global.listen_backlog);
+        let queue = self.backlog_max.min(process::listen_queue_max());
         let binds: usize = config.frontends.iter().map(|frontend| frontend.binds.len()).sum();
         let queues =
             u32::try_from(binds).unwrap_or(u32::MAX).saturating_mul(self.shards_count.into());
@@ -191,6 +195,19 @@ mod tests {
         let backend = &second.backends[second.frontends[0].default_backend.expect("set")];
         assert_eq!((&*backend.name, backend.servers.len()), ("app", 2));
         assert_eq!(backend.servers[1].weight, Weight::default());
+    }
+
+    #[test]
+    fn a_shortened_listen_queue_is_reckoned_with_as_long_as_it_was() {
+        let mut publisher = Publisher::new(2);
+        let burst_max = |publisher: &mut Publisher, backlog: u32| {
+            let mut config = config(&["web", "more"], "");
+            config.global.listen_backlog = backlog;
+            publisher.publish(&config).accept_burst_max
+        };
+        assert_eq!(burst_max(&mut publisher, 16), 2 * 2 * 16);
+        assert_eq!(burst_max(&mut publisher, 32), 2 * 2 * 32);
+        assert_eq!(burst_max(&mut publisher, 16), 2 * 2 * 32);
     }
 
     #[test]

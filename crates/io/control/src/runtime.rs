@@ -13,9 +13,9 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
-use tidegate_config::{Config, Frontend};
+use tidegate_config::{Config, Frontend, Global};
 use tidegate_proxy::{Command, Event, Report};
-use tidegate_ring::{ParkToken, Settings};
+use tidegate_ring::{Listener, ParkToken, Settings};
 use tidegate_shard::{
     PanicPayload, Service, Shard, ShardHandle, TaskId, TimerId, drive, own_payload, queue, spawn,
 };
@@ -138,6 +138,7 @@ enum Phase {
 struct AdminListener {
     place: Place,
     now: String,
+    listener: Rc<Listener>,
     stopping: Rc<Cell<bool>>,
     task: TaskId,
 }
@@ -146,6 +147,8 @@ struct Runtime {
     shard: Rc<Shard>,
     options: RefCell<Options>,
     config: RefCell<Config>,
+    /// What the process was started with.
+    started: Global,
     publisher: RefCell<Publisher>,
     addresses: RefCell<Addresses>,
     links: RefCell<Vec<ShardLink>>,
@@ -185,6 +188,7 @@ impl Runtime {
             shard: shard.clone(),
             options: RefCell::new(options),
             config: RefCell::new(config.clone()),
+            started: config.global.clone(),
             publisher: RefCell::new(Publisher::new(shards_count)),
             addresses: RefCell::default(),
             links: RefCell::default(),
