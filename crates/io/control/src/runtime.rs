@@ -105,7 +105,7 @@ pub fn run(options: Options, config: Config) -> Result<(), StartError> {
     outcome.recv().map_err(|_| StartError("the control executor ended without a word".into()))?
 }
 
-/// How long the end of the process waits for a log that is not read.
+/// How long the end of the process, and who waits for its start, wait for a log that is not read.
 const LOG_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The control executor's ring serves the admin port and its own sleep.
@@ -318,6 +318,8 @@ impl Runtime {
             .write();
         let on_ready = self.options.borrow_mut().on_ready.take();
         if let Some(on_ready) = on_ready {
+            // Whoever is told may look for the lines above, and for the pid in them.
+            log::flush(LOG_PATIENCE);
             on_ready(&ready);
         }
     }
