@@ -31,7 +31,7 @@ const FAILURE_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the admin listener tells about the process.
 pub(crate) trait Status {
-    /// Whether every shard serves the newest configuration and none is draining.
+    /// Whether every shard serves the newest configuration and the process is to go on.
     fn is_ready(&self) -> bool;
 
     /// The metrics' text.
@@ -59,7 +59,7 @@ impl<S: Status + 'static> Admin<S> {
     }
 
     /// Accepts until `stopping`; the task must be woken after setting it.
-    pub(crate) async fn accept(self: Rc<Self>, listener: Listener, stopping: Rc<Cell<bool>>) {
+    pub(crate) async fn accept(self: Rc<Self>, listener: Rc<Listener>, stopping: Rc<Cell<bool>>) {
         let Some(task) = self.shard.tasks.current() else { return };
         let alarm = Alarm::new(&self.shard, task);
         loop {
