@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use tidegate_routing::ErrorPages;
+use tidegate_routing::{ErrorPage, ErrorPages};
 
 use crate::defaults;
 use crate::diagnostic::{Problem, quoted};
@@ -80,7 +80,7 @@ pub(crate) fn load(draft: &PagesDraft, files: &Files<'_>, problems: &Problems) -
             continue;
         };
         if let Some(body) = files.bytes(file, defaults::PAGE_BYTES_MAX) {
-            pages.insert(*status, (kind.as_bytes().into(), body));
+            pages.insert(*status, ErrorPage { content_type: kind.as_bytes().into(), body });
         }
     }
     Pages(Arc::new(ErrorPages { pages }))

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use tidegate_routing::{HeaderName, RewritePath, Share, TimeoutEdits};
+use tidegate_routing::{HEADER_EDITS_MAX, HeaderName, RewritePath, Share, TimeoutEdits};
 use tidegate_semantics::header_rules;
 use toml::de::DeValue;
 
@@ -48,9 +48,6 @@ pub(crate) struct MirrorDraft {
     pub share: Share,
 }
 
-/// All requests.
-const WHOLE: Share = Share(1_000_000);
-
 /// A table of header fields.
 pub(super) fn headers(node: &Node<'_>) -> Vec<HeaderDraft> {
     let Some(table) = node.table() else { return Vec::new() };
@@ -59,7 +56,7 @@ pub(super) fn headers(node: &Node<'_>) -> Vec<HeaderDraft> {
     for entry in entries(&path, table, node.problems) {
         let name = header_name(&entry, entry.name, entry.name_span);
         let (Some(name), Some(value)) = (name, entry.text()) else { continue };
-        if let Some(first) = read.iter().find(|first| first.name.lower == name.lower) {
+        if let Some(first) = read.iter().find(|first| first.name.lower() == name.lower()) {
             let message = format!("{} is the same header as another one here", quoted(entry.name));
             entry.report(
                 Problem::error(entry.name_span, message)
@@ -86,11 +83,8 @@ pub(super) fn header_names(node: &Node<'_>) -> Vec<(HeaderName, Span)> {
 
 /// The name of a header field that rules may touch; `node` takes the problem.
 pub(crate) fn header_name(node: &Node<'_>, name: &str, span: Span) -> Option<HeaderName> {
-    match header_rules::check_name(name.as_bytes()) {
-        Ok(()) => Some(HeaderName {
-            written: name.as_bytes().into(),
-            lower: name.to_ascii_lowercase().into_bytes().into(),
-        }),
+    match HeaderName::new(name.as_bytes()) {
+        Ok(name) => Some(name),
         Err(error @ header_rules::NameError::Reserved(_)) => {
             let message = format!("rules do not change the header {}", quoted(name));
             node.report(Problem::error(span, message).help(error.to_string()));
@@ -243,7 +237,7 @@ pub(crate) const MIRROR_KEYS: &[Key<MirrorDraft>] = &[
 
 /// `mirror = "shadow"`, or a table with a share.
 pub(super) fn mirror(node: &Node<'_>) -> Option<MirrorDraft> {
-    let mut draft = MirrorDraft { backend: None, share: WHOLE };
+    let mut draft = MirrorDraft { backend: None, share: Share::ALL };
     match node.value {
         DeValue::String(_) => draft.backend = node.text(),
         DeValue::Table(table) => {
@@ -286,7 +280,7 @@ fn millionths(text: &str) -> Option<Share> {
     }
     let decimals: u32 = format!("{decimals:0<DECIMALS$}").parse().ok()?;
     let share = whole.parse::<u32>().ok()?.checked_mul(10_000)?.checked_add(decimals)?;
-    (1..=WHOLE.0).contains(&share).then_some(Share(share))
+    (1..=Share::ALL.0).contains(&share).then_some(Share(share))
 }
 
 impl EditsDraft {
@@ -301,10 +295,22 @@ impl EditsDraft {
                     .help("what `set_path` says need not be rewritten: keep one"),
             );
         }
+        let headers_count =
+            self.set_headers.len() + self.add_headers.len() + self.remove_headers.len();
+        let fields = self.set_headers.iter().chain(&self.add_headers).map(|field| field.name_span);
+        let last = fields.chain(self.remove_headers.iter().map(|(_, span)| *span)).last();
+        if let Some(span) = last.filter(|_| headers_count > HEADER_EDITS_MAX) {
+            let message = format!(
+                "the rule edits {headers_count} headers; at most {HEADER_EDITS_MAX} are edited"
+            );
+            problems.push(Problem::error(span, message));
+        }
         for (name, span) in &self.remove_headers {
             let written = self.set_headers.iter().chain(&self.add_headers);
-            if let Some(other) = written.into_iter().find(|other| other.name.lower == name.lower) {
-                let shown = String::from_utf8_lossy(&name.written);
+            if let Some(other) =
+                written.into_iter().find(|other| other.name.lower() == name.lower())
+            {
+                let shown = String::from_utf8_lossy(name.written());
                 problems.push(
                     Problem::error(
                         *span,

@@ -233,7 +233,7 @@ pub(super) fn respond(node: &Node<'_>) -> Option<EndingDraft> {
                 .help("remove the body, or take status 200"),
         );
     }
-    if let Some(header) = draft.headers.iter().find(|header| *header.name.lower == *b"content-type")
+    if let Some(header) = draft.headers.iter().find(|header| header.name.lower() == b"content-type")
     {
         node.report(
             Problem::error(header.name_span, "the type of the body has a key of its own")
