@@ -166,11 +166,11 @@ fn of_file<T>(
 fn report_lines(file: &Text, lines: Vec<String>, problems: &Problems) {
     let more = lines.len().saturating_sub(defaults::LINE_PROBLEMS_MAX);
     for line in lines.into_iter().take(defaults::LINE_PROBLEMS_MAX) {
-        problems.push(Problem::error(file.span, format!("{}, {line}", quoted(&file.value))));
+        problems.push(Problem::about(file, format!("{}, {line}", quoted(&file.value))));
     }
     if more > 0 {
         let message = format!("{} has {more} more wrong lines", quoted(&file.value));
-        problems.push(Problem::error(file.span, message));
+        problems.push(Problem::about(file, message));
     }
 }
 
