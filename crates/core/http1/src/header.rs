@@ -29,7 +29,7 @@ pub(crate) enum HeaderKind {
 impl HeaderKind {
     /// Length and first byte decide before any comparison: most headers cost a jump and a compare.
     #[inline]
-    fn of(name: &[u8]) -> Self {
+    pub(crate) fn of(name: &[u8]) -> Self {
         let Some(&first) = name.first() else { return Self::EndToEnd };
         let (matches, kind) = match (name.len(), first | 0x20) {
             (2, b't') => (spells(name, b"te"), Self::HopByHop),

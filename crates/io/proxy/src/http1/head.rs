@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use tidegate_exchange::{Failure, FailureKind};
 use tidegate_http1::{
-    BodyLength, ConnectionHeader, Method, Parsed, RequestEdits, RequestError, RequestHead, Version,
-    encode_request_head, parse_request,
+    BodyLength, ConnectionHeader, HeaderLists, Method, NewStart, Parsed, RequestEdits,
+    RequestError, RequestHead, Version, encode_request_head, parse_request,
 };
 use tidegate_ring::{PeerAddress, RecvBuf};
 
@@ -170,16 +170,16 @@ impl Server {
             _ => &[],
         };
         let host = if parsed.host(bytes).is_empty() { local_host(client) } else { String::new() };
-        let (forwarded, hosted) =
-            ((&b"X-Forwarded-For"[..], address), (&b"Host"[..], host.as_bytes()));
-        let both = [forwarded, hosted];
-        let add = match (address.is_empty(), host.is_empty()) {
-            (true, true) => &[],
-            (false, true) => &both[..1],
-            (true, false) => &both[1..],
-            (false, false) => &both[..],
+        let forwarded = [(&b"X-Forwarded-For"[..], address)];
+        let start = NewStart { host: Some(host.as_bytes()), ..NewStart::default() };
+        let edits = RequestEdits {
+            connection,
+            expect_continue: true,
+            start: (!host.is_empty()).then_some(&start),
+            ..RequestEdits::default()
         };
-        let edits = RequestEdits { connection, add, remove: &[], expect_continue: true };
+        let added = if address.is_empty() { &[] } else { &forwarded[..] };
+        let edits = edits.with_headers(HeaderLists { add: added, remove: &[] });
         let mut head = self.worker.shard.ring.take_vec();
         encode_request_head(&mut head, bytes, parsed, &edits);
         Incoming {

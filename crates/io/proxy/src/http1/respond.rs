@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use tidegate_exchange::{Failure, FailureKind, Origin};
 use tidegate_http1::{
-    ConnectionHeader, Method, RequestError, SimpleResponse, Version, encode_simple_response,
-    reason_phrase,
+    ConnectionHeader, HeaderLists, Method, RequestError, SimpleResponse, Version,
+    encode_simple_response, reason_phrase,
 };
 use tidegate_ring::SendBuf;
 use tidegate_shard::Alarm;
@@ -74,7 +74,7 @@ fn queue_answer(client: &Client, frontend: &Frontend, out: Vec<u8>, answer: &Ans
         &[(b"Content-Type", b"text/plain"), (b"Cache-Control", b"no-store")];
     let response = SimpleResponse {
         status: answer.status,
-        headers,
+        headers: HeaderLists { add: headers, remove: &[] },
         body: text.as_bytes(),
         connection: answer.connection,
         client_version: answer.version,

@@ -176,7 +176,7 @@ impl Relay<'_, '_> {
             Output::Content => BodyFraming::UntilClose,
             Output::Chunks => BodyFraming::Chunked,
         };
-        let edits = ResponseEdits { connection, client_version, add: &[], remove: &[], body };
+        let edits = ResponseEdits { connection, client_version, body, ..ResponseEdits::default() };
         encode_response_head(sink.tail(), bytes, head, &edits);
         Ok(relayed)
     }
