@@ -5,10 +5,34 @@
 //! file that rules stand in to the configuration. Invariant: whatever rules do, what the edited head holds are valid names
 //! and values, and nothing that frames a message.
 
+mod arena;
+mod choice;
+mod derived;
+mod facts;
+mod headers;
+mod overlay;
+mod request;
+mod response;
+mod response_overlay;
+mod rewrite;
+mod run;
 mod settings;
+mod target;
+mod view;
 
-pub use settings::{
-    Authenticate, BackendChoice, BackendIndex, BackendShare, Edit, Ending, ErrorPages, HeaderName,
-    LogValue, Mirror, NamedBackends, Redirect, RedirectTarget, RequestRule, Respond, RespondBody, ResponseRule,
-    RewritePath, Rules, Share, Split, TimeoutEdits,
+pub use arena::ARENA_BYTES_MAX;
+pub use facts::{RequestFacts, ResponseFacts};
+pub use headers::HEADER_EDITS_MAX;
+pub use overlay::{MIRRORS_MAX, RequestOverlay, Target, VARIABLE_BYTES_MAX};
+pub use response_overlay::ResponseOverlay;
+pub use rewrite::RewritePath;
+pub use run::{
+    ANSWER_BYTES_MAX, LOCATION_BYTES_MAX, Outcome, Pending, Verdict, Workspace, resume,
+    run_request, run_response,
 };
+pub use settings::{
+    Authenticate, BackendChoice, BackendIndex, BackendShare, Edit, Ending, ErrorPage, ErrorPages,
+    HeaderName, LogValue, Mirror, NamedBackends, Redirect, RedirectTarget, RequestRule, Respond,
+    RespondBody, ResponseRule, Rules, Share, Split, TimeoutEdits,
+};
+pub use view::{HeaderSource, RequestView, ResponseView, Tls, World};

@@ -7,10 +7,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use regex::bytes::Regex;
 use tidegate_passwords::Users;
 use tidegate_rules::{Condition, FieldIndex, RuleSet, Template, VariableIndex};
+use tidegate_semantics::header_rules::{self, NameError};
 use tidegate_semantics::redirect::{Query, Scheme};
+
+use crate::rewrite::RewritePath;
 
 /// A backend, by its place in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,10 +21,34 @@ pub struct BackendIndex(pub usize);
 /// A header field's name: a token that rules may set, in the spelling of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HeaderName {
+    written: Box<[u8]>,
+    lower: Box<[u8]>,
+}
+
+impl HeaderName {
+    /// A name in this spelling.
+    ///
+    /// # Errors
+    ///
+    /// Why rules cannot set, add or remove fields of this name.
+    pub fn new(name: &[u8]) -> Result<Self, NameError> {
+        header_rules::check_name(name)?;
+        Ok(Self { written: name.into(), lower: name.to_ascii_lowercase().into() })
+    }
+
     /// As it is written to the message.
-    pub written: Box<[u8]>,
+    #[must_use]
+    #[inline]
+    pub fn written(&self) -> &[u8] {
+        &self.written
+    }
+
     /// In lower case, as it is compared.
-    pub lower: Box<[u8]>,
+    #[must_use]
+    #[inline]
+    pub fn lower(&self) -> &[u8] {
+        &self.lower
+    }
 }
 
 /// One change, which applies and goes on.
@@ -44,7 +70,7 @@ pub enum Edit {
     SetQuery(Template),
     /// Replaces the host that the server is told, with its port if it has one.
     SetHost(Template),
-    /// Sets a variable, at most [`VARIABLE_BYTES_MAX`](crate::VARIABLE_BYTES_MAX) of it.
+    /// Sets a variable, unless it is longer than [`VARIABLE_BYTES_MAX`](crate::VARIABLE_BYTES_MAX).
     SetVariable(VariableIndex, Template),
     /// Adds a field to the log line.
     LogField(LogValue),
@@ -54,26 +80,6 @@ pub enum Edit {
     SetPriority(i16),
     /// Sends a copy elsewhere.
     Mirror(Mirror),
-}
-
-/// `rewrite_path = { pattern, replacement }`; the pattern is matched against the normalised path.
-#[derive(Clone, Debug)]
-pub struct RewritePath {
-    pattern: Regex,
-    /// With `$1` and `${name}` for groups.
-    replacement: Box<[u8]>,
-}
-
-impl RewritePath {
-    /// Compiles the two.
-    ///
-    /// # Errors
-    ///
-    /// What is wrong with the pattern, or with a group that the replacement names.
-    pub fn new(pattern: &str, replacement: &str) -> Result<Self, String> {
-        let pattern = Regex::new(pattern).map_err(|error| error.to_string())?;
-        Ok(Self { pattern, replacement: replacement.as_bytes().into() })
-    }
 }
 
 /// `log_field = { name = "…" }`: a value under a name of the operator's.
@@ -102,9 +108,34 @@ pub struct TimeoutEdits {
     pub client: Option<Duration>,
 }
 
+impl TimeoutEdits {
+    /// These, and those of `other` where these have none.
+    #[must_use]
+    pub fn or(&self, other: Self) -> Self {
+        Self {
+            connect: self.connect.or(other.connect),
+            server: self.server.or(other.server),
+            queue: self.queue.or(other.queue),
+            tunnel: self.tunnel.or(other.tunnel),
+            client: self.client.or(other.client),
+        }
+    }
+}
+
 /// A share in millionths, 0 to 1,000,000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Share(pub u32);
+
+impl Share {
+    /// Everything.
+    pub const ALL: Self = Self(1_000_000);
+
+    /// Whether one is taken: at random, unless all are or none is.
+    pub(crate) fn takes(self, random: &mut impl FnMut() -> u64) -> bool {
+        let mut point = || (u128::from(random()) * u128::from(Self::ALL.0)) >> 64;
+        self >= Self::ALL || (self.0 > 0 && point() < u128::from(self.0))
+    }
+}
 
 /// `mirror = { backend, share }`: a copy whose answer is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -243,7 +274,7 @@ pub struct Authenticate {
 pub struct RequestRule {
     /// For the log: its `name`, or `rules[3]`.
     pub name: Arc<str>,
-    /// Applied in the order of the enumeration above.
+    /// Applied in this order, which the configuration makes that of [`Edit`].
     pub edits: Vec<Edit>,
     /// Asked before the edits.
     pub authenticate: Option<Authenticate>,
@@ -262,13 +293,14 @@ pub struct ResponseRule {
     pub set_status: Option<u16>,
 }
 
-/// The rules of one frontend or backend. A shard works from a clone of its own.
+/// The rules of one frontend or backend. A shard works from a clone of its own: the patterns in
+/// conditions and templates have working memory that only one thread reaches without contention.
 #[derive(Clone, Debug)]
 pub struct Rules<R> {
     /// When each applies.
     pub conditions: RuleSet,
     /// What each does; as many.
-    pub rules: Arc<[R]>,
+    pub rules: Box<[R]>,
 }
 
 impl<R> Rules<R> {
@@ -278,11 +310,56 @@ impl<R> Rules<R> {
         let (conditions, rules): (Vec<_>, Vec<_>) = rules.into_iter().unzip();
         Self { conditions: RuleSet::new(conditions), rules: rules.into() }
     }
+
+    /// Whether there are none, so that nothing has to be run.
+    #[must_use]
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
 }
 
-/// `error_pages`: what is answered instead of our own short texts. Whole bodies, read at load, by status.
+impl<R> Default for Rules<R> {
+    fn default() -> Self {
+        Self::new(Vec::new())
+    }
+}
+
+impl Rules<RequestRule> {
+    /// The name of a rule, for the log.
+    #[must_use]
+    pub fn name(&self, rule: usize) -> Option<&Arc<str>> {
+        self.rules.get(rule).map(|rule| &rule.name)
+    }
+
+    /// The answer that a rule ends with.
+    #[must_use]
+    pub fn respond(&self, rule: usize) -> Option<&Respond> {
+        match &self.rules.get(rule)?.ending {
+            Some(Ending::Respond(respond)) => Some(respond),
+            _ => None,
+        }
+    }
+
+    /// The credentials that a rule asks for.
+    #[must_use]
+    pub fn authenticate(&self, rule: usize) -> Option<&Authenticate> {
+        self.rules.get(rule)?.authenticate.as_ref()
+    }
+}
+
+/// `error_pages`: what is answered instead of our own short texts, by status.
 #[derive(Clone, Debug, Default)]
 pub struct ErrorPages {
-    /// `Content-Type` and body.
-    pub pages: HashMap<u16, (Box<[u8]>, Arc<[u8]>)>,
+    /// The pages.
+    pub pages: HashMap<u16, ErrorPage>,
+}
+
+/// One page, read at load.
+#[derive(Clone, Debug)]
+pub struct ErrorPage {
+    /// `Content-Type`.
+    pub content_type: Box<[u8]>,
+    /// The whole body.
+    pub body: Arc<[u8]>,
 }

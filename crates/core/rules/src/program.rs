@@ -64,6 +64,8 @@ enum Needles {
     One(Box<[u8]>),
     /// In either case, and so without bringing the string to one.
     AnyCase(Place, Box<[u8]>),
+    /// The same anywhere in the string, with the place in the needle that is searched for first.
+    WithinAnyCase(Box<[u8]>, usize),
     Few(Vec<Box<[u8]>>),
     Many(Arc<ByteTable>),
     Front(Box<[u8]>),
@@ -123,7 +125,7 @@ impl Ready {
             Test::Text { subject: TextValue::Case(_, subject), place, mut needles }
                 if needles.len() == 1 =>
             {
-                Self::Text(*subject, Needles::AnyCase(place, needles.remove(0)))
+                Self::Text(*subject, Needles::in_any_case(place, needles.remove(0)))
             }
             Test::Text { subject, place, needles } => {
                 Self::Text(subject, Needles::new(place, needles))
@@ -258,6 +260,18 @@ impl Needles {
         }
     }
 
+    fn in_any_case(place: Place, needle: Box<[u8]>) -> Self {
+        if place != Place::Anywhere {
+            return Self::AnyCase(place, needle);
+        }
+        let commonness = |byte: &u8| {
+            let place = COMMON.iter().position(|common| *common == byte.to_ascii_lowercase());
+            COMMON.len() - place.unwrap_or(COMMON.len())
+        };
+        let rarest = (0..needle.len()).min_by_key(|place| commonness(&needle[*place]));
+        Self::WithinAnyCase(needle, rarest.unwrap_or(0))
+    }
+
     fn of_patterns(patterns: &[String], is_caseless: bool) -> Self {
         if let [one] = patterns {
             let regex = compile_regex(one, is_caseless);
@@ -291,6 +305,7 @@ impl Needles {
         match self {
             Self::One(needle) => bytes == &**needle,
             Self::AnyCase(place, needle) => stands_in_any_case(bytes, *place, needle),
+            Self::WithinAnyCase(needle, rarest) => is_within_in_any_case(bytes, needle, *rarest),
             Self::Few(needles) => needles.iter().any(|needle| bytes == &**needle),
             Self::Many(table) => table.find(bytes).is_some(),
             Self::Front(needle) => bytes.starts_with(needle),
@@ -311,14 +326,22 @@ fn stands_in_any_case(bytes: &[u8], place: Place, needle: &[u8]) -> bool {
         Place::Whole => slack == 0 && bytes.eq_ignore_ascii_case(needle),
         Place::Front => bytes[..needle.len()].eq_ignore_ascii_case(needle),
         Place::Back => bytes[slack..].eq_ignore_ascii_case(needle),
-        Place::Anywhere => {
-            let Some(first) = needle.first() else { return true };
-            let (lower, upper) = (first.to_ascii_lowercase(), first.to_ascii_uppercase());
-            memchr::memchr2_iter(lower, upper, &bytes[..=slack])
-                .any(|place| bytes[place..place + needle.len()].eq_ignore_ascii_case(needle))
-        }
+        Place::Anywhere => is_within_in_any_case(bytes, needle, 0),
     }
 }
+
+/// Whether the needle stands anywhere in either case; its byte at `rarest` is what is searched for.
+fn is_within_in_any_case(bytes: &[u8], needle: &[u8], rarest: usize) -> bool {
+    let Some(slack) = bytes.len().checked_sub(needle.len()) else { return false };
+    let Some(byte) = needle.get(rarest) else { return true };
+    let places = &bytes[rarest..=rarest + slack];
+    memchr::memchr2_iter(byte.to_ascii_lowercase(), byte.to_ascii_uppercase(), places)
+        .any(|place| bytes[place..place + needle.len()].eq_ignore_ascii_case(needle))
+}
+
+/// Letters from the commonest in header fields to the rarest; what is none is rarer still, but for
+/// the signs between words.
+const COMMON: &[u8] = b" /;.-,=eatoinsrhldcumfpgwybvkxjqz";
 
 /// Compiles a pattern as CEL's `matches` means it (RE2: unanchored, ASCII classes), over bytes.
 pub(crate) fn compile_regex(pattern: &str, is_caseless: bool) -> Result<Regex, regex::Error> {

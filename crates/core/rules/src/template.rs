@@ -110,6 +110,15 @@ impl Template {
         })
     }
 
+    /// What every text that it writes begins with.
+    #[must_use]
+    pub fn leading_literal(&self) -> &[u8] {
+        match self.pieces.first() {
+            Some(TextValue::Literal(bytes)) => bytes,
+            _ => b"",
+        }
+    }
+
     /// What it asks about.
     #[must_use]
     pub fn uses(&self) -> Uses {

@@ -72,7 +72,16 @@ pub const TABLE: &[Row] = &[
     row(
         "tidegate-config",
         Layer::Setup,
-        &["strsim", "tidegate-balance", "tidegate-http1", "toml"],
+        &[
+            "strsim",
+            "tidegate-balance",
+            "tidegate-http1",
+            "tidegate-passwords",
+            "tidegate-routing",
+            "tidegate-rules",
+            "tidegate-semantics",
+            "toml",
+        ],
         &["proptest"],
     ),
     row(

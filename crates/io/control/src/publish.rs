@@ -85,7 +85,7 @@ impl Publisher {
                 keep_alive: frontend.timeouts.keep_alive,
             },
             limits: frontend.header_limits,
-            forwarded_for: frontend.forwarded_for,
+            forwarded_for: frontend.forwarded_for.is_some(),
             connections,
             stats: self.registry.frontend(&frontend.name).clone(),
         }

@@ -14,7 +14,7 @@ use crate::backend::BackendDraft;
 use crate::diagnostic::{Problem, Span, quoted};
 use crate::file::FileDraft;
 use crate::frontend::{FrontendDraft, Reference};
-use crate::model::{BackendIndex, Bind, BindAddress, Config};
+use crate::model::{BackendIndex, Bind, BindAddress, Config, Tables};
 use crate::suggest;
 use crate::walk::Problems;
 
@@ -63,7 +63,7 @@ pub(crate) fn finish(file: FileDraft, problems: &Problems) -> Config {
     };
     let frontends = frontends.into_iter().map(resolved).collect();
     let backends = backends.into_iter().map(|draft| draft.backend).collect();
-    Config { global, admin, frontends, backends, warnings: Vec::new() }
+    Config { global, admin, frontends, backends, tables: Tables::default(), warnings: Vec::new() }
 }
 
 fn check_frontend(draft: &FrontendDraft, connections_max: u32, problems: &Problems) {

@@ -9,7 +9,7 @@ use tidegate_http1::Limits;
 use toml::de::DeValue;
 
 use crate::diagnostic::{Problem, Span, quoted};
-use crate::model::{Bind, BindAddress, Frontend, FrontendTimeouts, Mode};
+use crate::model::{Bind, BindAddress, Forwarding, Frontend, FrontendTimeouts, Mode};
 use crate::walk::{Key, Node, key, set, unsupported, walk};
 use crate::{address, defaults};
 
@@ -51,7 +51,10 @@ pub(crate) const FRONTEND_KEYS: &[Key<FrontendDraft>] = &[
         draft.max_connections_span = node.span;
     }),
     key("forwarded_for", "true", |draft, node| {
-        set(&mut draft.frontend.forwarded_for, node.boolean());
+        set(
+            &mut draft.frontend.forwarded_for,
+            node.boolean().map(|told| told.then(Forwarding::append)),
+        );
     }),
     key("header_limits", "{ bytes = \"16KiB\", count = 100 }", |draft, node| {
         walk(node, HEADER_LIMIT_KEYS, &mut draft.frontend.header_limits);

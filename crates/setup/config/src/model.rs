@@ -15,8 +15,18 @@ use std::time::Duration;
 
 use tidegate_balance::{Policy, Weight};
 use tidegate_http1::Limits;
+use tidegate_routing::HeaderName;
+use tidegate_semantics::traceparent::Sampling;
+use tidegate_semantics::via::Pseudonym;
 
 use crate::{Diagnostic, Span, defaults};
+
+mod headers;
+mod rules;
+
+pub use headers::{Compression, CompressionLevels, ForwardedHeader, Forwarding};
+pub use rules::{FileRead, FrontendRules, NamedList, NamedMap, Pages, Tables};
+pub use tidegate_routing::BackendIndex;
 
 /// One configuration file, checked as a whole.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +39,8 @@ pub struct Config {
     pub frontends: Vec<Frontend>,
     /// `[backends.NAME]` in the order of the file; [`BackendIndex`] counts in it.
     pub backends: Vec<Backend>,
+    /// What the rules of all frontends share: lists, maps, names.
+    pub tables: Tables,
     /// What is allowed but probably not meant, in the order of the file.
     pub warnings: Vec<Diagnostic>,
 }
@@ -40,10 +52,6 @@ impl Config {
         &self.backends[index.0]
     }
 }
-
-/// A place in [`Config::backends`] of the same configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BackendIndex(pub usize);
 
 /// `[global]`: settings of the whole process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,8 +121,21 @@ pub struct Frontend {
     pub header_limits: Limits,
     /// Client connections of this frontend over all shards; `None`: only the global limit.
     pub max_connections: Option<u32>,
-    /// Append the client's address to `X-Forwarded-For`.
-    pub forwarded_for: bool,
+    /// Which fields tell the server where a request came from; `None`: none is touched.
+    pub forwarded_for: Option<Forwarding>,
+    /// The field with the request's id, kept if it is sane and made otherwise; `None`: none is touched.
+    pub request_id: Option<HeaderName>,
+    /// The name in `Via`, added to requests and responses; `None`: no entry is added.
+    pub via: Option<Pseudonym>,
+    /// `traceparent` is made where it is missing, with these flags, and passed on with a parent id of this proxy;
+    /// `None`: it is not touched.
+    pub traceparent: Option<Sampling>,
+    /// Which responses are compressed; that of the backend goes before.
+    pub compression: Option<Compression>,
+    /// What is answered instead of our own short texts; that of the backend goes before.
+    pub error_pages: Pages,
+    /// `rules` and `response_rules`.
+    pub rules: FrontendRules,
 }
 
 /// How long a frontend waits for a client. Each is between 1 ms and 30 days.
@@ -200,6 +221,10 @@ pub struct Backend {
     pub reuse_server_connections: bool,
     /// Idle server connections.
     pub pool: PoolSettings,
+    /// Which responses are compressed; `None`: as the frontend says.
+    pub compression: Option<Compression>,
+    /// What is answered instead of our own short texts, once a request has come to this backend.
+    pub error_pages: Pages,
 }
 
 /// How long a backend waits for a server. Each is between 1 ms and 30 days.

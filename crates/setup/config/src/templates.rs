@@ -12,7 +12,10 @@ use tidegate_http1::Limits;
 use crate::backend::{POOL_KEYS, balance};
 use crate::defaults;
 use crate::frontend::{HEADER_LIMIT_KEYS, mode};
-use crate::model::{Backend, BackendTimeouts, Frontend, FrontendTimeouts, Mode, PoolSettings};
+use crate::model::{
+    Backend, BackendTimeouts, Forwarding, Frontend, FrontendRules, FrontendTimeouts, Mode, Pages,
+    PoolSettings,
+};
 use crate::walk::{Key, key, set, unsupported, walk};
 
 /// A frontend and a backend that only lack what cannot have a default: name, addresses, servers.
@@ -31,7 +34,13 @@ impl Default for Templates {
             timeouts: FrontendTimeouts::default(),
             header_limits: Limits::default(),
             max_connections: None,
-            forwarded_for: defaults::FORWARDED_FOR,
+            forwarded_for: None,
+            request_id: None,
+            via: None,
+            traceparent: None,
+            compression: None,
+            error_pages: Pages::default(),
+            rules: FrontendRules::default(),
         };
         let backend = Backend {
             name: "".into(),
@@ -42,6 +51,8 @@ impl Default for Templates {
             redispatch: defaults::REDISPATCH,
             reuse_server_connections: defaults::REUSE_SERVER_CONNECTIONS,
             pool: PoolSettings::default(),
+            compression: None,
+            error_pages: Pages::default(),
         };
         Self { frontend, backend }
     }
@@ -49,7 +60,12 @@ impl Default for Templates {
 
 pub(crate) const DEFAULTS_KEYS: &[Key<Templates>] = &[
     key("mode", "\"http\"", |to, node| set(&mut to.frontend.mode, mode(node))),
-    key("forwarded_for", "false", |to, node| set(&mut to.frontend.forwarded_for, node.boolean())),
+    key("forwarded_for", "false", |to, node| {
+        set(
+            &mut to.frontend.forwarded_for,
+            node.boolean().map(|told| told.then(Forwarding::append)),
+        )
+    }),
     key("header_limits", "{ bytes = \"16KiB\" }", |to, node| {
         walk(node, HEADER_LIMIT_KEYS, &mut to.frontend.header_limits);
     }),

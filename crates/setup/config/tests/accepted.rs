@@ -96,7 +96,7 @@ fn defaults_fill_what_is_not_said_wherever_they_stand() {
     let last = accept(&format!("{MINIMAL}{own}{defaults}"));
     assert_eq!(first, last);
     let [filled, own] = &first.frontends[..] else { panic!("two frontends") };
-    assert!(filled.forwarded_for && !own.forwarded_for);
+    assert!(filled.forwarded_for.is_some() && own.forwarded_for.is_none());
     assert_eq!(filled.timeouts.client, Duration::from_secs(11));
     assert_eq!(own.timeouts.client, Duration::from_secs(1));
     assert_eq!(own.timeouts.keep_alive, defaults::KEEP_ALIVE_TIMEOUT);

@@ -10,7 +10,7 @@ use crate::problem::{Problem, nearest};
 use crate::program::compile_regex;
 use crate::syntax::{Expr, Kind};
 use crate::tables::{Network, NetworkError};
-use crate::value::{AddressValue, Case, FloatValue, IntValue, KeyValue, TextValue};
+use crate::value::{AddressValue, Case, FloatValue, IntValue, KeyValue, Shown, TextValue};
 use std::ops::Range;
 
 /// What is called by its name, with its arguments.
@@ -239,7 +239,13 @@ impl Checker<'_> {
         if name.is_empty() {
             return self.wrong(Problem::new(map.clone(), "the map has no name"));
         }
-        match self.text(&values[1], "lookup", key) {
+        let key = match &values[1] {
+            Value::Address(address) => {
+                Some(TextValue::Shown(Box::new(Shown::Address(address.clone()))))
+            }
+            value => self.text(value, "lookup", key),
+        };
+        match key {
             Some(text) => Value::Text(TextValue::Lookup(self.names.map(&name), Box::new(text))),
             None => Value::Wrong,
         }

@@ -272,21 +272,27 @@ impl<'a> Checker<'a> {
     }
 
     fn sum(&mut self, operands: &[Expr]) -> Value {
-        let mut parts = Vec::new();
+        let mut parts: Vec<TextValue> = Vec::new();
+        let mut is_right = true;
         for operand in operands {
             match self.value(operand) {
+                Value::Text(TextValue::Literal(new)) => match parts.last_mut() {
+                    Some(TextValue::Literal(last)) => *last = [&**last, &*new].concat().into(),
+                    _ => parts.push(TextValue::Literal(new)),
+                },
                 Value::Text(text) => parts.push(text),
-                Value::Wrong => {}
+                Value::Wrong => is_right = false,
                 other => {
                     let message = format!("`+` joins strings, this is {}", other.type_name());
                     self.report(Problem::new(operand.span.clone(), message));
+                    is_right = false;
                 }
             }
         }
-        if parts.len() == operands.len() {
-            Value::Text(TextValue::Sum(parts))
-        } else {
-            Value::Wrong
+        match parts.len() {
+            _ if !is_right => Value::Wrong,
+            1 => Value::Text(parts.remove(0)),
+            _ => Value::Text(TextValue::Sum(parts)),
         }
     }
 

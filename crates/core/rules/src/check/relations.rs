@@ -131,8 +131,15 @@ impl Checker<'_> {
         };
         let help = match (left, right) {
             (Value::Int(IntValue::Literal(value)), Value::Text(_))
-            | (Value::Text(_), Value::Int(IntValue::Literal(value))) => {
+            | (Value::Text(_), Value::Int(IntValue::Literal(value)))
+                if matches!(sign, "==" | "!=" | "in") =>
+            {
                 Some(format!("a string is written in quotes: \"{value}\""))
+            }
+            (Value::Bool(_), text) | (text, Value::Bool(_))
+                if matches!(text.as_literal(), Some("true" | "false")) =>
+            {
+                Some("`true` and `false` are written without quotes".to_owned())
             }
             (Value::Int(_) | Value::Float(_), text) | (text, Value::Int(_) | Value::Float(_)) => {
                 let is_number = |text: &&str| text.parse::<f64>().is_ok();

@@ -117,8 +117,15 @@ impl RuleSet {
         self.index.look_up(facts, &mut cursor.scratch, &mut cursor.candidates);
     }
 
+    /// Begins behind a rule that matched: for a run that was left and is gone on with, perhaps with
+    /// another cursor.
+    pub fn start_behind(&self, rule: usize, cursor: &mut Cursor) {
+        cursor.next = rule + 1;
+        cursor.is_stale = true;
+    }
+
     /// The next rule that matches, by its place in the list; none at the end. Follows
-    /// [`start`](Self::start) of the same list.
+    /// [`start`](Self::start) or [`start_behind`](Self::start_behind) of the same list.
     #[inline]
     pub fn next_match<F: Facts>(&self, facts: &F, cursor: &mut Cursor) -> Option<usize> {
         if cursor.is_stale {

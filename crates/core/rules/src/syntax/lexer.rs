@@ -96,8 +96,9 @@ impl<'a> Lexer<'a> {
             let word = self.take_while(is_word_byte);
             return Ok((Token::Word(word.to_owned()), start..self.position));
         }
-        let digit_follows = self.rest()[1.min(self.rest().len())..].starts_with(is_digit);
-        if first.is_ascii_digit() || (first == '.' && first.is_ascii() && digit_follows) {
+        let is_fraction =
+            self.rest().strip_prefix('.').is_some_and(|rest| rest.starts_with(is_digit));
+        if first.is_ascii_digit() || is_fraction {
             return self.number();
         }
         if let Some(sign) = SIGNS.iter().find(|sign| self.rest().starts_with(**sign)) {

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test uses a part")]
 
+pub mod random;
+
 use std::net::IpAddr;
 use tidegate_rules::{
     Address, Condition, Conditions, Environment, Facts, FieldIndex, FieldType, Flag, Key, Keyed,
