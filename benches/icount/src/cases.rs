@@ -4,7 +4,7 @@
 //! a warm connection does, with state reused as the data plane reuses it, and no result is thrown
 //! away unseen by the compiler.
 
-use crate::rules;
+use crate::{routing, rules};
 use std::hint::black_box;
 use std::time::Instant;
 use tidegate_balance::{Policy as BalancePolicy, Pool, ServerId, ServerSettings, ShardId, Weight};
@@ -62,6 +62,10 @@ pub const ALL: &[Case] = &[
         run: |iterations| rules::match_last(iterations, 2000),
     },
     Case { name: "rules_header_names_200", iterations: 5000, run: rules::match_header_names },
+    Case { name: "route_file", iterations: 5000, run: routing::route_file },
+    Case { name: "route_rewritten", iterations: 5000, run: routing::route_rewritten },
+    Case { name: "route_default", iterations: 5000, run: routing::route_default },
+    Case { name: "route_without_rules", iterations: 5000, run: routing::route_without_rules },
 ];
 
 /// A browser's request for a page's image: eight header fields.

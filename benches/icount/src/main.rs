@@ -1,6 +1,6 @@
 //! Counts the instructions of the request path's pure parts and holds them to a committed baseline.
 //!
-//! Owns the command line; leaves what is run to `cases` and `rules`, counting to `callgrind`, and judging to
+//! Owns the command line; leaves what is run to `cases`, `rules` and `routing`, counting to `callgrind`, and judging to
 //! `baseline`. Invariant: a count that grew by more than the tolerance, or that has no baseline,
 //! makes the exit code 1.
 //!
@@ -13,6 +13,7 @@
 mod baseline;
 mod callgrind;
 mod cases;
+mod routing;
 mod rules;
 
 use baseline::{Baseline, Verdict};

@@ -10,8 +10,9 @@ use toml::de::DeValue;
 
 use crate::diagnostic::{Problem, Span, quoted};
 use crate::model::{Backend, BackendTimeouts, PoolSettings, Server, ServerAddress};
+use crate::pages::{self, PagesDraft};
 use crate::walk::{Key, Node, entries, key, set, unsupported, walk};
-use crate::{address, defaults, file};
+use crate::{address, compression, defaults, file};
 
 /// A backend while its file is read.
 pub(crate) struct BackendDraft {
@@ -19,6 +20,7 @@ pub(crate) struct BackendDraft {
     pub name_span: Span,
     /// `servers` stands in the file, readable or not.
     pub servers_written: bool,
+    pub error_pages: PagesDraft,
 }
 
 pub(crate) const BACKEND_KEYS: &[Key<BackendDraft>] = &[
@@ -37,6 +39,12 @@ pub(crate) const BACKEND_KEYS: &[Key<BackendDraft>] = &[
     key("pool", "{ max_idle = 64 }", |draft, node| walk(node, POOL_KEYS, &mut draft.backend.pool)),
     key("timeouts", "{ connect = \"5s\", server = \"30s\" }", |draft, node| {
         walk(node, BACKEND_TIMEOUT_KEYS, &mut draft.backend.timeouts);
+    }),
+    key("compression", "{ codings = [\"gzip\"] }", |draft, node| {
+        set(&mut draft.backend.compression, compression::read(node).map(Some));
+    }),
+    key("error_pages", "{ 503 = \"pages/503.html\" }", |draft, node| {
+        draft.error_pages = pages::read(node);
     }),
     unsupported("health_check"),
     unsupported("passive_health"),
@@ -86,6 +94,7 @@ pub(crate) fn read(node: &Node<'_>, template: &Backend) -> BackendDraft {
         backend: Backend { name: node.name.into(), ..template.clone() },
         name_span: node.name_span,
         servers_written: node.obscures("servers"),
+        error_pages: PagesDraft::default(),
     };
     walk(node, BACKEND_KEYS, &mut draft);
     draft

@@ -6,29 +6,38 @@
 //! Invariant: a draft without problems becomes a configuration in which every reference resolves
 //! and no two binds meet.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
+
+use tidegate_rules::Names;
 
 use crate::backend::BackendDraft;
 use crate::diagnostic::{Problem, Span, quoted};
 use crate::file::FileDraft;
+use crate::files::Files;
 use crate::frontend::{FrontendDraft, Reference};
-use crate::model::{BackendIndex, Bind, BindAddress, Config, Tables};
-use crate::suggest;
+use crate::model::{Backend, Bind, BindAddress, Config, Tables};
+use crate::references::Backends;
+use crate::rules::Compiler;
 use crate::walk::Problems;
+use crate::{pages, tables};
 
 /// Checks the file as a whole. The result is usable if `problems` holds no error.
-pub(crate) fn finish(file: FileDraft, problems: &Problems) -> Config {
+pub(crate) fn finish(file: FileDraft, directory: &Path, problems: &Problems) -> Config {
     let FileDraft {
-        global, admin, frontends, backends, frontends_obscured, backends_obscured, ..
+        global,
+        admin,
+        frontends,
+        backends,
+        lists,
+        user_lists,
+        frontends_obscured,
+        backends_obscured,
+        ..
     } = file;
     if frontends.is_empty() && !frontends_obscured {
-        problems.push(
-            Problem::error(Span::default(), "there is no frontend: nothing would be listened on")
-                .absent()
-                .help("add one: [frontends.web] with bind = [\"127.0.0.1:8080\"] and default_backend = \"app\""),
-        );
+        problems.push(no_frontend());
     }
     if let Some((draft, span)) = &admin
         && !draft.bind_written
@@ -45,25 +54,50 @@ pub(crate) fn finish(file: FileDraft, problems: &Problems) -> Config {
     for draft in &frontends {
         check_frontend(draft, global.max_connections, problems);
     }
-    check_backends(&frontends, &backends, problems);
-    let indices: HashMap<_, _> = backends
-        .iter()
-        .enumerate()
-        .map(|(index, draft)| (&*draft.backend.name, BackendIndex(index)))
-        .collect();
+    let references = Backends::new(
+        backends.iter().map(|draft| draft.backend.name.clone()).collect(),
+        backends_obscured,
+        problems,
+    );
+    let files = Files::new(directory, problems);
+    let (user_lists, users_written) = tables::user_lists(user_lists, &files, problems);
+    let mut names = Names::default();
+    let lists = tables::lists(lists, &mut names, &files, problems);
+    let mut compiler = Compiler {
+        problems,
+        files: &files,
+        backends: &references,
+        user_lists: &user_lists,
+        names,
+        maps: Vec::new(),
+    };
+    compiler.declare(frontends.iter().map(|draft| &draft.rules));
     let resolved = |draft: FrontendDraft| {
         let mut frontend = draft.frontend;
         if let Reference::Name(name, span) = &draft.default_backend {
-            frontend.default_backend = indices.get(&**name).copied();
-            if frontend.default_backend.is_none() && !backends_obscured {
-                problems.push(missing_backend(name, *span, &backends));
-            }
+            frontend.default_backend = references.find(name, *span);
         }
+        frontend.error_pages = pages::load(&draft.error_pages, &files, problems);
+        frontend.rules = compiler.frontend(&draft.rules);
         frontend
     };
     let frontends = frontends.into_iter().map(resolved).collect();
-    let backends = backends.into_iter().map(|draft| draft.backend).collect();
-    Config { global, admin, frontends, backends, tables: Tables::default(), warnings: Vec::new() }
+    let Compiler { names, maps, .. } = compiler;
+    let maps = tables::maps(&maps, &files, problems);
+    check_backends(&references, &backends, problems);
+    let served = |draft: BackendDraft| Backend {
+        error_pages: pages::load(&draft.error_pages, &files, problems),
+        ..draft.backend
+    };
+    let backends = backends.into_iter().map(served).collect();
+    let tables = Tables { names, lists, maps, users_written, files: files.into_list() };
+    Config { global, admin, frontends, backends, tables, warnings: Vec::new() }
+}
+
+fn no_frontend() -> Problem {
+    Problem::error(Span::default(), "there is no frontend: nothing would be listened on")
+        .absent()
+        .help("add one: [frontends.web] with bind = [\"127.0.0.1:8080\"] and default_backend = \"app\"")
 }
 
 fn check_frontend(draft: &FrontendDraft, connections_max: u32, problems: &Problems) {
@@ -75,7 +109,9 @@ fn check_frontend(draft: &FrontendDraft, connections_max: u32, problems: &Proble
                 .help("say where it listens, for example bind = [\"127.0.0.1:8080\"]"),
         );
     }
-    if matches!(draft.default_backend, Reference::Absent) {
+    // A frontend whose rules end requests may mean to answer the others with 503.
+    let ends_some = draft.rules.request.iter().any(|rule| !rule.endings.is_empty());
+    if matches!(draft.default_backend, Reference::Absent) && !ends_some {
         problems.push(
             Problem::warning(
                 draft.name_span,
@@ -96,33 +132,8 @@ fn check_frontend(draft: &FrontendDraft, connections_max: u32, problems: &Proble
     }
 }
 
-fn missing_backend(name: &str, span: Span, backends: &[BackendDraft]) -> Problem {
-    const NAMES_SHOWN_MAX: usize = 8;
-    let problem = Problem::error(span, format!("there is no backend {}", quoted(name))).absent();
-    let names = || backends.iter().map(|draft| &*draft.backend.name);
-    if let Some(near) = suggest::nearest(name, names()) {
-        return problem.help(format!("did you mean {}?", quoted(near)));
-    }
-    let mut shown: Vec<_> = names().take(NAMES_SHOWN_MAX).map(quoted).collect();
-    if backends.len() > NAMES_SHOWN_MAX {
-        shown.push("…".to_owned());
-    }
-    problem.help(if shown.is_empty() {
-        "add one: [backends.NAME.servers] with app1 = \"10.0.0.1:8080\"".to_owned()
-    } else {
-        format!("there is {}", shown.join(", "))
-    })
-}
-
-fn check_backends(frontends: &[FrontendDraft], backends: &[BackendDraft], problems: &Problems) {
-    let used: HashSet<_> = frontends
-        .iter()
-        .filter_map(|draft| match &draft.default_backend {
-            Reference::Name(name, _) => Some(&**name),
-            Reference::Absent | Reference::Unreadable => None,
-        })
-        .collect();
-    for draft in backends {
+fn check_backends(references: &Backends<'_>, backends: &[BackendDraft], problems: &Problems) {
+    for (index, draft) in backends.iter().enumerate() {
         let name = &draft.backend.name;
         if !draft.servers_written {
             problems.push(
@@ -134,11 +145,11 @@ fn check_backends(frontends: &[FrontendDraft], backends: &[BackendDraft], proble
                 .help(format!("add [backends.{name}.servers] with app1 = \"10.0.0.1:8080\"")),
             );
         }
-        if !used.contains(&**name) {
+        if !references.is_used(index) {
             problems.push(
                 Problem::warning(draft.name_span, format!("backend {} is not used", quoted(name)))
                     .absent()
-                    .help("no frontend names it as its `default_backend`"),
+                    .help("no rule and no `default_backend` names it"),
             );
         }
     }

@@ -29,6 +29,52 @@ pub const ENTRIES_MAX: usize = 10_000;
 /// Longest name of a frontend, backend or server, in bytes: names are metric labels and log fields.
 pub const NAME_BYTES_MAX: usize = 128;
 
+/// Longest page or body that is answered from memory, in bytes: a page with its pictures inside. Whatever is larger is a
+/// server's work.
+pub const PAGE_BYTES_MAX: usize = 1 << 20;
+
+/// Longest file of a list or a map, in bytes: as many entries as are taken (ten million), at about 25 bytes each.
+pub const TABLE_FILE_BYTES_MAX: usize = 256 << 20;
+
+/// Longest file of users, in bytes: as many as a table takes (10,000), at about 128 bytes each.
+pub const USERS_FILE_BYTES_MAX: usize = 2 << 20;
+
+/// Wrong lines of one file that are reported; the rest are counted.
+pub const LINE_PROBLEMS_MAX: usize = 5;
+
+/// Longest name that a rule or a field of the log is given, in bytes.
+pub const RULE_NAME_BYTES_MAX: usize = NAME_BYTES_MAX;
+
+/// What a share of a split takes; the sum of 10,000 of them stays within 32 bits.
+pub const SHARE_RANGE: RangeInclusive<u32> = 0..=65_535;
+
+/// What `set_priority` takes.
+pub const PRIORITY_RANGE: RangeInclusive<i16> = i16::MIN..=i16::MAX;
+
+/// Statuses that an answer of our own may have: interim ones (1xx) are no answers.
+pub const ANSWER_STATUS_RANGE: RangeInclusive<u16> = 200..=599;
+
+/// Statuses that have error pages.
+pub const PAGE_STATUS_RANGE: RangeInclusive<u16> = 400..=599;
+
+/// What a refusal says that does not say otherwise.
+pub const DENY_STATUS: u16 = 403;
+
+/// What a refusal after a while says: the client asks too much.
+pub const TARPIT_STATUS: u16 = 429;
+
+/// The while: long enough to slow a script down, short enough that few are waiting.
+pub const TARPIT_DELAY: Duration = Duration::from_secs(5);
+
+/// A redirect that does not say otherwise is for ever, as the move to another scheme is.
+pub const REDIRECT_STATUS: u16 = 301;
+
+/// What clients are told that they need credentials for.
+pub const REALM: &str = "restricted";
+
+/// A body without a type is what an operator writes into the file.
+pub const BODY_CONTENT_TYPE: &str = "text/plain; charset=utf-8";
+
 /// Longest path of a UNIX socket, in bytes: `sun_path` of `sockaddr_un` holds 108 with its final
 /// NUL.
 pub const UNIX_PATH_BYTES_MAX: usize = 107;
@@ -143,6 +189,18 @@ pub const COMPRESSION_TYPES: [&str; 9] = [
 
 /// Shorter bodies fit into the packet of their head, compressed or not.
 pub const COMPRESSION_BYTES_MIN: u64 = 1 << 10;
+
+/// What `compression.min_size` takes.
+pub const COMPRESSION_SIZE_RANGE: RangeInclusive<usize> = 0..=1 << 30;
+
+/// What `compression.level.gzip` takes.
+pub const GZIP_LEVEL_RANGE: RangeInclusive<u8> = 1..=9;
+
+/// What `compression.level.br` takes: level 1 is worse than gzip, levels from 7 on hold a shard too long.
+pub const BROTLI_LEVEL_RANGE: RangeInclusive<u8> = 2..=6;
+
+/// What `compression.level.zstd` takes: beyond it, bounded memory finds little more.
+pub const ZSTD_LEVEL_RANGE: RangeInclusive<u8> = 1..=9;
 
 /// As in nginx: level 6 makes JSON a tenth smaller for three to five times the CPU time.
 pub const GZIP_LEVEL: u8 = 1;

@@ -6,9 +6,11 @@
 //! character boundaries, and nothing of the file reaches a terminal as a control character.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::source::Source;
+use crate::text::{self, Text};
 
 /// Widest part of a line that is shown, in columns; a longer line is cut around the caret.
 const LINE_COLUMNS_MAX: usize = 120;
@@ -225,6 +227,8 @@ fn counted(count: usize, noun: &str) -> String {
 pub(crate) struct Problem {
     pub severity: Severity,
     pub span: Span,
+    /// The bytes meant inside of the string at `span`.
+    pub inside: Option<Range<usize>>,
     pub message: String,
     pub note: Option<Note>,
     pub help: Option<String>,
@@ -254,6 +258,7 @@ impl Problem {
         Self {
             severity: Severity::Error,
             span,
+            inside: None,
             message: message.into(),
             note: None,
             help: None,
@@ -263,6 +268,20 @@ impl Problem {
 
     pub fn warning(span: Span, message: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(span, message) }
+    }
+
+    /// About the bytes `inside` of what the string says.
+    pub fn inside(text: &Text, inside: Range<usize>, message: impl Into<String>) -> Self {
+        Self { inside: Some(inside), ..Self::error(text.span, message) }
+    }
+
+    /// The same with a span of its own for what is inside of a string.
+    pub fn settle(self, file: &str) -> Self {
+        let span = match &self.inside {
+            Some(inside) => text::place(file, self.span, inside),
+            None => self.span,
+        };
+        Self { span, inside: None, ..self }
     }
 
     pub fn absent(self) -> Self {

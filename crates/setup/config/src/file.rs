@@ -13,6 +13,7 @@ use crate::diagnostic::{Problem, Span, quoted};
 use crate::frontend::{self, FrontendDraft};
 use crate::global::{ADMIN_KEYS, AdminDraft, GLOBAL_KEYS};
 use crate::model::Global;
+use crate::tables::{self, ListDraft, UserListDraft};
 use crate::templates::{DEFAULTS_KEYS, Templates};
 use crate::walk::{Key, Node, Problems, entries, key, misspells, unsupported, walk, walk_table};
 
@@ -23,6 +24,8 @@ pub(crate) struct FileDraft {
     pub admin: Option<(AdminDraft, Span)>,
     pub frontends: Vec<FrontendDraft>,
     pub backends: Vec<BackendDraft>,
+    pub lists: Vec<ListDraft>,
+    pub user_lists: Vec<UserListDraft>,
     /// There may be frontends that were not read: `frontends` is no table, or is misspelt.
     pub frontends_obscured: bool,
     /// The same of `backends`.
@@ -53,8 +56,21 @@ pub(crate) const FILE_KEYS: &[Key<FileDraft>] = &[
         };
         file.backends = named(node, read);
     }),
+    key("lists", "{ blocked = { values = [\"192.0.2.0/24\"] } }", |file, node| {
+        let read = |entry: &Node<'_>| {
+            check_name("list", entry);
+            tables::list(entry)
+        };
+        file.lists = named(node, read);
+    }),
+    key("user_lists", "{ ops = { users = { admin = \"secret\" } } }", |file, node| {
+        let read = |entry: &Node<'_>| {
+            check_name("user list", entry);
+            tables::user_list(entry)
+        };
+        file.user_lists = named(node, read);
+    }),
     unsupported("limits"),
-    unsupported("lists"),
 ];
 
 /// Reads the whole file; what is wrong with single values and tables goes to `problems`.

@@ -9,9 +9,11 @@ use tidegate_http1::Limits;
 use toml::de::DeValue;
 
 use crate::diagnostic::{Problem, Span, quoted};
-use crate::model::{Bind, BindAddress, Forwarding, Frontend, FrontendTimeouts, Mode};
+use crate::model::{Bind, BindAddress, Frontend, FrontendTimeouts, Mode};
+use crate::pages::{self, PagesDraft};
+use crate::rules::{self, RulesDraft};
 use crate::walk::{Key, Node, key, set, unsupported, walk};
-use crate::{address, defaults};
+use crate::{address, compression, defaults, headers};
 
 /// A frontend while its file is read.
 pub(crate) struct FrontendDraft {
@@ -22,6 +24,8 @@ pub(crate) struct FrontendDraft {
     pub default_backend: Reference,
     /// Where `max_connections` stands.
     pub max_connections_span: Span,
+    pub error_pages: PagesDraft,
+    pub rules: RulesDraft,
 }
 
 /// A name that stands for something defined elsewhere in the file.
@@ -51,10 +55,31 @@ pub(crate) const FRONTEND_KEYS: &[Key<FrontendDraft>] = &[
         draft.max_connections_span = node.span;
     }),
     key("forwarded_for", "true", |draft, node| {
-        set(
-            &mut draft.frontend.forwarded_for,
-            node.boolean().map(|told| told.then(Forwarding::append)),
-        );
+        set(&mut draft.frontend.forwarded_for, headers::forwarded_for(node));
+    }),
+    key("request_id", "\"X-Request-Id\"", |draft, node| {
+        set(&mut draft.frontend.request_id, headers::request_id(node).map(Some));
+    }),
+    key("via", "\"tidegate\"", |draft, node| {
+        set(&mut draft.frontend.via, headers::via(node).map(Some));
+    }),
+    key("traceparent", "true", |draft, node| {
+        set(&mut draft.frontend.traceparent, headers::traceparent(node));
+    }),
+    key("compression", "{ codings = [\"gzip\"] }", |draft, node| {
+        set(&mut draft.frontend.compression, compression::read(node).map(Some));
+    }),
+    key("error_pages", "{ 503 = \"pages/503.html\" }", |draft, node| {
+        draft.error_pages = pages::read(node);
+    }),
+    key("conditions", "{ is_api = 'request.path.startsWith(\"/api/\")' }", |draft, node| {
+        rules::conditions(&mut draft.rules, node);
+    }),
+    key("rules", "[{ when = 'request.path == \"/admin\"', deny = true }]", |draft, node| {
+        rules::request_rules(&mut draft.rules, node);
+    }),
+    key("response_rules", "[{ remove_headers = [\"Server\"] }]", |draft, node| {
+        rules::response_rules(&mut draft.rules, node);
     }),
     key("header_limits", "{ bytes = \"16KiB\", count = 100 }", |draft, node| {
         walk(node, HEADER_LIMIT_KEYS, &mut draft.frontend.header_limits);
@@ -62,10 +87,7 @@ pub(crate) const FRONTEND_KEYS: &[Key<FrontendDraft>] = &[
     key("timeouts", "{ client = \"30s\" }", |draft, node| {
         walk(node, FRONTEND_TIMEOUT_KEYS, &mut draft.frontend.timeouts);
     }),
-    unsupported("conditions"),
     unsupported("connection_limits"),
-    unsupported("rules"),
-    unsupported("response_rules"),
 ];
 
 pub(crate) const FRONTEND_TIMEOUT_KEYS: &[Key<FrontendTimeouts>] = &[
@@ -116,6 +138,8 @@ pub(crate) fn read(node: &Node<'_>, template: &Frontend) -> FrontendDraft {
         bind_written: node.obscures("bind"),
         default_backend: Reference::Absent,
         max_connections_span: Span::default(),
+        error_pages: PagesDraft::default(),
+        rules: RulesDraft::default(),
     };
     walk(node, FRONTEND_KEYS, &mut draft);
     draft

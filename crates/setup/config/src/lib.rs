@@ -1,8 +1,8 @@
 //! The configuration file: text to validated types.
 //!
 //! Owns the file's format, its defaults and its error messages; leaves sockets, certificates and
-//! everything that happens at run time to others. It reads the one file that it is given and
-//! nothing else.
+//! everything that happens at run time to others. It reads the file that it is given and those that
+//! this one names, and nothing else.
 //!
 //! Invariant: [`parse`] and [`load`] either return a [`Config`] that is usable as it stands, or
 //! every problem of the file at once, in the order of the file.
@@ -22,20 +22,29 @@
 mod address;
 mod backend;
 mod check;
+mod compression;
 pub mod defaults;
 mod diagnostic;
 mod file;
+mod files;
 mod frontend;
 mod global;
+mod headers;
 mod model;
+mod pages;
+mod references;
+mod rules;
 mod schema;
 mod source;
 mod suggest;
 mod syntax;
+mod tables;
 mod templates;
+mod text;
 mod units;
 mod value;
 mod walk;
+mod written;
 
 use std::fs::File;
 use std::io::Read as _;
@@ -91,13 +100,22 @@ pub fn load(path: &Path) -> Result<Config, Report> {
     }
 }
 
-/// Checks `text`; `file_name` only stands in the messages.
+/// Checks `text`, the content of a file of that name: the name stands in the messages, and files that the text names with
+/// relative paths are read beside it.
 ///
 /// # Errors
 /// Everything that is wrong with it.
 pub fn parse(file_name: &str, text: &str) -> Result<Config, Report> {
+    parse_beside(Path::new(file_name).parent().unwrap_or(Path::new("")), file_name, text)
+}
+
+/// The same with another directory in which relative paths begin.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn parse_beside(directory: &Path, file_name: &str, text: &str) -> Result<Config, Report> {
     let source = Source::new(file_name, text);
-    let (mut config, problems) = examine(&source, text);
+    let (mut config, problems) = examine(&source, text, directory);
     let found = problems.len();
     let failed = problems.iter().any(|problem| problem.severity == Severity::Error);
     let mut diagnostics: Vec<_> = problems
@@ -124,12 +142,13 @@ pub fn parse(file_name: &str, text: &str) -> Result<Config, Report> {
 
 /// Everything that is wrong with `text`, in its order, and the configuration that is usable if that
 /// holds no error.
-fn examine(source: &Source<'_>, text: &str) -> (Config, Vec<Problem>) {
+fn examine(source: &Source<'_>, text: &str, directory: &Path) -> (Config, Vec<Problem>) {
     let (table, syntax_errors) = DeTable::parse_recoverable(text);
     let problems = Problems::default();
     let file = file::read(table.get_ref(), &problems);
-    let config = check::finish(file, &problems);
-    let mut problems = problems.into_list();
+    let config = check::finish(file, directory, &problems);
+    let mut problems: Vec<_> =
+        problems.into_list().into_iter().map(|problem| problem.settle(text)).collect();
     if !syntax_errors.is_empty() {
         let syntax = syntax::examine(&syntax_errors, source, text);
         problems.retain(|problem| {

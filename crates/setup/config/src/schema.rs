@@ -6,9 +6,16 @@
 //! documentation to it.
 
 use crate::backend::{BACKEND_KEYS, BACKEND_TIMEOUT_KEYS, POOL_KEYS, SERVER_KEYS};
+use crate::compression::{COMPRESSION_KEYS, COMPRESSION_LEVEL_KEYS};
 use crate::file::FILE_KEYS;
 use crate::frontend::{BIND_KEYS, FRONTEND_KEYS, FRONTEND_TIMEOUT_KEYS, HEADER_LIMIT_KEYS};
 use crate::global::{ADMIN_KEYS, GLOBAL_KEYS};
+use crate::headers::{FORWARDED_KEYS, TRACE_KEYS};
+use crate::rules::{
+    AUTHENTICATE_KEYS, DENY_KEYS, MIRROR_KEYS, REDIRECT_KEYS, RESPOND_KEYS, RESPONSE_RULE_KEYS,
+    REWRITE_KEYS, RULE_KEYS, SPLIT_KEYS, TARPIT_KEYS, TIMEOUT_EDIT_KEYS,
+};
+use crate::tables::{LIST_KEYS, USER_LIST_KEYS};
 use crate::templates::{DEFAULT_TIMEOUT_KEYS, DEFAULTS_KEYS};
 use crate::walk::{Key, Reader};
 
@@ -46,6 +53,8 @@ pub fn keys() -> Vec<KeyInfo> {
     table("admin", ADMIN_KEYS, &mut keys);
     table("admin.bind", BIND_KEYS, &mut keys);
     table("defaults", DEFAULTS_KEYS, &mut keys);
+    table("defaults.forwarded_for", FORWARDED_KEYS, &mut keys);
+    table("defaults.traceparent", TRACE_KEYS, &mut keys);
     table("defaults.header_limits", HEADER_LIMIT_KEYS, &mut keys);
     table("defaults.pool", POOL_KEYS, &mut keys);
     table("defaults.timeouts", DEFAULT_TIMEOUT_KEYS, &mut keys);
@@ -53,7 +62,26 @@ pub fn keys() -> Vec<KeyInfo> {
     table("frontends.NAME.bind", BIND_KEYS, &mut keys);
     table("frontends.NAME.header_limits", HEADER_LIMIT_KEYS, &mut keys);
     table("frontends.NAME.timeouts", FRONTEND_TIMEOUT_KEYS, &mut keys);
+    table("frontends.NAME.forwarded_for", FORWARDED_KEYS, &mut keys);
+    table("frontends.NAME.traceparent", TRACE_KEYS, &mut keys);
+    table("frontends.NAME.compression", COMPRESSION_KEYS, &mut keys);
+    table("frontends.NAME.compression.level", COMPRESSION_LEVEL_KEYS, &mut keys);
+    table("frontends.NAME.rules", RULE_KEYS, &mut keys);
+    table("frontends.NAME.rules.rewrite_path", REWRITE_KEYS, &mut keys);
+    table("frontends.NAME.rules.set_timeouts", TIMEOUT_EDIT_KEYS, &mut keys);
+    table("frontends.NAME.rules.mirror", MIRROR_KEYS, &mut keys);
+    table("frontends.NAME.rules.authenticate", AUTHENTICATE_KEYS, &mut keys);
+    table("frontends.NAME.rules.backend", SPLIT_KEYS, &mut keys);
+    table("frontends.NAME.rules.redirect", REDIRECT_KEYS, &mut keys);
+    table("frontends.NAME.rules.respond", RESPOND_KEYS, &mut keys);
+    table("frontends.NAME.rules.deny", DENY_KEYS, &mut keys);
+    table("frontends.NAME.rules.tarpit", TARPIT_KEYS, &mut keys);
+    table("frontends.NAME.response_rules", RESPONSE_RULE_KEYS, &mut keys);
+    table("lists.NAME", LIST_KEYS, &mut keys);
+    table("user_lists.NAME", USER_LIST_KEYS, &mut keys);
     table("backends.NAME", BACKEND_KEYS, &mut keys);
+    table("backends.NAME.compression", COMPRESSION_KEYS, &mut keys);
+    table("backends.NAME.compression.level", COMPRESSION_LEVEL_KEYS, &mut keys);
     table("backends.NAME.pool", POOL_KEYS, &mut keys);
     table("backends.NAME.servers.NAME", SERVER_KEYS, &mut keys);
     table("backends.NAME.timeouts", BACKEND_TIMEOUT_KEYS, &mut keys);

@@ -12,9 +12,9 @@ use tidegate_http1::Limits;
 use crate::backend::{POOL_KEYS, balance};
 use crate::defaults;
 use crate::frontend::{HEADER_LIMIT_KEYS, mode};
+use crate::headers;
 use crate::model::{
-    Backend, BackendTimeouts, Forwarding, Frontend, FrontendRules, FrontendTimeouts, Mode, Pages,
-    PoolSettings,
+    Backend, BackendTimeouts, Frontend, FrontendRules, FrontendTimeouts, Mode, Pages, PoolSettings,
 };
 use crate::walk::{Key, key, set, unsupported, walk};
 
@@ -61,10 +61,16 @@ impl Default for Templates {
 pub(crate) const DEFAULTS_KEYS: &[Key<Templates>] = &[
     key("mode", "\"http\"", |to, node| set(&mut to.frontend.mode, mode(node))),
     key("forwarded_for", "false", |to, node| {
-        set(
-            &mut to.frontend.forwarded_for,
-            node.boolean().map(|told| told.then(Forwarding::append)),
-        )
+        set(&mut to.frontend.forwarded_for, headers::forwarded_for(node));
+    }),
+    key("request_id", "\"X-Request-Id\"", |to, node| {
+        set(&mut to.frontend.request_id, headers::request_id(node).map(Some));
+    }),
+    key("via", "\"tidegate\"", |to, node| {
+        set(&mut to.frontend.via, headers::via(node).map(Some));
+    }),
+    key("traceparent", "false", |to, node| {
+        set(&mut to.frontend.traceparent, headers::traceparent(node));
     }),
     key("header_limits", "{ bytes = \"16KiB\" }", |to, node| {
         walk(node, HEADER_LIMIT_KEYS, &mut to.frontend.header_limits);

@@ -13,8 +13,9 @@ use std::time::Duration;
 use toml::de::{DeTable, DeValue};
 
 use crate::diagnostic::{Problem, quoted};
-use crate::walk::Node;
-use crate::{defaults, units};
+use crate::text::Text;
+use crate::walk::{Node, entries};
+use crate::{defaults, suggest, units};
 
 impl<'a> Node<'a> {
     /// `true` or `false`.
@@ -31,6 +32,44 @@ impl<'a> Node<'a> {
             DeValue::String(value) => Some(value),
             _ => self.wrong_type("a string"),
         }
+    }
+
+    /// Text in quotes with its place.
+    pub fn text(&self) -> Option<Text> {
+        Some(Text { value: self.string()?.to_owned(), span: self.span })
+    }
+
+    /// A table whose keys are names and whose values are texts.
+    pub fn texts(&self) -> Vec<(Text, Text)> {
+        let Some(table) = self.table() else { return Vec::new() };
+        if self.too_many(table.len()) {
+            return Vec::new();
+        }
+        let path = self.path();
+        let entries = entries(&path, table, self.problems);
+        let read = |entry: &Node<'_>| Some((entry.name_text(), entry.text()?));
+        entries.iter().filter_map(read).collect()
+    }
+
+    /// The key with its place.
+    pub fn name_text(&self) -> Text {
+        Text { value: self.name.to_owned(), span: self.name_span }
+    }
+
+    /// One of `words`.
+    pub fn word<V: Copy>(&self, words: &[(&str, V)]) -> Option<V> {
+        let written = self.string()?;
+        if let Some((_, value)) = words.iter().find(|(word, _)| *word == written) {
+            return Some(*value);
+        }
+        let message = format!("{} cannot be {}", quoted(&self.path()), quoted(written));
+        let known = words.iter().map(|(word, _)| *word);
+        let help = match suggest::nearest(written, known.clone()) {
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None => format!("write one of \"{}\"", known.collect::<Vec<_>>().join("\", \"")),
+        };
+        self.report(Problem::error(self.span, message).help(help));
+        None
     }
 
     /// A whole number in `range`.

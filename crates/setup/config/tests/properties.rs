@@ -2,8 +2,10 @@
 //!
 //! Owns the properties; `proptest` prints the smallest text that fails.
 
+use std::path::Path;
+
 use proptest::prelude::*;
-use tidegate_config::{Config, Diagnostic, Report, Severity, parse};
+use tidegate_config::{Config, Diagnostic, Report, Severity, parse_beside};
 
 const VALID: &str = include_str!("../../../../config/reference.toml");
 
@@ -68,12 +70,32 @@ const PIECES: &[&str] = &[
     "\"5s\"",
     "\"5 sec\"",
     "\"16KiB\"",
+    "'request.path == \"/\"'",
+    "\"{source.ip}\"",
+    "\"{\"",
+    "rules",
+    "when",
+    "backend",
+    "redirect",
+    "respond",
+    "conditions",
+    "set_headers",
+    "split",
+    "[[frontends.web.rules]]\n",
+    "when = '",
+    "when = \"\"\"",
     "[frontends.web]\n",
     "[[frontends.web.bind]]\n",
     "[backends.app.servers]\n",
     "bind = [",
     "key = ",
 ];
+
+/// Reads `text` where the files are that the valid file names.
+fn parse_there(file_name: &str, text: &str) -> Result<Config, Report> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../config");
+    parse_beside(&directory, file_name, text)
+}
 
 fn diagnostics(result: &Result<Config, Report>) -> &[Diagnostic] {
     match result {
@@ -84,7 +106,7 @@ fn diagnostics(result: &Result<Config, Report>) -> &[Diagnostic] {
 
 /// What holds of every answer to `text`.
 fn check(text: &str) -> Result<(), TestCaseError> {
-    let result = parse("p.toml", text);
+    let result = parse_there("p.toml", text);
     match &result {
         Ok(config) => {
             prop_assert!(config.warnings.iter().all(|w| w.severity == Severity::Warning));
@@ -202,7 +224,7 @@ proptest! {
         text.insert(key_end, 'x');
         let line = text[..key_end].matches('\n').count() + 1;
         let text = if crlf { text.replace('\n', "\r\n") } else { text };
-        let report = parse("p.toml", &text).expect_err("an unknown key");
+        let report = parse_there("p.toml", &text).expect_err("an unknown key");
         let found = report.diagnostics.iter().any(|diagnostic| {
             diagnostic.message.starts_with("unknown key")
                 && diagnostic.place.as_ref().is_some_and(|place| place.line == line)
@@ -219,7 +241,7 @@ proptest! {
         let end = if crlf { "\r\n" } else { "\n" };
         let prefix = prefix.replace(['"', '\\'], "");
         let text = format!("[global]{end}\"{prefix}\" = 1{end}");
-        let report = parse("p.toml", &text).expect_err("an unknown key");
+        let report = parse_there("p.toml", &text).expect_err("an unknown key");
         let rendered = report.diagnostics.last().expect("not empty").to_string();
         let lines: Vec<_> = rendered.lines().collect();
         // The key is the whole of the marked text, so the carets end where ` = 1` begins.

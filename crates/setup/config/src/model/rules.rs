@@ -12,7 +12,7 @@ use tidegate_routing::{ErrorPages, RequestRule, ResponseRule, Rules};
 use tidegate_rules::{Names, ValueList, ValueMap};
 
 /// What a frontend's rules do. A shard works from a clone of its own.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct FrontendRules {
     /// `[[frontends.NAME.rules]]`.
     pub request: Rules<RequestRule>,
@@ -20,16 +20,6 @@ pub struct FrontendRules {
     pub response: Rules<ResponseRule>,
     /// The tables `conditions`, `rules` and `response_rules` of the file in one spelling.
     pub(crate) written: String,
-}
-
-impl Default for FrontendRules {
-    fn default() -> Self {
-        Self {
-            request: Rules::new(Vec::new()),
-            response: Rules::new(Vec::new()),
-            written: String::new(),
-        }
-    }
 }
 
 impl PartialEq for FrontendRules {
@@ -44,7 +34,13 @@ pub struct Pages(pub Arc<ErrorPages>);
 
 impl PartialEq for Pages {
     fn eq(&self, other: &Self) -> bool {
-        self.0.pages == other.0.pages
+        let (own, others) = (&self.0.pages, &other.0.pages);
+        own.len() == others.len()
+            && own.iter().all(|(status, page)| {
+                others.get(status).is_some_and(|other| {
+                    page.content_type == other.content_type && page.body == other.body
+                })
+            })
     }
 }
 
