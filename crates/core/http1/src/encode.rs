@@ -71,13 +71,13 @@ pub fn encode_request_head<H: HeaderEdits>(
 /// Appends the response head as it goes to a client: HTTP/1.1, one framing header at most.
 ///
 /// `buf` is the buffer that `head` was parsed from. 1xx and 204 never carry framing headers;
-/// responses to HEAD, and 304, keep the length they announce.
+/// responses to HEAD, and 304, keep the length they announce. Returns the status that was written.
 pub fn encode_response_head<H: HeaderEdits>(
     out: &mut Vec<u8>,
     buf: &[u8],
     head: &ResponseHead,
     edits: &ResponseEdits<H>,
-) {
+) -> u16 {
     out.reserve(head.head_bytes() + OWN_BYTES_MAX);
     let mut dropped = HOP_BY_HOP | HeaderKind::TransferEncoding.bit();
     if edits.connection != ConnectionHeader::Upgrade {
@@ -90,10 +90,11 @@ pub fn encode_response_head<H: HeaderEdits>(
     if !length_is_final {
         dropped |= HeaderKind::ContentLength.bit();
     }
-    let start = if edits.status.is_none() && status_line_is_final(buf, head) {
+    let new_status = edits.status.filter(|&status| may_replace(head.status(), status));
+    let start = if new_status.is_none() && status_line_is_final(buf, head) {
         0
     } else {
-        write_status_line(out, buf, head, edits.status);
+        write_status_line(out, buf, head, new_status);
         head.table.start()
     };
     copy_lines(out, buf, start, &head.table, &Selection { dropped, edits: &edits.headers });
@@ -110,6 +111,7 @@ pub fn encode_response_head<H: HeaderEdits>(
     write_connection(out, connection, edits.client_version);
     write_added(out, &edits.headers);
     out.extend_from_slice(b"\r\n");
+    new_status.unwrap_or(head.status())
 }
 
 /// Appends a complete response of the proxy's own.
@@ -288,8 +290,7 @@ fn status_line_is_final(buf: &[u8], head: &ResponseHead) -> bool {
     head.version() == Version::Http11 && buf.get(REASON_START - 1) == Some(&b' ')
 }
 
-fn write_status_line(out: &mut Vec<u8>, buf: &[u8], head: &ResponseHead, status: Option<u16>) {
-    let new_status = status.filter(|&status| may_replace(head.status(), status));
+fn write_status_line(out: &mut Vec<u8>, buf: &[u8], head: &ResponseHead, new_status: Option<u16>) {
     out.extend_from_slice(b"HTTP/1.1 ");
     write_decimal(out, u64::from(new_status.unwrap_or_else(|| head.status())));
     out.push(b' ');

@@ -188,7 +188,10 @@ impl HeaderTable {
     }
 
     #[inline]
-    pub(crate) fn iter<'b>(&self, buf: &'b [u8]) -> impl Iterator<Item = (&'b [u8], &'b [u8])> {
+    pub(crate) fn iter<'b>(
+        &self,
+        buf: &'b [u8],
+    ) -> impl Iterator<Item = (&'b [u8], &'b [u8])> + Clone {
         self.lines.iter().map(move |line| (line.name.bytes(buf), line.value.bytes(buf)))
     }
 

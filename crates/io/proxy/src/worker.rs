@@ -78,6 +78,10 @@ pub(crate) struct Worker {
     pub(crate) sweeping: Cell<bool>,
     clients_open: Cell<u32>,
     pub(crate) draining: Cell<bool>,
+    /// Clients that rules make wait.
+    pub(crate) tarpits: Cell<u32>,
+    /// Copies of requests on their way.
+    pub(crate) mirrors: Cell<u32>,
     this: RefCell<std::rc::Weak<Worker>>,
 }
 
@@ -102,6 +106,8 @@ pub async fn run(shard: Rc<Shard>, context: Context) {
         sweeping: Cell::new(false),
         clients_open: Cell::new(0),
         draining: Cell::new(false),
+        tarpits: Cell::new(0),
+        mirrors: Cell::new(0),
         this: RefCell::default(),
     });
     *worker.this.borrow_mut() = Rc::downgrade(&worker);
