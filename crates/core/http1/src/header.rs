@@ -29,7 +29,7 @@ pub(crate) enum HeaderKind {
 impl HeaderKind {
     /// Length and first byte decide before any comparison: most headers cost a jump and a compare.
     #[inline]
-    fn of(name: &[u8]) -> Self {
+    pub(crate) fn of(name: &[u8]) -> Self {
         let Some(&first) = name.first() else { return Self::EndToEnd };
         let (matches, kind) = match (name.len(), first | 0x20) {
             (2, b't') => (spells(name, b"te"), Self::HopByHop),
@@ -188,7 +188,10 @@ impl HeaderTable {
     }
 
     #[inline]
-    pub(crate) fn iter<'b>(&self, buf: &'b [u8]) -> impl Iterator<Item = (&'b [u8], &'b [u8])> {
+    pub(crate) fn iter<'b>(
+        &self,
+        buf: &'b [u8],
+    ) -> impl Iterator<Item = (&'b [u8], &'b [u8])> + Clone {
         self.lines.iter().map(move |line| (line.name.bytes(buf), line.value.bytes(buf)))
     }
 

@@ -13,6 +13,7 @@
 //! same buffer again.
 
 mod chunked;
+mod edits;
 mod encode;
 mod error;
 mod fault;
@@ -29,10 +30,11 @@ mod target;
 mod trailer;
 
 pub use chunked::{CHUNK_END, ChunkedDecoder, LAST_CHUNK, Piece, encode_chunk_header};
-pub use encode::{
-    BodyFraming, ConnectionHeader, RequestEdits, ResponseEdits, SimpleResponse,
-    encode_request_head, encode_response_head, encode_simple_response,
+pub use edits::{
+    BodyFraming, ConnectionHeader, HeaderEdits, HeaderLists, NewStart, RequestEdits, ResponseEdits,
+    SimpleResponse, Unchanged,
 };
+pub use encode::{encode_request_head, encode_response_head, encode_simple_response};
 pub use error::{ChunkedError, RequestError, ResponseError};
 pub use framing::BodyLength;
 pub use limits::{
@@ -43,4 +45,4 @@ pub use message::{Method, Parsed, Version, reason_phrase};
 pub use request::{RequestHead, continue_request, parse_request};
 pub use response::{ResponseContext, ResponseHead, continue_response, parse_response};
 pub use scan::{RequestScan, ResponseScan};
-pub use target::TargetForm;
+pub use target::{TargetForm, is_authority, is_origin_target};

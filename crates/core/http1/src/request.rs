@@ -306,7 +306,7 @@ impl RequestHead {
     /// Every header line in the order received, names as received, values without surrounding
     /// blanks.
     #[inline]
-    pub fn headers<'b>(&self, buf: &'b [u8]) -> impl Iterator<Item = (&'b [u8], &'b [u8])> {
+    pub fn headers<'b>(&self, buf: &'b [u8]) -> impl Iterator<Item = (&'b [u8], &'b [u8])> + Clone {
         self.table.iter(buf)
     }
 

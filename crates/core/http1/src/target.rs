@@ -111,6 +111,23 @@ fn scheme(target: &[u8]) -> Result<usize, RequestError> {
     }
 }
 
+/// Whether `target` may stand in a request line that goes to a server, as the one received would have
+/// had to: in origin-form (RFC 9112 §3.2.1), a path that begins with a slash and perhaps a query. For
+/// targets that rules make.
+#[must_use]
+pub fn is_origin_target(target: &[u8]) -> bool {
+    target.first() == Some(&b'/') && check_path_and_query(target).is_ok()
+}
+
+/// Whether `value` may stand in `Host`, as the one received would have had to. For hosts that rules
+/// make.
+#[must_use]
+pub fn is_authority(value: &[u8]) -> bool {
+    !matches!(value.first(), None | Some(b':'))
+        && value.len() <= HOST_BYTES_MAX
+        && is_uncommon_host_and_port(value)
+}
+
 /// Checks `path [ "?" query ]`. One pass without branches settles the common target: a path of
 /// plain bytes.
 #[inline]
@@ -236,6 +253,7 @@ mod tests {
             "h:000080",
         ] {
             assert!(is_host_and_port(host.as_bytes()), "{host}");
+            assert!(is_authority(host.as_bytes()), "{host}");
         }
     }
 
@@ -277,6 +295,7 @@ mod tests {
             "a%20b:x",
         ] {
             assert!(!is_host_and_port(host.as_bytes()), "{host}");
+            assert!(!is_authority(host.as_bytes()), "{host}");
         }
         assert!(is_host_and_port(&[b'a'; HOST_BYTES_MAX]));
         assert!(!is_host_and_port(&[b'a'; HOST_BYTES_MAX + 1]));

@@ -1,14 +1,14 @@
 //! What leaves the proxy, byte for byte.
 
 use tidegate_http1::{
-    BodyFraming, ConnectionHeader, Limits, Method, Parsed, RequestEdits, RequestHead,
-    ResponseContext, ResponseEdits, ResponseHead, SimpleResponse, Version, encode_chunk_header,
-    encode_request_head, encode_response_head, encode_simple_response, parse_request,
-    parse_response,
+    BodyFraming, ConnectionHeader, HeaderEdits, HeaderLists, Limits, Method, NewStart, Parsed,
+    RequestEdits, RequestHead, ResponseContext, ResponseEdits, ResponseHead, SimpleResponse,
+    Version, encode_chunk_header, encode_request_head, encode_response_head,
+    encode_simple_response, is_origin_target, parse_request, parse_response,
 };
 
 #[track_caller]
-fn check_request(received: &str, edits: &RequestEdits<'_>, expected: &str) {
+fn check_request<H: HeaderEdits>(received: &str, edits: &RequestEdits<'_, H>, expected: &str) {
     let mut head = RequestHead::new();
     let parsed = parse_request(received.as_bytes(), &Limits::default(), &mut head);
     assert!(matches!(parsed, Ok(Parsed::Complete { .. })), "{parsed:?}");
@@ -18,16 +18,16 @@ fn check_request(received: &str, edits: &RequestEdits<'_>, expected: &str) {
 }
 
 #[track_caller]
-fn check_response(received: &str, edits: &ResponseEdits<'_>, expected: &str) {
+fn check_response<H: HeaderEdits>(received: &str, edits: &ResponseEdits<H>, expected: &str) {
     let context = ResponseContext { method: Method::Get, upgrade_requested: true };
     check_response_in(context, received, edits, expected);
 }
 
 #[track_caller]
-fn check_response_in(
+fn check_response_in<H: HeaderEdits>(
     context: ResponseContext,
     received: &str,
-    edits: &ResponseEdits<'_>,
+    edits: &ResponseEdits<H>,
     expected: &str,
 ) {
     let mut head = ResponseHead::new();
@@ -126,20 +126,104 @@ fn an_http10_request_leaves_as_http11() {
 
 #[test]
 fn edits_add_remove_and_replace() {
+    let start = NewStart { host: Some(b"internal"), ..NewStart::default() };
     let edits = RequestEdits {
         connection: ConnectionHeader::Close,
-        add: &[(b"X-Forwarded-For", b"192.0.2.1"), (b"host", b"internal"), (b"Via", b"1.1 t")],
+        start: Some(&start),
+        ..RequestEdits::default()
+    }
+    .with_headers(HeaderLists {
+        add: &[(b"X-Forwarded-For", b"192.0.2.1"), (b"Via", b"1.1 t")],
         remove: &[b"x-forwarded-for", b"content-length", b"host"],
-        expect_continue: false,
-    };
+    });
     check_request(
         "POST / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: evil\r\nA: 1\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n",
         &edits,
         "POST / HTTP/1.1\r\nHost: internal\r\nA: 1\r\nContent-Length: 5\r\nConnection: close\r\nX-Forwarded-For: 192.0.2.1\r\nVia: 1.1 t\r\n\r\n",
     );
-    let edits = RequestEdits { remove: &[b"Host"], ..RequestEdits::default() };
+    let headers = HeaderLists { remove: &[b"Host"], ..HeaderLists::default() };
     let plain = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-    check_request(plain, &edits, plain);
+    check_request(plain, &RequestEdits::default().with_headers(headers), plain);
+}
+
+#[test]
+fn edits_replace_method_target_and_host() {
+    let received = "POST http://b/p?q HTTP/1.1\r\nHost: a\r\nA: 1\r\nContent-Length: 5\r\n\r\n";
+    let unchanged = NewStart::default();
+    for (start, line, host) in [
+        (NewStart { method: Some(b"PUT"), ..unchanged }, "PUT /p?q", "b"),
+        (NewStart { target: Some(b"/x?y=z"), ..unchanged }, "POST /x?y=z", "b"),
+        (NewStart { host: Some(b"c:81"), ..unchanged }, "POST /p?q", "c:81"),
+    ] {
+        check_request(
+            received,
+            &RequestEdits { start: Some(&start), ..RequestEdits::default() },
+            &format!("{line} HTTP/1.1\r\nHost: {host}\r\nA: 1\r\nContent-Length: 5\r\n\r\n"),
+        );
+    }
+}
+
+#[test]
+fn edits_do_not_reach_framing_and_connection_headers() {
+    const NAMES: [&[u8]; 11] = [
+        b"Host",
+        b"content-length",
+        b"TRANSFER-ENCODING",
+        b"Connection",
+        b"Keep-Alive",
+        b"Proxy-Connection",
+        b"TE",
+        b"Upgrade",
+        b"Expect",
+        b"Listed",
+        b"Hosts",
+    ];
+    let add: Vec<(&[u8], &[u8])> = NAMES.iter().map(|name| (*name, &b"1"[..])).collect();
+    let headers = HeaderLists { add: &add, remove: &NAMES };
+    check_request(
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nConnection: listed\r\nListed: x\r\nHosts: y\r\n\r\n",
+        &RequestEdits::default().with_headers(headers),
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nListed: 1\r\nHosts: 1\r\n\r\n",
+    );
+    check_response(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: listed\r\nListed: x\r\n\r\n",
+        &ResponseEdits::default().with_headers(headers),
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nListed: 1\r\nHosts: 1\r\n\r\n",
+    );
+}
+
+#[test]
+fn a_status_is_replaced_only_where_the_body_stays_what_it_is() {
+    for (received, new, written) in [
+        ("200 Fine", 404, "404 Not Found"),
+        ("500 Internal Server Error", 599, "599 "),
+        ("200 Fine", 200, "200 OK"),
+        ("200 Fine", 204, "200 Fine"),
+        ("200 Fine", 205, "200 Fine"),
+        ("200 Fine", 304, "200 Fine"),
+        ("304 Not Modified", 200, "304 Not Modified"),
+        ("100 Continue", 200, "100 Continue"),
+        ("200 Fine", 101, "200 Fine"),
+    ] {
+        let length = if received.starts_with('1') { "" } else { "Content-Length: 5\r\n" };
+        check_response(
+            &format!("HTTP/1.1 {received}\r\n{length}\r\n"),
+            &ResponseEdits { status: Some(new), ..ResponseEdits::default() },
+            &format!("HTTP/1.1 {written}\r\n{length}\r\n"),
+        );
+    }
+}
+
+#[test]
+fn targets_that_rules_make_are_in_origin_form() {
+    for target in ["/", "/a/b?c=d", "//a", "/%20", "/a?%"] {
+        assert!(is_origin_target(target.as_bytes()), "{target}");
+    }
+    for target in
+        ["", "a", "*", "?a", "http://a/", "/a b", "/a#b", "/%2", "/\r\n", "/\u{e9}", "/a\0"]
+    {
+        assert!(!is_origin_target(target.as_bytes()), "{target:?}");
+    }
 }
 
 #[test]
@@ -185,12 +269,8 @@ fn a_status_line_is_completed() {
 
 #[test]
 fn a_response_loses_hop_by_hop_headers_and_gets_the_edits() {
-    let edits = ResponseEdits {
-        connection: ConnectionHeader::Close,
-        add: &[(b"Via", b"1.1 t")],
-        remove: &[b"SERVER"],
-        ..ResponseEdits::default()
-    };
+    let edits = ResponseEdits { connection: ConnectionHeader::Close, ..ResponseEdits::default() }
+        .with_headers(HeaderLists { add: &[(b"Via", b"1.1 t")], remove: &[b"SERVER"] });
     check_response(
         "HTTP/1.1 200 OK\r\nServer: x\r\nConnection: Upgrade, Keep-Alive\r\nUpgrade: h2,h2c\r\nKeep-Alive: timeout=5\r\nTransfer-Encoding:chunked\r\nA: 1\r\n\r\n",
         &edits,
@@ -307,28 +387,24 @@ fn a_426_keeps_the_protocol_that_it_asks_for() {
 fn the_proxys_own_responses_are_complete() {
     let response = SimpleResponse {
         status: 503,
-        headers: &[(b"Content-Type", b"text/plain")],
         body: b"no server\n",
         connection: ConnectionHeader::Close,
         ..SimpleResponse::default()
-    };
+    }
+    .with_headers(HeaderLists { add: &[(b"Content-Type", b"text/plain")], remove: &[] });
     let head = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 10\r\nConnection: close\r\nContent-Type: text/plain\r\n\r\n";
-    let encoded = |response: &SimpleResponse<'_>| {
-        let mut out = Vec::new();
-        encode_simple_response(&mut out, response);
-        String::from_utf8(out).expect("ASCII")
-    };
-    assert_eq!(encoded(&response), format!("{head}no server\n"));
-    assert_eq!(encoded(&SimpleResponse { method: Method::Head, ..response }), head);
+
+    assert_eq!(encoded_simple(&response), format!("{head}no server\n"));
+    assert_eq!(encoded_simple(&SimpleResponse { method: Method::Head, ..response }), head);
     let empty = SimpleResponse { status: 100, ..SimpleResponse::default() };
-    assert_eq!(encoded(&empty), "HTTP/1.1 100 Continue\r\n\r\n");
+    assert_eq!(encoded_simple(&empty), "HTTP/1.1 100 Continue\r\n\r\n");
     let old = SimpleResponse {
         status: 799,
         client_version: Version::Http10,
         ..SimpleResponse::default()
     };
     assert_eq!(
-        encoded(&old),
+        encoded_simple(&old),
         "HTTP/1.1 799 \r\nContent-Length: 0\r\nConnection: keep-alive\r\n\r\n"
     );
 }
@@ -348,4 +424,10 @@ fn chunk_headers_are_lower_case_hexadecimal() {
         encode_chunk_header(&mut out, len);
         assert_eq!(out, expected.as_bytes());
     }
+}
+
+fn encoded_simple<H: HeaderEdits>(response: &SimpleResponse<'_, H>) -> String {
+    let mut out = Vec::new();
+    encode_simple_response(&mut out, response);
+    String::from_utf8(out).expect("ASCII")
 }

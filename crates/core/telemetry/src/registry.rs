@@ -203,7 +203,12 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
-    const REASONS: Reasons = Reasons { rejections: &["bad_request"], failures: &["timeout"] };
+    const REASONS: Reasons = Reasons {
+        rejections: &["bad_request"],
+        failures: &["timeout"],
+        answers: &["deny"],
+        rule_drops: &["edit"],
+    };
 
     fn server_names(registry: &Registry) -> Vec<String> {
         registry.servers().map(|(backend, server, _)| format!("{backend}/{server}")).collect()

@@ -22,6 +22,10 @@ pub struct Reasons {
     /// What goes wrong with a request that was accepted: the `failures` of frontends, backends and
     /// servers.
     pub failures: &'static [&'static str],
+    /// How rules end requests without a server: [`FrontendStats::answered`].
+    pub answers: &'static [&'static str],
+    /// What rules asked for and was not done: [`FrontendStats::rules_dropped`].
+    pub rule_drops: &'static [&'static str],
 }
 
 /// A group of cells with one writer, and the values it can be read into.
@@ -143,6 +147,12 @@ stats! {
         rejected: CounterSet = CounterSet::new(reasons.rejections),
         /// Accepted requests that failed, by reason.
         failures: CounterSet = CounterSet::new(reasons.failures),
+        /// Requests that rules ended without a server, by the ending.
+        answered: CounterSet = CounterSet::new(reasons.answers),
+        /// What rules asked for and was not done, by reason: a limit, or a value that cannot stand where it should.
+        rules_dropped: CounterSet = CounterSet::new(reasons.rule_drops),
+        /// Copies of requests that were sent to another backend.
+        mirrored: Counter = Counter::new(),
     }
 }
 
@@ -228,8 +238,12 @@ stats! {
 mod tests {
     use super::*;
 
-    const REASONS: Reasons =
-        Reasons { rejections: &["bad_chunk", "no_host"], failures: &["timeout"] };
+    const REASONS: Reasons = Reasons {
+        rejections: &["bad_chunk", "no_host"],
+        failures: &["timeout"],
+        answers: &["deny"],
+        rule_drops: &["edit"],
+    };
 
     #[test]
     fn groups_fill_whole_pairs_of_cache_lines() {

@@ -7,13 +7,17 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use socket2::SockAddr;
-use tidegate_config::{Backend, Config, Frontend, ServerAddress};
+use tidegate_config as config;
+use tidegate_config::{Backend, Config, ForwardedHeader, Frontend, ServerAddress};
 use tidegate_exchange::{Policy, Redispatch};
 use tidegate_proxy::{
-    BackendSettings, Budget, ClientTimeouts, FrontendSettings, ServerSettings, Snapshot, reasons,
+    BackendSettings, Budget, ClientTimeouts, ForwardedField, Forwarding, FrontendSettings,
+    OwnFieldSettings, ServerSettings, Snapshot, Tables, Verifier, reasons,
 };
+use tidegate_rules::ValueList;
 use tidegate_telemetry::{EntityName, Registry};
 
+use crate::log::{Level, Line};
 use crate::process;
 
 /// What is kept from one configuration to the next.
@@ -25,6 +29,7 @@ pub(crate) struct Publisher {
     frontends: HashMap<Arc<str>, Weak<Budget>>,
     /// The longest listen queue so far: one that was shortened by a reload may still hold as many.
     backlog_max: u32,
+    verifier: Option<Arc<Verifier>>,
     generation: u64,
     shards_count: u16,
 }
@@ -36,6 +41,7 @@ impl Publisher {
             process: Arc::new(Budget::new(0)),
             frontends: HashMap::new(),
             backlog_max: 0,
+            verifier: None,
             generation: 0,
             shards_count,
         }
@@ -59,9 +65,27 @@ impl Publisher {
             accept_burst_max: self.accept_burst_max(config),
             frontends,
             backends,
+            tables: Arc::new(tables(&config.tables)),
+            verifier: self.verifier(config),
             connections: self.process.clone(),
             shards: self.registry.shards().clone(),
         })
+    }
+
+    /// The thread that compares passwords, once a rule asks for one. Without it, such requests are answered with 503.
+    fn verifier(&mut self, config: &Config) -> Option<Arc<Verifier>> {
+        let asks = |frontend: &Frontend| {
+            frontend.rules.request.rules.iter().any(|rule| rule.authenticate.is_some())
+        };
+        if self.verifier.is_none() && config.frontends.iter().any(asks) {
+            match Verifier::start() {
+                Ok(verifier) => self.verifier = Some(Arc::new(verifier)),
+                Err(error) => {
+                    Line::new(Level::Error, "no_verifier").with("reason", error).write();
+                }
+            }
+        }
+        self.verifier.clone()
     }
 
     /// What all listen queues hold together.
@@ -87,7 +111,10 @@ impl Publisher {
                 keep_alive: frontend.timeouts.keep_alive,
             },
             limits: frontend.header_limits,
-            forwarded_for: frontend.forwarded_for.is_some(),
+            rules: frontend.rules.request.clone(),
+            response_rules: frontend.rules.response.clone(),
+            error_pages: frontend.error_pages.0.clone(),
+            own_fields: own_fields(frontend),
             connections,
             stats: self.registry.frontend(&frontend.name).clone(),
         }
@@ -130,6 +157,7 @@ impl Publisher {
             },
             tunnel_timeout: backend.timeouts.tunnel,
             reuse: backend.reuse_server_connections,
+            error_pages: backend.error_pages.0.clone(),
             idle_max: usize::try_from(backend.pool.max_idle).unwrap_or(usize::MAX),
             idle_timeout: backend.pool.idle_timeout,
             stats: self.registry.backend(&backend.name).clone(),
@@ -151,6 +179,40 @@ impl Publisher {
                 .filter(|known| *known.name == *backend)
                 .any(|known| known.servers.iter().any(|known| *known.name == *server)),
         });
+    }
+}
+
+fn tables(tables: &config::Tables) -> Tables {
+    Tables {
+        lists: tables.lists.iter().map(|named| named.list.clone()).collect(),
+        maps: tables.maps.iter().map(|named| named.map.clone()).collect(),
+    }
+}
+
+fn own_fields(frontend: &Frontend) -> OwnFieldSettings {
+    OwnFieldSettings {
+        forwarding: frontend.forwarded_for.as_ref().map(forwarding),
+        request_id: frontend.request_id.clone(),
+        via: frontend.via.clone(),
+        traceparent: frontend.traceparent,
+    }
+}
+
+fn forwarding(forwarding: &config::Forwarding) -> Forwarding {
+    let networks: Vec<String> = forwarding.trust.iter().map(ToString::to_string).collect();
+    let field = |header: &ForwardedHeader| match header {
+        ForwardedHeader::For => ForwardedField::For,
+        ForwardedHeader::Proto => ForwardedField::Proto,
+        ForwardedHeader::Host => ForwardedField::Host,
+        ForwardedHeader::Port => ForwardedField::Port,
+        ForwardedHeader::Forwarded => ForwardedField::Forwarded,
+    };
+    Forwarding {
+        fields: forwarding.headers.iter().map(field).collect(),
+        trust: ValueList::new(networks.iter().map(String::as_str))
+            .expect("a network is written as it is read"),
+        trusted: forwarding.trusted,
+        untrusted: forwarding.untrusted,
     }
 }
 

@@ -11,6 +11,7 @@ mod client;
 mod command;
 mod http1;
 mod parked;
+mod rules;
 mod settings;
 mod site;
 mod tunnel;
@@ -19,7 +20,9 @@ mod worker;
 
 pub use budget::Budget;
 pub use command::{Command, Event, EventKind, ListenerId, ListenerSpec, Report};
+pub use rules::Verifier;
 pub use settings::{
-    BackendSettings, ClientTimeouts, FrontendSettings, ServerSettings, Snapshot, reasons,
+    BackendSettings, ClientTimeouts, ForwardedField, Forwarding, FrontendSettings,
+    OwnFieldSettings, ServerSettings, Snapshot, Tables, reasons,
 };
 pub use worker::{Context, run};

@@ -9,9 +9,15 @@ use socket2::SockAddr;
 use tidegate_balance as balance;
 use tidegate_exchange::{Failure, Policy};
 use tidegate_http1::{ChunkedError, Limits, RequestError};
+use tidegate_routing::{ErrorPages, HeaderName, RequestRule, ResponseRule, Rules};
+use tidegate_rules::{ValueList, ValueMap};
+use tidegate_semantics::forwarded::Received;
+use tidegate_semantics::traceparent::Sampling;
+use tidegate_semantics::via::Pseudonym;
 use tidegate_telemetry::{BackendStats, FrontendStats, PerShard, Reasons, ServerStats, ShardStats};
 
 use crate::budget::Budget;
+use crate::rules::{Answered, Dropped, Verifier};
 
 /// Everything a shard needs to know, for all shards.
 pub struct Snapshot {
@@ -23,6 +29,10 @@ pub struct Snapshot {
     pub frontends: Vec<FrontendSettings>,
     /// The backends.
     pub backends: Vec<BackendSettings>,
+    /// What the rules of all frontends look things up in.
+    pub tables: Arc<Tables>,
+    /// Compares passwords; none where no rule asks for one.
+    pub verifier: Option<Arc<Verifier>>,
     /// Connections that multishot accepts could take at once before they are stopped: what the listen queues of all shards
     /// and listeners hold together. With less room than this, connections are accepted one by one.
     pub accept_burst_max: u32,
@@ -32,18 +42,74 @@ pub struct Snapshot {
     pub shards: PerShard<ShardStats>,
 }
 
+/// What rules look things up in.
+#[derive(Clone, Debug, Default)]
+pub struct Tables {
+    /// In the order of [`ListIndex`](tidegate_rules::ListIndex).
+    pub lists: Vec<Arc<ValueList>>,
+    /// In the order of [`MapIndex`](tidegate_rules::MapIndex).
+    pub maps: Vec<Arc<ValueMap>>,
+}
+
+/// The header fields that the proxy itself writes.
+#[derive(Clone, Debug, Default)]
+pub struct OwnFieldSettings {
+    /// Which fields tell the server where a request came from; none: none is touched.
+    pub forwarding: Option<Forwarding>,
+    /// The field of the request's id; none: there is no id.
+    pub request_id: Option<HeaderName>,
+    /// The name in `Via` of requests and responses; none: no entry is added.
+    pub via: Option<Pseudonym>,
+    /// The flags of a `traceparent` that is made here; none: the field is not touched.
+    pub traceparent: Option<Sampling>,
+}
+
+/// Which fields tell the server where a request came from, and whom to believe about it.
+#[derive(Clone, Debug)]
+pub struct Forwarding {
+    /// What is told.
+    pub fields: Vec<ForwardedField>,
+    /// Peers that are believed.
+    pub trust: ValueList,
+    /// What becomes of what these sent.
+    pub trusted: Received,
+    /// What becomes of what others sent.
+    pub untrusted: Received,
+}
+
+/// A field that tells where a request came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwardedField {
+    /// `X-Forwarded-For`
+    For,
+    /// `X-Forwarded-Proto`
+    Proto,
+    /// `X-Forwarded-Host`
+    Host,
+    /// `X-Forwarded-Port`
+    Port,
+    /// `Forwarded` (RFC 7239) with `for`, `host` and `proto`.
+    Forwarded,
+}
+
 /// Where clients connect.
 pub struct FrontendSettings {
     /// Its name in the configuration; the same name keeps its connections over a reload.
     pub name: Arc<str>,
-    /// Index of the backend that takes every request.
+    /// Index of the backend that takes the requests that no rule sends elsewhere.
     pub default_backend: Option<usize>,
     /// How long to wait for clients.
     pub timeouts: ClientTimeouts,
     /// How large a head may be.
     pub limits: Limits,
-    /// Whether servers are told the client's address in `X-Forwarded-For`.
-    pub forwarded_for: bool,
+    /// The rules of requests.
+    pub rules: Rules<RequestRule>,
+    /// The rules of responses that come from servers.
+    pub response_rules: Rules<ResponseRule>,
+    /// What is answered instead of our own short texts.
+    pub error_pages: Arc<ErrorPages>,
+    /// The header fields that the proxy itself writes.
+    pub own_fields: OwnFieldSettings,
     /// Client connections of this frontend.
     pub connections: Arc<Budget>,
     /// Its counters.
@@ -77,6 +143,8 @@ pub struct BackendSettings {
     pub tunnel_timeout: Duration,
     /// Whether a server connection carries more than one request.
     pub reuse: bool,
+    /// What is answered instead of those of the frontend.
+    pub error_pages: Arc<ErrorPages>,
     /// Idle connections kept per server and shard.
     pub idle_max: usize,
     /// How long an idle connection is kept.
@@ -109,7 +177,12 @@ static REJECTIONS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
 
 /// The reasons by which the data plane counts refused and failed requests.
 pub fn reasons() -> Reasons {
-    Reasons { rejections: &REJECTIONS, failures: Failure::REASONS }
+    Reasons {
+        rejections: &REJECTIONS,
+        failures: Failure::REASONS,
+        answers: &Answered::LABELS,
+        rule_drops: &Dropped::LABELS,
+    }
 }
 
 /// The place among the rejections of the rule that a bad request broke.

@@ -9,20 +9,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::SockAddr;
-use tidegate_balance::{Pool, ServerSettings as Weighted, ShardId};
+use tidegate_balance::{Pool, ServerSettings as Weighted, ShardId, Weight};
 use tidegate_exchange::Policy;
 use tidegate_http1::Limits;
+use tidegate_routing::{BackendIndex, ErrorPage, ErrorPages, RequestRule, ResponseRule, Rules};
 use tidegate_telemetry::{BackendStats, FrontendStats, ServerStats};
 
 use crate::budget::Budget;
-use crate::settings::{BackendSettings, ClientTimeouts, FrontendSettings, Snapshot};
+use crate::rules::{Needs, Verifier};
+use crate::settings::{
+    BackendSettings, ClientTimeouts, FrontendSettings, OwnFieldSettings, Snapshot, Tables,
+};
 use crate::upstream::idle_pool::IdleList;
 
 /// A snapshot as this shard uses it.
 pub(crate) struct Site {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) frontends: Vec<Rc<Frontend>>,
-    pub(crate) backends: Vec<Rc<Backend>>,
+    pub(crate) backends: Rc<[Rc<Backend>]>,
 }
 
 pub(crate) struct Frontend {
@@ -30,7 +34,16 @@ pub(crate) struct Frontend {
     pub(crate) backend: Option<Rc<Backend>>,
     pub(crate) timeouts: ClientTimeouts,
     pub(crate) limits: Limits,
-    pub(crate) forwarded_for: bool,
+    /// A clone of this shard's own: regular expressions keep working memory.
+    pub(crate) rules: Rules<RequestRule>,
+    pub(crate) response_rules: Rules<ResponseRule>,
+    pub(crate) needs: Needs,
+    pub(crate) error_pages: Arc<ErrorPages>,
+    pub(crate) own_fields: OwnFieldSettings,
+    pub(crate) tables: Arc<Tables>,
+    pub(crate) verifier: Option<Arc<Verifier>>,
+    /// Those that rules choose from.
+    backends: Rc<[Rc<Backend>]>,
     pub(crate) stats: Arc<FrontendStats>,
 }
 
@@ -41,6 +54,8 @@ pub(crate) struct Backend {
     pub(crate) exchange: Policy,
     pub(crate) tunnel_timeout: Duration,
     pub(crate) reuse: bool,
+    pub(crate) error_pages: Arc<ErrorPages>,
+    servers_up: usize,
     pub(crate) idle_max: usize,
     pub(crate) idle_timeout: Duration,
     pub(crate) stats: Arc<BackendStats>,
@@ -78,7 +93,7 @@ impl Server {
 impl Site {
     /// This shard's replica of `snapshot`, taking over servers that `before` has already.
     pub(crate) fn new(snapshot: Arc<Snapshot>, shard: u16, before: Option<&Site>) -> Site {
-        let backends: Vec<_> = snapshot
+        let backends: Rc<[_]> = snapshot
             .backends
             .iter()
             .map(|settings| Rc::new(Backend::new(settings, shard, snapshot.shards_count, before)))
@@ -86,7 +101,7 @@ impl Site {
         let frontends = snapshot
             .frontends
             .iter()
-            .map(|settings| Rc::new(Frontend::new(settings, shard, &backends)))
+            .map(|settings| Rc::new(Frontend::new(settings, &snapshot, shard, &backends)))
             .collect();
         Site { snapshot, frontends, backends }
     }
@@ -106,19 +121,51 @@ impl Site {
 }
 
 impl Frontend {
-    fn new(settings: &FrontendSettings, shard: u16, backends: &[Rc<Backend>]) -> Frontend {
+    fn new(
+        settings: &FrontendSettings,
+        snapshot: &Snapshot,
+        shard: u16,
+        backends: &Rc<[Rc<Backend>]>,
+    ) -> Frontend {
         Frontend {
             name: settings.name.clone(),
             backend: settings.default_backend.and_then(|index| backends.get(index).cloned()),
             timeouts: settings.timeouts,
             limits: settings.limits,
-            forwarded_for: settings.forwarded_for,
+            rules: settings.rules.clone(),
+            response_rules: settings.response_rules.clone(),
+            needs: Needs::of(settings),
+            error_pages: settings.error_pages.clone(),
+            own_fields: settings.own_fields.clone(),
+            tables: snapshot.tables.clone(),
+            verifier: snapshot.verifier.clone(),
+            backends: backends.clone(),
             stats: settings.stats.shard(usize::from(shard)).clone(),
         }
+    }
+
+    /// What is answered instead of our own short text, by the backend's word or this frontend's.
+    pub(crate) fn error_page<'a>(
+        &'a self,
+        backend: Option<&'a Backend>,
+        status: u16,
+    ) -> Option<&'a ErrorPage> {
+        let of_backend = backend.and_then(|backend| backend.error_pages.pages.get(&status));
+        of_backend.or_else(|| self.error_pages.pages.get(&status))
+    }
+
+    /// A backend that a rule names.
+    pub(crate) fn backend_at(&self, index: BackendIndex) -> Option<Rc<Backend>> {
+        self.backends.get(index.0).cloned()
     }
 }
 
 impl Backend {
+    /// Servers that get requests.
+    pub(crate) fn servers_up(&self) -> usize {
+        self.servers_up
+    }
+
     fn new(
         settings: &BackendSettings,
         shard: u16,
@@ -159,6 +206,12 @@ impl Backend {
             exchange: settings.exchange,
             tunnel_timeout: settings.tunnel_timeout,
             reuse: settings.reuse,
+            error_pages: settings.error_pages.clone(),
+            servers_up: settings
+                .servers
+                .iter()
+                .filter(|server| server.weight != Weight::ZERO)
+                .count(),
             idle_max: settings.idle_max,
             idle_timeout: settings.idle_timeout,
             stats: settings.stats.shard(usize::from(shard)).clone(),

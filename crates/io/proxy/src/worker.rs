@@ -75,6 +75,10 @@ pub(crate) struct Worker {
     pub(crate) chores: Chores,
     clients_open: Cell<u32>,
     pub(crate) draining: Cell<bool>,
+    /// Clients that rules make wait.
+    pub(crate) tarpits: Cell<u32>,
+    /// Copies of requests on their way.
+    pub(crate) mirrors: Cell<u32>,
     this: std::rc::Weak<Worker>,
 }
 
@@ -202,6 +206,8 @@ impl Worker {
             chores: Chores::default(),
             clients_open: Cell::new(0),
             draining: Cell::new(false),
+            tarpits: Cell::new(0),
+            mirrors: Cell::new(0),
             this: this.clone(),
         })
     }

@@ -14,10 +14,19 @@ use tidegate_balance::{Policy as Balance, Weight};
 use tidegate_exchange::Policy;
 use tidegate_http1::Limits;
 use tidegate_proxy::{
-    BackendSettings, Budget, ClientTimeouts, Command, Context, FrontendSettings, ListenerId,
-    ListenerSpec, ServerSettings, Snapshot, reasons,
+    BackendSettings, Budget, ClientTimeouts, Command, Context, ForwardedField, Forwarding,
+    FrontendSettings, ListenerId, ListenerSpec, OwnFieldSettings, ServerSettings, Snapshot,
+    reasons,
 };
 use tidegate_ring::Settings;
+use tidegate_routing::{
+    BackendChoice, BackendIndex, BackendShare, Edit, Ending, HeaderName, RequestRule, ResponseRule,
+    RewritePath, Rules, Split,
+};
+use tidegate_rules::{Condition, Conditions, Environment, Names, Phase, Template, ValueList};
+use tidegate_semantics::forwarded::Received;
+use tidegate_semantics::traceparent::Sampling;
+use tidegate_semantics::via::Pseudonym;
 use tidegate_shard::{Sender, Shard, queue, spawn};
 use tidegate_telemetry::Registry;
 
@@ -53,7 +62,71 @@ fn start_server(answer: &'static [u8]) -> SocketAddr {
     address
 }
 
+/// The rules of the example in which a request meets most of them before it is routed: conditions, edits, a rewritten path,
+/// and rules for the response.
+fn rules() -> (Rules<RequestRule>, Rules<ResponseRule>) {
+    let mut names = Names::default();
+    let entries = [
+        ("is_api", r#"request.path.startsWith("/api/")"#),
+        (
+            "is_static",
+            r#"[".jpg", ".png", ".gif", ".css", ".js"].exists(suffix, request.path.endsWith(suffix))"#,
+        ),
+        ("is_mobile", r#"request.headers["user-agent"].lowerAscii().contains("mobile")"#),
+        ("is_internal", r#"inIpRange(source.ip, "10.0.0.0/8")"#),
+    ];
+    let (conditions, problems) = Conditions::compile(&mut names, entries);
+    assert!(problems.is_empty(), "{problems:?}");
+    let mut request =
+        Environment { names: &mut names, conditions: &conditions, phase: Phase::Request };
+    let rule = |edits, ending| RequestRule { name: "".into(), edits, authenticate: None, ending };
+    let name = |name: &str| HeaderName::new(name.as_bytes()).expect("a name");
+    let mut when = |text: &str| Condition::compile(text, &mut request).expect("a condition");
+    let to = |index| Some(Ending::Backend(BackendChoice::One(BackendIndex(index))));
+    let shares = [95, 5].map(|weight| BackendShare { backend: BackendIndex(0), weight }).to_vec();
+    let split = Split { shares, sum: 100, key: None };
+    let conditions_of = [
+        r#"request.path == "/admin" && !is_internal"#,
+        r#"request.path == "/old""#,
+        "is_api",
+        "is_static",
+        r#"is_mobile || request.cookies["beta"] == "1""#,
+    ]
+    .map(&mut when);
+    let [admin, old, api, files, mobile] = conditions_of;
+    let mut template = |text: &str| Template::compile(text, &mut request).expect("a template");
+    let stamp = vec![
+        Edit::SetHeader(name("X-Request-Start"), template("{now}")),
+        Edit::SetHeader(name("X-Client"), template("{source.ip}")),
+        Edit::RemoveHeader(name("X-Debug")),
+    ];
+    let rewrite = RewritePath::new("^/api/(.*)$", "/$1").expect("a pattern");
+    let rules = Rules::new(vec![
+        (Some(admin), rule(vec![], Some(Ending::Deny { status: 403 }))),
+        (None, rule(stamp, None)),
+        (Some(old), rule(vec![], Some(Ending::Deny { status: 403 }))),
+        (Some(api), rule(vec![Edit::RewritePath(rewrite)], to(0))),
+        (Some(files), rule(vec![], to(0))),
+        (Some(mobile), rule(vec![], Some(Ending::Backend(BackendChoice::Split(split))))),
+    ]);
+    let mut response =
+        Environment { names: &mut names, conditions: &conditions, phase: Phase::Response };
+    let failed = Condition::compile(
+        r#"response.code >= 200 && request.path.startsWith("/api/")"#,
+        &mut response,
+    )
+    .expect("a condition");
+    let cache = Template::compile("no-store", &mut response).expect("a template");
+    let edits = |edits| ResponseRule { name: "".into(), edits, set_status: None };
+    let response_rules = Rules::new(vec![
+        (Some(failed), edits(vec![Edit::SetHeader(name("Cache-Control"), cache)])),
+        (None, edits(vec![Edit::RemoveHeader(name("Server"))])),
+    ]);
+    (rules, response_rules)
+}
+
 fn snapshot(server: SocketAddr) -> Arc<Snapshot> {
+    let (rules, response_rules) = rules();
     let mut registry = Registry::new(1, reasons());
     let second = Duration::from_secs(1);
     let backend = BackendSettings {
@@ -68,6 +141,7 @@ fn snapshot(server: SocketAddr) -> Arc<Snapshot> {
         exchange: Policy::default(),
         tunnel_timeout: second * 60,
         reuse: true,
+        error_pages: Arc::default(),
         idle_max: 16,
         idle_timeout: second * 60,
         stats: registry.backend("app").clone(),
@@ -82,7 +156,20 @@ fn snapshot(server: SocketAddr) -> Arc<Snapshot> {
             keep_alive: second * 60,
         },
         limits: Limits::default(),
-        forwarded_for: true,
+        rules,
+        response_rules,
+        error_pages: Arc::default(),
+        own_fields: OwnFieldSettings {
+            forwarding: Some(Forwarding {
+                fields: vec![ForwardedField::For, ForwardedField::Proto],
+                trust: ValueList::new(["0.0.0.0/0"]).expect("a network"),
+                trusted: Received::Append,
+                untrusted: Received::Replace,
+            }),
+            request_id: Some(HeaderName::new(b"X-Request-Id").expect("a name")),
+            via: Pseudonym::new("tidegate"),
+            traceparent: Some(Sampling::NotRecorded),
+        },
         connections: Arc::new(Budget::new(u32::MAX)),
         stats: registry.frontend("web").clone(),
     };
@@ -92,6 +179,8 @@ fn snapshot(server: SocketAddr) -> Arc<Snapshot> {
         accept_burst_max: 16,
         frontends: vec![frontend],
         backends: vec![backend],
+        tables: Arc::default(),
+        verifier: None,
         connections: Arc::new(Budget::new(100_000)),
         shards: registry.shards().clone(),
     })
@@ -171,9 +260,16 @@ fn a_warm_connection_allocates_nothing() {
     const LENGTH: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
     const CHUNKED: &[u8] =
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
-    for (name, request, answer) in
-        [("GET", GET, LENGTH), ("POST", POST, LENGTH), ("chunked", GET, CHUNKED)]
-    {
+    const API: &[u8] = b"GET /api/v1/%7Euser?a=%20b HTTP/1.1\r\nHost: Example\r\nX-Debug: 1\r\n\
+        X-Request-Id: abc\r\nCookie: a=b\r\n\r\n";
+    const MOBILE: &[u8] = b"GET / HTTP/1.1\r\nHost: example\r\nUser-Agent: Mobile\r\n\r\n";
+    for (name, request, answer) in [
+        ("GET", GET, LENGTH),
+        ("POST", POST, LENGTH),
+        ("chunked", GET, CHUNKED),
+        ("rewritten", API, LENGTH),
+        ("split", MOBILE, LENGTH),
+    ] {
         assert_eq!(allocations(request, answer), 0, "{name}: {MEASURED} requests");
     }
 }

@@ -2,10 +2,13 @@
 //! hop-by-hop header.
 
 use tidegate_http1::{
-    BodyFraming, BodyLength, ConnectionHeader, Limits, Method, Parsed, RequestEdits, RequestHead,
-    ResponseContext, ResponseEdits, ResponseHead, TargetForm, Version, encode_request_head,
-    encode_response_head, parse_request, parse_response,
+    BodyFraming, BodyLength, ConnectionHeader, HeaderLists, Limits, Method, NewStart, Parsed,
+    RequestEdits, RequestHead, ResponseContext, ResponseEdits, ResponseHead, TargetForm, Version,
+    encode_request_head, encode_response_head, parse_request, parse_response,
 };
+
+/// The edits of both directions.
+const ADDED: HeaderLists<'_> = HeaderLists { add: &[(b"X-Added", b"1")], remove: &[] };
 
 type Headers<'a> = Vec<(&'a [u8], &'a [u8])>;
 
@@ -61,14 +64,15 @@ fn check_request(buf: &[u8], choice: u8) {
         _ => ConnectionHeader::KeepAlive,
     };
     let host = if head.host(buf).is_empty() { &b"fallback.example"[..] } else { head.host(buf) };
-    let with_host: [(&[u8], &[u8]); 2] = [(b"X-Added", b"1"), (b"Host", host)];
     let adds_host = choice & 4 != 0 || head.host(buf).is_empty();
+    let start = NewStart { host: Some(host), ..NewStart::default() };
     let edits = RequestEdits {
         connection,
-        add: if adds_host { &with_host } else { &with_host[..1] },
-        remove: &[],
+        start: adds_host.then_some(&start),
         expect_continue: choice & 8 != 0,
-    };
+        ..RequestEdits::default()
+    }
+    .with_headers(ADDED);
     let mut out = Vec::new();
     encode_request_head(&mut out, buf, &head, &edits);
     let roomy = Limits { head_bytes_max: 60_000, headers_count_max: 200, ..Limits::default() };
@@ -112,8 +116,7 @@ fn check_response(buf: &[u8], choice: u8) {
         (_, 0) => ConnectionHeader::Close,
         (_, _) => ConnectionHeader::KeepAlive,
     };
-    let edits =
-        ResponseEdits { connection, client_version, add: &[(b"X-Added", b"1")], remove: &[], body };
+    let edits = ResponseEdits { connection, client_version, body, status: None, headers: ADDED };
     let mut out = Vec::new();
     encode_response_head(&mut out, buf, &head, &edits);
     let roomy = Limits { head_bytes_max: 60_000, headers_count_max: 200, ..Limits::default() };

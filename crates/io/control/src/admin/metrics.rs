@@ -19,10 +19,11 @@ use crate::figures::Figures;
 use families::{
     BACKEND_DURATION, BACKEND_FAILED, BACKEND_REQUESTS, BACKEND_SCALARS, BUILD_INFO,
     CONFIG_COMMANDS_HELD, CONFIG_GENERATION, CONFIG_LAST_RELOAD_OK, CONFIG_LAST_RELOAD_TIME,
-    CONFIG_RELOADS, CONFIG_SHARD_GENERATION, CPU_SECONDS, FDS_MAX, FRONTEND_DURATION,
-    FRONTEND_FAILED, FRONTEND_REJECTED, FRONTEND_REQUESTS, FRONTEND_SCALARS,
-    FRONTEND_SHARD_SCALARS, Family, Kind, LOG_SUPPRESSED, OPEN_FDS, RESIDENT_BYTES, SERVER_FAILED,
-    SERVER_REQUESTS, SERVER_SCALARS, SHARD_SCALARS, START_TIME, Scalar,
+    CONFIG_RELOADS, CONFIG_SHARD_GENERATION, CPU_SECONDS, FDS_MAX, FRONTEND_ANSWERED,
+    FRONTEND_DURATION, FRONTEND_FAILED, FRONTEND_REJECTED, FRONTEND_REQUESTS,
+    FRONTEND_RULES_DROPPED, FRONTEND_SCALARS, FRONTEND_SHARD_SCALARS, Family, Kind, LOG_SUPPRESSED,
+    OPEN_FDS, RESIDENT_BYTES, SERVER_FAILED, SERVER_REQUESTS, SERVER_SCALARS, SHARD_SCALARS,
+    START_TIME, Scalar,
 };
 use metrics::{Key, Label, Level, Metadata, Recorder, SharedString};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
@@ -238,6 +239,8 @@ impl Scrape {
             self.scalars(FRONTEND_SCALARS, &total, &labels);
             self.reasons(&FRONTEND_REJECTED, &total.rejected, &labels);
             self.reasons(&FRONTEND_FAILED, &total.failures, &labels);
+            self.reasons(&FRONTEND_ANSWERED, &total.answered, &labels);
+            self.reasons(&FRONTEND_RULES_DROPPED, &total.rules_dropped, &labels);
         }
         for (name, stats) in registry.backends() {
             let (total, labels) = (stats.total(), [name_label("backend", name)]);

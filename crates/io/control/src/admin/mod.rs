@@ -12,8 +12,8 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use tidegate_http1::{
-    ConnectionHeader, Limits, Method, Parsed, RequestHead, SimpleResponse, encode_simple_response,
-    parse_request,
+    ConnectionHeader, HeaderLists, Limits, Method, Parsed, RequestHead, SimpleResponse,
+    encode_simple_response, parse_request,
 };
 use tidegate_ring::{Listener, SendBuf, Socket};
 use tidegate_shard::{Alarm, Shard};
@@ -179,7 +179,10 @@ impl Answer {
         ];
         let response = SimpleResponse {
             status: self.status,
-            headers: if self.allow { &headers } else { &headers[..2] },
+            headers: HeaderLists {
+                add: if self.allow { &headers } else { &headers[..2] },
+                remove: &[],
+            },
             body: &self.body,
             connection: if persists {
                 ConnectionHeader::KeepAlive

@@ -8,14 +8,15 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tidegate_balance::{NoServer, ServerId};
 use tidegate_exchange::{
-    Action, ConnectFailure, Exchange, Failure, FailureKind, Input, NoServerCause, Request,
+    Action, ConnectFailure, Exchange, Failure, FailureKind, Input, NoServerCause, Policy, Request,
 };
-use tidegate_http1::{BodyLength, Method};
+use tidegate_http1::BodyLength;
 use tidegate_ring::{RecvBuf, Ring};
+use tidegate_routing::TimeoutEdits;
 use tidegate_shard::Alarm;
 
 use super::body::{Body, Output, Sink};
@@ -24,23 +25,50 @@ use super::respond;
 use super::upload::{self, Upload};
 use super::{Next, Server, response};
 use crate::client::Client;
-use crate::settings::CONNECT_NOT_SUPPORTED;
+use crate::rules::Notes;
 use crate::site::{Backend, Frontend};
 use crate::upstream::connect::{Connection, Slot, connect_failure};
 use crate::worker::Worker;
 
 /// What the parts of one exchange share.
 pub(super) struct Driver<'a> {
-    pub(super) worker: &'a Worker,
+    pub(super) worker: &'a Rc<Worker>,
     pub(super) alarm: &'a Alarm,
     pub(super) client: &'a Client,
     pub(super) frontend: &'a Frontend,
     pub(super) backend: &'a Backend,
     pub(super) machine: RefCell<Exchange>,
+    pub(super) timeouts: Timeouts,
+    pub(super) notes: &'a RefCell<Notes>,
     /// The server picked last, for the log.
     pub(super) last_server: Cell<Option<u32>>,
     /// The status that reached the client.
     pub(super) status: Cell<u16>,
+}
+
+/// How long one exchange waits: as configured, or as rules say.
+pub(super) struct Timeouts {
+    policy: Policy,
+    /// For a client that takes nothing of a response.
+    pub(super) client: Duration,
+    /// For a tunnel that is silent.
+    pub(super) tunnel: Duration,
+}
+
+impl Timeouts {
+    fn new(frontend: &Frontend, backend: &Backend, edits: TimeoutEdits) -> Timeouts {
+        let configured = &backend.exchange;
+        Timeouts {
+            policy: Policy {
+                connect_timeout: edits.connect.unwrap_or(configured.connect_timeout),
+                server_timeout: edits.server.unwrap_or(configured.server_timeout),
+                queue_timeout: edits.queue.unwrap_or(configured.queue_timeout),
+                ..*configured
+            },
+            client: edits.client.unwrap_or(frontend.timeouts.client),
+            tunnel: edits.tunnel.unwrap_or(backend.tunnel_timeout),
+        }
+    }
 }
 
 /// How a response left the client's connection.
@@ -183,6 +211,7 @@ impl Driver<'_> {
         if upload.began.get() {
             // What has been taken of the body is not there for another connection, whether it left or not.
             self.tell(Input::RequestProgress);
+            self.start_copies(upload);
         }
         let action =
             self.send_and_receive(incoming, upload, attempt, ending, sent_before, &mut sink).await;
@@ -217,6 +246,7 @@ impl Driver<'_> {
                     Poll::Pending => {}
                     Poll::Ready(Ok(())) => {
                         uploaded = true;
+                        self.start_copies(upload);
                         self.tell(Input::RequestSent);
                     }
                     Poll::Ready(Err(input)) => return Poll::Ready(self.input(input)),
@@ -280,24 +310,15 @@ impl Driver<'_> {
 }
 
 impl Server {
-    /// Serves one request whose head is complete.
+    /// Serves one request by a backend.
     pub(super) async fn exchange(
         &self,
         client: &Client,
         frontend: &Frontend,
-        incoming: Incoming,
+        backend: Rc<Backend>,
+        mut incoming: Incoming,
         input: &mut Option<RecvBuf>,
     ) -> Next {
-        if incoming.method == Method::Connect {
-            let failure = FailureKind::BadRequest { status: 501, detail: CONNECT_NOT_SUPPORTED };
-            self.refuse(client, frontend, Failure::in_request(failure)).await;
-            return Next::Close;
-        }
-        let Some(backend) = frontend.backend.clone() else {
-            let failure = Failure::in_request(FailureKind::NoServer(NoServerCause::Empty));
-            self.refuse(client, frontend, failure).await;
-            return Next::Close;
-        };
         let worker: Rc<Worker> = self.worker.clone();
         let has_body = !matches!(incoming.body, BodyLength::None | BodyLength::Length(0));
         let upload = Upload {
@@ -306,18 +327,23 @@ impl Server {
             expects_continue: Cell::new(incoming.expects_continue && has_body),
             stopped: Cell::new(false),
             began: Cell::new(false),
+            copies: RefCell::new(incoming.copies.take()),
         };
         let request = Request { repeatable: !has_body && incoming.method.is_idempotent() };
+        let timeouts = Timeouts::new(frontend, &backend, self.notes.borrow().overlay.timeouts());
         let driver = Driver {
             worker: &worker,
             alarm: &self.alarm,
             client,
             frontend,
             backend: &backend,
-            machine: RefCell::new(Exchange::new(&backend.exchange, request, self.alarm.now())),
+            machine: RefCell::new(Exchange::new(&timeouts.policy, request, self.alarm.now())),
+            timeouts,
+            notes: &self.notes,
             last_server: Cell::new(None),
             status: Cell::new(0),
         };
+        driver.start_copies(&upload);
         let ending = Cell::new(Ending::Closing);
         let (action, attempt) = driver.run(&incoming, &upload, &ending).await;
         let next = driver.finish(&incoming, &upload, action, attempt, &ending).await;
@@ -358,7 +384,7 @@ impl Driver<'_> {
                 match ending.get() {
                     Ending::Persistent if reuse => Next::KeepAlive,
                     Ending::Persistent | Ending::Closing | Ending::Undelimited => {
-                        let deadline = self.alarm.now() + self.frontend.timeouts.client;
+                        let deadline = self.alarm.now() + self.timeouts.client;
                         if incoming.keep_alive || !upload.is_finished() {
                             respond::close_with_care(self.alarm, self.client, deadline).await;
                         } else {

@@ -17,6 +17,7 @@ use tidegate_balance::{Policy as Balance, Weight};
 use tidegate_exchange::Policy;
 use tidegate_http1::Limits;
 use tidegate_ring::{PeerAddress, Settings};
+use tidegate_routing::Rules;
 use tidegate_shard::{Shard, drive, queue, spawn};
 use tidegate_telemetry::Registry;
 
@@ -24,7 +25,8 @@ use crate::budget::Budget;
 use crate::client::Client;
 use crate::http1::Server;
 use crate::settings::{
-    BackendSettings, ClientTimeouts, FrontendSettings, ServerSettings, Snapshot, reasons,
+    BackendSettings, ClientTimeouts, FrontendSettings, OwnFieldSettings, ServerSettings, Snapshot,
+    reasons,
 };
 use crate::site::Entrance;
 use crate::upstream::connect::Connection;
@@ -48,6 +50,7 @@ fn snapshot(server: SocketAddr) -> Arc<Snapshot> {
         exchange: Policy::default(),
         tunnel_timeout: PATIENCE,
         reuse: true,
+        error_pages: Arc::default(),
         idle_max: 16,
         idle_timeout: PATIENCE,
         stats: registry.backend("app").clone(),
@@ -62,7 +65,10 @@ fn snapshot(server: SocketAddr) -> Arc<Snapshot> {
             keep_alive: PATIENCE,
         },
         limits: Limits::default(),
-        forwarded_for: false,
+        rules: Rules::default(),
+        response_rules: Rules::default(),
+        error_pages: Arc::default(),
+        own_fields: OwnFieldSettings::default(),
         connections: Arc::new(Budget::new(u32::MAX)),
         stats: registry.frontend("web").clone(),
     };
@@ -72,6 +78,8 @@ fn snapshot(server: SocketAddr) -> Arc<Snapshot> {
         accept_burst_max: 16,
         frontends: vec![frontend],
         backends: vec![backend],
+        tables: Arc::default(),
+        verifier: None,
         connections: Arc::new(Budget::new(u32::MAX)),
         shards: registry.shards().clone(),
     })

@@ -3,23 +3,23 @@
 //! Owns the bytes until the head is complete and the copy of it that goes to servers; leaves judging it to
 //! `tidegate-http1`. Invariant: nothing received is held in a ring buffer while waiting for more.
 
-use std::io::Write;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use tidegate_exchange::{Failure, FailureKind};
 use tidegate_http1::{
-    BodyLength, ConnectionHeader, Method, Parsed, RequestEdits, RequestError, RequestHead,
-    RequestScan, Version, continue_request, encode_request_head, parse_request,
+    BodyLength, ConnectionHeader, Method, Parsed, RequestError, RequestHead, RequestScan, Version,
+    continue_request, parse_request,
 };
 use tidegate_ring::{PeerAddress, RecvBuf};
 
+use super::mirror::Copies;
 use super::respond;
+use super::write_head::HeadWriter;
 use super::{Server, Spilled};
 use crate::client::Client;
+use crate::rules::{Judge, Received, Route};
 use crate::site::Frontend;
-
-/// The longest text of an IP address, IPv4 in IPv6 included.
-const ADDRESS_TEXT_MAX: usize = 46;
 
 /// A request whose head is complete: what the exchange has to know of it.
 pub(super) struct Incoming {
@@ -31,8 +31,12 @@ pub(super) struct Incoming {
     pub(super) upgrade: bool,
     /// When its first byte was seen.
     pub(super) started: Instant,
-    /// Its head as every server gets it.
+    /// Its head as every server gets it; as it was received while a password is compared.
     pub(super) head: Vec<u8>,
+    /// Where it goes.
+    pub(super) route: Route,
+    /// What goes elsewhere besides.
+    pub(super) copies: Option<Copies>,
 }
 
 type Head = Spilled<RequestScan>;
@@ -182,7 +186,7 @@ impl Server {
         }
     }
 
-    /// What the head just parsed from `bytes` says, and its copy for the servers.
+    /// What the head just parsed from `bytes` says, where it goes, and its copy for the servers.
     fn incoming(
         &self,
         client: &Client,
@@ -191,34 +195,53 @@ impl Server {
         parsed: &RequestHead,
         started: Instant,
     ) -> Incoming {
-        let reuse = frontend.backend.as_ref().is_some_and(|backend| backend.reuse);
-        let connection = match (parsed.upgrade(), reuse) {
-            (true, _) => ConnectionHeader::Upgrade,
-            (false, true) => ConnectionHeader::KeepAlive,
-            (false, false) => ConnectionHeader::Close,
+        let received = received(client, frontend, bytes, parsed);
+        let route = match parsed.method() {
+            Method::Connect => Route::Nowhere,
+            _ => self.judge(frontend).decide(&received, &mut self.notes.borrow_mut()),
         };
-        let mut text = [0; ADDRESS_TEXT_MAX];
-        let address = match client.peer {
-            PeerAddress::Ip(address) if frontend.forwarded_for => {
-                write_address(&mut text, address.ip())
-            }
-            _ => &[],
-        };
-        let host = if parsed.host(bytes).is_empty() { local_host(client) } else { String::new() };
-        let (forwarded, hosted) =
-            ((&b"X-Forwarded-For"[..], address), (&b"Host"[..], host.as_bytes()));
-        let both = [forwarded, hosted];
-        let add = match (address.is_empty(), host.is_empty()) {
-            (true, true) => &[],
-            (false, true) => &both[..1],
-            (true, false) => &both[1..],
-            (false, false) => &both[..],
-        };
-        let edits = RequestEdits { connection, add, remove: &[], expect_continue: true };
+        self.prepare(client, frontend, &received, route, started)
+    }
+
+    pub(super) fn judge<'a>(&'a self, frontend: &'a Frontend) -> Judge<'a> {
+        Judge { frontend, scratch: &self.worker.scratch.rules, now: self.alarm.now() }
+    }
+
+    /// The request once its route is known.
+    pub(super) fn prepare(
+        &self,
+        client: &Client,
+        frontend: &Frontend,
+        received: &Received<'_>,
+        route: Route,
+        started: Instant,
+    ) -> Incoming {
+        let parsed = received.head;
         let mut head = self.worker.shard.ring.take_vec();
-        encode_request_head(&mut head, bytes, parsed, &edits);
+        let (mut method, mut copies) = (parsed.method(), None);
+        match &route {
+            Route::Backend(backend) => {
+                let notes = self.notes.borrow();
+                let writer = HeadWriter::new(self, client, frontend, received, &notes);
+                let connection = match (parsed.upgrade(), backend.reuse) {
+                    (true, _) => ConnectionHeader::Upgrade,
+                    (false, true) => ConnectionHeader::KeepAlive,
+                    (false, false) => ConnectionHeader::Close,
+                };
+                method = writer.method(method);
+                writer.write(connection, true, &mut head);
+                if !notes.overlay.mirrors().is_empty() && !parsed.upgrade() {
+                    copies = Copies::new(frontend, &notes, method, |out| {
+                        writer.write(ConnectionHeader::Close, false, out);
+                    });
+                }
+            }
+            // The rules will go on over these bytes.
+            Route::Verify(_) => head.extend_from_slice(&received.bytes[..parsed.head_bytes()]),
+            Route::Answer(_) | Route::Nowhere => {}
+        }
         Incoming {
-            method: parsed.method(),
+            method,
             version: parsed.version(),
             body: parsed.body(),
             keep_alive: parsed.keep_alive(),
@@ -226,40 +249,43 @@ impl Server {
             upgrade: parsed.upgrade(),
             started,
             head,
+            route,
+            copies,
         }
     }
+}
+
+/// A request's head, seen with where it came from.
+pub(super) fn received<'a>(
+    client: &Client,
+    frontend: &Frontend,
+    bytes: &'a [u8],
+    head: &'a RequestHead,
+) -> Received<'a> {
+    let (peer, local) = addresses(client, frontend);
+    Received { head, bytes, peer, local }
+}
+
+/// Both ends of a client's connection as rules see them: IPv4 in its own form. That of this side only if it is asked for.
+pub(super) fn addresses(
+    client: &Client,
+    frontend: &Frontend,
+) -> (Option<SocketAddr>, Option<SocketAddr>) {
+    let of = |address| match address {
+        PeerAddress::Ip(address) => {
+            Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
+        }
+        PeerAddress::Unix | PeerAddress::Unknown => None,
+    };
+    let local = if frontend.needs.local { of(client.socket.local_address()) } else { None };
+    (of(client.peer), local)
 }
 
 /// The Host of an HTTP/1.0 request that has none: what the client connected to. The server is spoken to in HTTP/1.1, where it
 /// must not be missing or empty (RFC 9112 §3.2).
-fn local_host(client: &Client) -> String {
+pub(super) fn local_host(client: &Client) -> String {
     match client.socket.local_address() {
         PeerAddress::Ip(address) => address.to_string(),
         PeerAddress::Unix | PeerAddress::Unknown => "localhost".to_owned(),
-    }
-}
-
-fn write_address(text: &mut [u8; ADDRESS_TEXT_MAX], address: std::net::IpAddr) -> &[u8] {
-    let mut left = &mut text[..];
-    let written = write!(left, "{}", address.to_canonical()).is_ok();
-    let unused = left.len();
-    if written { &text[..ADDRESS_TEXT_MAX - unused] } else { &[] }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_longest_addresses_fit_and_mapped_ones_are_shown_as_ipv4() {
-        for (address, expected) in [
-            ("255.255.255.255", "255.255.255.255"),
-            ("::ffff:192.0.2.1", "192.0.2.1"),
-            ("2001:db8:ffff:ffff:ffff:ffff:ffff:ffff", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff"),
-        ] {
-            let mut text = [0; ADDRESS_TEXT_MAX];
-            let written = write_address(&mut text, address.parse().expect("an address"));
-            assert_eq!(written, expected.as_bytes());
-        }
     }
 }

@@ -4,23 +4,31 @@
 //! `tidegate-exchange`, and one request's way to a server to `exchange`. Invariant: a request is answered before the next
 //! one is looked at, and nothing of a refused request reaches a server.
 
+mod answer;
+mod authenticate;
 mod body;
 mod exchange;
 mod head;
+mod mirror;
 mod respond;
 mod response;
 mod upload;
+mod write_head;
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Instant;
 
-use tidegate_http1::{RequestHead, ResponseHead};
+use tidegate_exchange::{Failure, FailureKind, NoServerCause};
+use tidegate_http1::{Method, RequestHead, ResponseHead};
 use tidegate_ring::RecvBuf;
 use tidegate_shard::{Alarm, TaskId};
 
-use self::head::Heard;
+use self::head::{Heard, Incoming};
 use crate::client::Client;
+use crate::rules::{self, Notes, Route};
+use crate::settings::CONNECT_NOT_SUPPORTED;
+use crate::site::Frontend;
 use crate::worker::Worker;
 
 /// What follows a request on its connection.
@@ -37,6 +45,7 @@ enum Next {
 pub(crate) struct Scratch {
     request: RefCell<RequestHead>,
     response: RefCell<ResponseHead>,
+    rules: RefCell<rules::Scratch>,
 }
 
 /// A head that comes in pieces: what has come of it, and how far it has been judged.
@@ -50,11 +59,17 @@ struct Spilled<S> {
 pub(crate) struct Server {
     worker: Rc<Worker>,
     alarm: Alarm,
+    /// What rules made of the request that is being served.
+    notes: RefCell<Notes>,
 }
 
 impl Server {
     pub(crate) fn new(worker: &Rc<Worker>, task: TaskId) -> Server {
-        Server { worker: worker.clone(), alarm: Alarm::new(&worker.shard, task) }
+        Server {
+            worker: worker.clone(),
+            alarm: Alarm::new(&worker.shard, task),
+            notes: RefCell::default(),
+        }
     }
 
     /// Serves requests until the client is idle, and gives it back with the time it may stay so, or is gone.
@@ -65,7 +80,8 @@ impl Server {
             let frontend = client.entrance.frontend();
             match self.read_request(&mut client, &frontend, &mut input).await {
                 Heard::Request(incoming) => {
-                    match self.exchange(&client, &frontend, incoming, &mut input).await {
+                    let incoming = self.authenticate(&client, &frontend, incoming).await?;
+                    match self.handle(&client, &frontend, incoming, &mut input).await {
                         Next::KeepAlive => {}
                         Next::Close => return None,
                     }
@@ -80,6 +96,38 @@ impl Server {
                     return None;
                 }
                 return Some((client, self.alarm.now() + frontend.timeouts.keep_alive));
+            }
+        }
+    }
+}
+
+impl Server {
+    /// Sees a request to its end, by a server or by an answer of our own.
+    async fn handle(
+        &self,
+        client: &Client,
+        frontend: &Frontend,
+        mut incoming: Incoming,
+        input: &mut Option<RecvBuf>,
+    ) -> Next {
+        match std::mem::replace(&mut incoming.route, Route::Nowhere) {
+            Route::Backend(backend) => {
+                self.exchange(client, frontend, backend, incoming, input).await
+            }
+            Route::Answer(answered) => {
+                let next = self.answer(client, frontend, &incoming, answered, input).await;
+                self.worker.shard.ring.put_vec(incoming.head);
+                next
+            }
+            Route::Nowhere | Route::Verify(_) => {
+                let failure = match incoming.method {
+                    Method::Connect => {
+                        FailureKind::BadRequest { status: 501, detail: CONNECT_NOT_SUPPORTED }
+                    }
+                    _ => FailureKind::NoServer(NoServerCause::Empty),
+                };
+                self.refuse(client, frontend, Failure::in_request(failure)).await;
+                Next::Close
             }
         }
     }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use tidegate_exchange::{Failure, FailureKind, Origin};
 use tidegate_http1::{
-    ConnectionHeader, Method, RequestError, SimpleResponse, Version, encode_simple_response,
-    reason_phrase,
+    ConnectionHeader, HeaderEdits, HeaderLists, Method, RequestError, SimpleResponse, Version,
+    encode_simple_response, reason_phrase,
 };
 use tidegate_ring::SendBuf;
 use tidegate_shard::Alarm;
@@ -21,7 +21,7 @@ use super::{Next, Server};
 use crate::client::Client;
 use crate::command::{Event, EventKind};
 use crate::settings::rejection_index;
-use crate::site::Frontend;
+use crate::site::{Backend, Frontend};
 
 /// How long a client may go on sending after our last word, so that closing does not destroy it (RFC 9112 §9.6).
 const LINGER: Duration = Duration::from_secs(2);
@@ -60,22 +60,70 @@ fn failure_event(failure: Failure, frontend: &Frontend, client: &Client) -> Even
     event
 }
 
-struct Answer {
-    status: u16,
-    connection: ConnectionHeader,
-    version: Version,
-    method: Method,
+/// What an answer of our own says besides its content.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) connection: ConnectionHeader,
+    pub(super) version: Version,
+    pub(super) method: Method,
 }
 
-fn queue_answer(client: &Client, frontend: &Frontend, out: Vec<u8>, answer: &Answer) {
+/// Queues an error answer: the page configured for its status, or a short text.
+pub(super) fn queue_error(
+    client: &Client,
+    frontend: &Frontend,
+    backend: Option<&Backend>,
+    out: Vec<u8>,
+    answer: &Answer,
+    more: &[(&[u8], &[u8])],
+) {
+    const NO_STORE: (&[u8], &[u8]) = (b"Cache-Control", b"no-store");
+    let text;
+    let (content_type, body) = match frontend.error_page(backend, answer.status) {
+        Some(page) => (&*page.content_type, &*page.body),
+        None => {
+            text = format!("{} {}\n", answer.status, reason_phrase(answer.status));
+            (&b"text/plain"[..], text.as_bytes())
+        }
+    };
+    let own = [(&b"Content-Type"[..], content_type), NO_STORE];
+    let headers =
+        Both(HeaderLists { add: &own, remove: &[] }, HeaderLists { add: more, remove: &[] });
+    queue_answer(client, frontend, out, answer, headers, body);
+}
+
+/// The lines of two.
+pub(super) struct Both<A, B>(pub(super) A, pub(super) B);
+
+impl<A: HeaderEdits, B: HeaderEdits> HeaderEdits for Both<A, B> {
+    fn removes_any(&self) -> bool {
+        self.0.removes_any() || self.1.removes_any()
+    }
+
+    fn removes(&self, name: &[u8]) -> bool {
+        self.0.removes(name) || self.1.removes(name)
+    }
+
+    fn each_added(&self, mut add: impl FnMut(&[u8], &[u8])) {
+        self.0.each_added(&mut add);
+        self.1.each_added(add);
+    }
+}
+
+/// Queues an answer of our own.
+pub(super) fn queue_answer<H: HeaderEdits>(
+    client: &Client,
+    frontend: &Frontend,
+    out: Vec<u8>,
+    answer: &Answer,
+    headers: H,
+    body: &[u8],
+) {
     let mut out = out;
-    let text = format!("{} {}\n", answer.status, reason_phrase(answer.status));
-    let headers: &[(&[u8], &[u8])] =
-        &[(b"Content-Type", b"text/plain"), (b"Cache-Control", b"no-store")];
     let response = SimpleResponse {
         status: answer.status,
         headers,
-        body: text.as_bytes(),
+        body,
         connection: answer.connection,
         client_version: answer.version,
         method: answer.method,
@@ -104,7 +152,7 @@ impl Server {
             version: Version::Http11,
             method: Method::Get,
         };
-        queue_answer(client, frontend, out, &answer);
+        queue_error(client, frontend, None, out, &answer, &[]);
         close_with_care(&self.alarm, client, self.alarm.now() + frontend.timeouts.client).await;
     }
 }
@@ -126,12 +174,12 @@ impl Driver<'_> {
             if persists { ConnectionHeader::KeepAlive } else { ConnectionHeader::Close };
         let answer =
             Answer { status, connection, version: incoming.version, method: incoming.method };
-        queue_answer(self.client, self.frontend, self.ring().take_vec(), &answer);
+        let out = self.ring().take_vec();
+        queue_error(self.client, self.frontend, Some(self.backend), out, &answer, &[]);
         if persists {
             return Next::KeepAlive;
         }
-        close_with_care(self.alarm, self.client, self.alarm.now() + self.frontend.timeouts.client)
-            .await;
+        close_with_care(self.alarm, self.client, self.alarm.now() + self.timeouts.client).await;
         Next::Close
     }
 

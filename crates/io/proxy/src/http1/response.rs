@@ -10,16 +10,19 @@ use std::task::Poll;
 
 use tidegate_exchange::{Action, Failure, Input, Stage, Upload as Rest};
 use tidegate_http1::{
-    BodyFraming, BodyLength, ConnectionHeader, Limits, Parsed, ResponseContext, ResponseEdits,
-    ResponseHead, ResponseScan, Version, continue_response, encode_response_head, parse_response,
+    BodyFraming, BodyLength, ConnectionHeader, Limits, Parsed, RequestHead, ResponseContext,
+    ResponseEdits, ResponseHead, ResponseScan, Version, continue_response, encode_response_head,
+    parse_request, parse_response,
 };
 use tidegate_ring::RecvBuf;
+use tidegate_semantics::via::{self, ReceivedProtocol};
 
 use super::Spilled;
 use super::body::{Body, Output, Sink};
 use super::exchange::{Attempt, Driver, Ending};
-use super::head::Incoming;
+use super::head::{Incoming, addresses};
 use super::upload::Upload;
+use crate::rules::{Dropped, Judge, ResponseFields};
 use crate::tunnel;
 
 /// Bytes queued towards a client that stop reading from the server: enough for the kernel to always have something to
@@ -158,7 +161,6 @@ impl Relay<'_, '_> {
             && rest != Rest::Stop
             && !self.driver.worker.is_draining();
         if !interim {
-            self.driver.status.set(status);
             self.attempt.persists.set(head.keep_alive());
             self.attempt.slot.0.stats.requests.record(status);
             self.ending.set(match (persists, delimited) {
@@ -177,9 +179,63 @@ impl Relay<'_, '_> {
             Output::Content => BodyFraming::UntilClose,
             Output::Chunks => BodyFraming::Chunked,
         };
-        let edits = ResponseEdits { connection, client_version, add: &[], remove: &[], body };
-        encode_response_head(sink.tail(), bytes, head, &edits);
+        let edits = ResponseEdits { connection, client_version, body, ..ResponseEdits::default() };
+        if interim {
+            encode_response_head(sink.tail(), bytes, head, &edits);
+        } else {
+            self.driver.status.set(self.write_head(head, bytes, edits, sink));
+        }
         Ok(relayed)
+    }
+
+    /// Puts a final head with its edits into the sink; the status that it has then.
+    fn write_head(
+        &self,
+        head: &ResponseHead,
+        bytes: &[u8],
+        edits: ResponseEdits,
+        sink: &mut Sink<'_>,
+    ) -> u16 {
+        let driver = self.driver;
+        let frontend = driver.frontend;
+        if frontend.response_rules.is_empty() && frontend.own_fields.via.is_none() {
+            return encode_response_head(sink.tail(), bytes, head, &edits);
+        }
+        self.run_rules(head, bytes);
+        let scratch = &mut *driver.worker.scratch.rules.borrow_mut();
+        scratch.target.clear();
+        if let Some(pseudonym) = &frontend.own_fields.via {
+            let protocol = match head.version() {
+                Version::Http10 => ReceivedProtocol::Http10,
+                Version::Http11 => ReceivedProtocol::Http11,
+            };
+            via::push_entry(protocol, pseudonym, &mut scratch.target);
+        }
+        let status = scratch.response.status();
+        let headers = ResponseFields { overlay: &scratch.response, via: &scratch.target };
+        let edits = ResponseEdits { status, ..edits }.with_headers(headers);
+        let written = encode_response_head(sink.tail(), bytes, head, &edits);
+        if status.is_some_and(|status| status != written) {
+            frontend.stats.rules_dropped.increment(Dropped::Status.index());
+        }
+        written
+    }
+
+    /// Leaves what rules make of the head in the scratch.
+    fn run_rules(&self, head: &ResponseHead, bytes: &[u8]) {
+        let (driver, scratch) = (self.driver, &self.driver.worker.scratch);
+        let notes = &mut *driver.notes.borrow_mut();
+        let judge =
+            Judge { frontend: driver.frontend, scratch: &scratch.rules, now: driver.alarm.now() };
+        let (peer, local) = addresses(driver.client, driver.frontend);
+        if !driver.frontend.needs.head_for_response {
+            let unknown = RequestHead::new();
+            return judge.edit_response(peer, local, &unknown, (head, bytes), notes);
+        }
+        let mut request = scratch.request.borrow_mut();
+        let parsed = parse_request(notes.head(), &driver.frontend.limits, &mut request);
+        debug_assert!(matches!(parsed, Ok(Parsed::Complete { .. })), "it was parsed before");
+        judge.edit_response(peer, local, &request, (head, bytes), notes);
     }
 
     async fn relay_body(
@@ -249,7 +305,7 @@ impl Relay<'_, '_> {
             return Ok(());
         }
         self.driver.tell(Input::WaitingOnClient);
-        let patience = self.driver.frontend.timeouts.client;
+        let patience = self.driver.timeouts.client;
         loop {
             let (before, deadline) = (client.sent_bytes(), self.driver.alarm.now() + patience);
             let flushed = poll_fn(|context| match client.poll_flushed(context, QUEUED_BYTES_MAX) {
@@ -346,8 +402,7 @@ impl Relay<'_, '_> {
             from_client: self.upload.input.borrow_mut().take(),
             from_server,
         };
-        let moved =
-            tunnel::run(driver.ring(), driver.alarm, sides, driver.backend.tunnel_timeout).await;
+        let moved = tunnel::run(driver.ring(), driver.alarm, sides, driver.timeouts.tunnel).await;
         driver.frontend.stats.bytes_in.add(moved.from_client);
         driver.backend.stats.bytes_in.add(moved.from_server);
         self.attempt.slot.0.stats.bytes_in.add(moved.from_server);

@@ -11,6 +11,7 @@ use tidegate_ring::RecvBuf;
 
 use super::body::{Body, Sink};
 use super::exchange::Driver;
+use super::mirror::Copies;
 
 /// Bytes queued towards a server that stop reading from the client.
 const QUEUED_BYTES_MAX: usize = 64 * 1024;
@@ -24,6 +25,8 @@ pub(super) struct Upload {
     pub(super) expects_continue: Cell<bool>,
     /// Some of the body has been taken: the request cannot be sent from its start again.
     pub(super) began: Cell<bool>,
+    /// What goes to other backends once the whole body is here.
+    pub(super) copies: RefCell<Option<Copies>>,
     /// The server answered without wanting the rest.
     pub(super) stopped: Cell<bool>,
 }
@@ -44,8 +47,14 @@ impl Upload {
 
     fn forward(&self, piece: RecvBuf, sink: &mut Sink<'_>) -> Result<(), Input> {
         self.began.set(true);
+        if let Some(copies) = &mut *self.copies.borrow_mut() {
+            copies.add(&piece);
+        }
         match self.body.borrow_mut().forward(piece, sink) {
             Ok(rest) => {
+                if let (Some(copies), Some(rest)) = (&mut *self.copies.borrow_mut(), &rest) {
+                    copies.cut(rest.len());
+                }
                 *self.input.borrow_mut() = rest;
                 Ok(())
             }

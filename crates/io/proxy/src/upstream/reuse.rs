@@ -48,7 +48,7 @@ impl Worker {
     pub(crate) fn sweep_idle(&self) {
         let (site, now) = (self.site.borrow().clone(), self.shard.clock.now());
         let mut left = 0;
-        for backend in &site.backends {
+        for backend in &*site.backends {
             for server in &backend.servers {
                 while let Some(expired) = server.idle.pop_expired(now, backend.idle_timeout) {
                     self.drop_idle(server, expired);

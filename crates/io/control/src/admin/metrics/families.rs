@@ -100,6 +100,10 @@ families! {
         "Requests refused before a backend was asked, by reason.";
     FRONTEND_FAILED: Counter "tidegate_frontend_requests_failed_total" ["frontend", "reason"]
         "Accepted requests that failed, by reason.";
+    FRONTEND_ANSWERED: Counter "tidegate_frontend_requests_answered_total" ["frontend", "reason"]
+        "Requests that rules ended without a server, by the ending.";
+    FRONTEND_RULES_DROPPED: Counter "tidegate_frontend_rules_dropped_total" ["frontend", "reason"]
+        "What rules asked for and was not done, by reason: a limit, or a value that cannot stand where it should.";
     FRONTEND_DURATION: Histogram "tidegate_frontend_request_duration_seconds" ["frontend"]
         "From the first byte of the request until the last byte of the response is handed to the kernel or queued behind bytes that are.";
 
@@ -163,6 +167,8 @@ scalars! {
             "Bytes received from clients.";
         Counter "tidegate_frontend_sent_bytes_total" = bytes_out:
             "Bytes sent to clients.";
+        Counter "tidegate_frontend_requests_mirrored_total" = mirrored:
+            "Copies of requests that were sent to another backend.";
     }
 }
 
@@ -221,7 +227,14 @@ pub(super) fn all() -> impl Iterator<Item = &'static Family> {
         .chain(of(FRONTEND_SHARD_SCALARS))
         .chain([&FRONTEND_REQUESTS])
         .chain(of(FRONTEND_SCALARS))
-        .chain([&FRONTEND_REJECTED, &FRONTEND_FAILED, &FRONTEND_DURATION, &BACKEND_REQUESTS])
+        .chain([
+            &FRONTEND_REJECTED,
+            &FRONTEND_FAILED,
+            &FRONTEND_ANSWERED,
+            &FRONTEND_RULES_DROPPED,
+            &FRONTEND_DURATION,
+            &BACKEND_REQUESTS,
+        ])
         .chain(of(BACKEND_SCALARS))
         .chain([&BACKEND_FAILED, &BACKEND_DURATION])
         .chain(of(SERVER_SCALARS))

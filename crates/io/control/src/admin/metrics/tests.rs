@@ -9,8 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 use tidegate_telemetry::{EntityName, Reasons, Registry};
 
-const REASONS: Reasons =
-    Reasons { rejections: &["bad_chunk", "no_host"], failures: &["connect_refused", "timeout"] };
+const REASONS: Reasons = Reasons {
+    rejections: &["bad_chunk", "no_host"],
+    failures: &["connect_refused", "timeout"],
+    answers: &["deny"],
+    rule_drops: &["edit"],
+};
 
 type Labels = Vec<(String, String)>;
 

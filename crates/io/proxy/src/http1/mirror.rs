@@ -1,0 +1,198 @@
+//! Copies of requests for other backends, whose answers nobody sees.
+//!
+//! Owns the copy and its delivery, each by a task of its own. Invariant: nothing here delays or fails the request that is
+//! copied; what does not fit a limit is dropped and counted.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tidegate_http1::{Limits, Method, Parsed, ResponseContext, parse_response};
+use tidegate_ring::SendBuf;
+use tidegate_shard::Alarm;
+use tidegate_telemetry::FrontendStats;
+
+use super::exchange::Driver;
+use super::upload::Upload;
+use crate::rules::{Dropped, Notes};
+use crate::site::{Backend, Frontend};
+use crate::upstream::connect::{Connection, Slot};
+use crate::worker::Worker;
+
+/// The largest body that is copied: it is held until it is whole.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// Copies of one shard that are on their way: a backend that does not answer holds so many tasks and bodies, 16 MiB.
+const IN_FLIGHT_MAX: u32 = 256;
+
+/// What is read of an answer before the connection is closed.
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+
+/// A request's copies while its body comes in.
+pub(super) struct Copies {
+    heads: Vec<(Rc<Backend>, Vec<u8>)>,
+    method: Method,
+    body: Vec<u8>,
+    /// The body is larger than what is copied.
+    is_too_large: bool,
+}
+
+impl Copies {
+    /// Copies for the backends that rules name; `write` appends the head.
+    pub(super) fn new(
+        frontend: &Frontend,
+        notes: &Notes,
+        method: Method,
+        write: impl Fn(&mut Vec<u8>),
+    ) -> Option<Copies> {
+        let backends = notes.overlay.mirrors().iter();
+        let heads: Vec<_> = backends
+            .filter_map(|index| frontend.backend_at(*index))
+            .map(|backend| {
+                let mut head = Vec::new();
+                write(&mut head);
+                (backend, head)
+            })
+            .collect();
+        (!heads.is_empty()).then_some(Copies {
+            heads,
+            method,
+            body: Vec::new(),
+            is_too_large: false,
+        })
+    }
+
+    /// Takes a piece of the body, and perhaps of what follows it.
+    pub(super) fn add(&mut self, piece: &[u8]) {
+        if self.body.len() > BODY_BYTES_MAX {
+            self.is_too_large = true;
+            self.body = Vec::new();
+        }
+        if !self.is_too_large {
+            self.body.extend_from_slice(piece);
+        }
+    }
+
+    /// Gives back what followed the body in the last piece.
+    pub(super) fn cut(&mut self, behind: usize) {
+        let length = self.body.len().saturating_sub(behind);
+        self.body.truncate(length);
+    }
+}
+
+/// A copy on its way, counted until its drop.
+struct InFlight(Rc<Worker>);
+
+impl InFlight {
+    fn begin(worker: &Rc<Worker>) -> Option<InFlight> {
+        let count: &Cell<u32> = &worker.mirrors;
+        (count.get() < IN_FLIGHT_MAX).then(|| {
+            count.set(count.get() + 1);
+            InFlight(worker.clone())
+        })
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.mirrors.set(self.0.mirrors.get() - 1);
+    }
+}
+
+impl Driver<'_> {
+    /// Sends the copies, if there are any and the body is whole.
+    #[inline]
+    pub(super) fn start_copies(&self, upload: &Upload) {
+        if upload.copies.borrow().is_some() {
+            self.start(upload);
+        }
+    }
+
+    fn start(&self, upload: &Upload) {
+        if !upload.is_finished() {
+            return;
+        }
+        let Some(copies) = upload.copies.borrow_mut().take() else { return };
+        let Copies { heads, method, body, is_too_large } = copies;
+        let is_too_large = is_too_large || body.len() > BODY_BYTES_MAX;
+        for (backend, mut bytes) in heads {
+            let drop = |dropped: Dropped| {
+                self.frontend.stats.rules_dropped.increment(dropped.index());
+            };
+            if is_too_large {
+                drop(Dropped::MirrorBody);
+                continue;
+            }
+            let Some(place) = InFlight::begin(self.worker) else {
+                drop(Dropped::Mirrors);
+                continue;
+            };
+            bytes.extend_from_slice(&body);
+            let stats = self.frontend.stats.clone();
+            stats.mirrored.increment();
+            self.worker.shard.tasks.spawn(deliver(place, stats, backend, bytes, method));
+        }
+    }
+}
+
+async fn deliver(
+    place: InFlight,
+    stats: Arc<FrontendStats>,
+    backend: Rc<Backend>,
+    bytes: Vec<u8>,
+    method: Method,
+) {
+    if !is_answered(&place.0, &backend, bytes, method).await {
+        stats.rules_dropped.increment(Dropped::MirrorFailed.index());
+    }
+}
+
+/// Sends one copy and reads its answer; whether there was one.
+async fn is_answered(
+    worker: &Rc<Worker>,
+    backend: &Backend,
+    bytes: Vec<u8>,
+    method: Method,
+) -> bool {
+    let Some(task) = worker.shard.tasks.current() else { return false };
+    let alarm = Alarm::new(&worker.shard, task);
+    let Ok(picked) = backend.balance.borrow_mut().pick(None) else { return false };
+    let Some(server) = backend.servers.get(picked.0 as usize) else { return false };
+    let slot = Slot::new(server.clone());
+    let Ok(socket) = worker.shard.ring.connect(&slot.0.address) else { return false };
+    let deadline = alarm.now() + backend.exchange.connect_timeout;
+    let connected = alarm.within(deadline, |context| socket.poll_connected(context)).await;
+    if !matches!(connected, Ok(Ok(()))) {
+        slot.0.stats.connects_failed.increment();
+        return false;
+    }
+    let connection = Connection::opened(socket, &slot.0);
+    let socket = connection.socket();
+    socket.set_recv_on_demand(true);
+    slot.0.stats.bytes_out.add(bytes.len() as u64);
+    socket.queue(SendBuf::Vec(bytes));
+    socket.flush();
+    let context = ResponseContext { method, upgrade_requested: false };
+    let (mut head, mut status, mut read) = (Vec::new(), None, 0);
+    while read <= ANSWER_BYTES_MAX {
+        let deadline = alarm.now() + backend.exchange.server_timeout;
+        let received = alarm.within(deadline, |context| socket.poll_recv(context)).await;
+        let Ok(Ok(Some(piece))) = received else { break };
+        slot.0.stats.bytes_in.add(piece.len() as u64);
+        read += piece.len();
+        if status.is_none() {
+            head.extend_from_slice(&piece);
+            let mut parsed = worker.scratch.response.borrow_mut();
+            match parse_response(&head, &Limits::default(), context, &mut parsed) {
+                Ok(Parsed::Complete { .. }) => {
+                    slot.0.stats.requests.record(parsed.status());
+                    status = Some(parsed.status());
+                    head = Vec::new();
+                }
+                Ok(Parsed::Incomplete) => {}
+                Err(_) => break,
+            }
+        }
+    }
+    status.is_some()
+}
