@@ -3,6 +3,8 @@
 //! Owns the truth of metrics against requests that the test counts itself, the health endpoints,
 //! and the form of the log. Leaves the text format's details to the unit tests of the metrics.
 
+use std::time::Instant;
+
 use tidegate_testkit::{
     Builder, Client, End, LogLine, Metrics, Origin, Output, Signal, Tidegate, refused_address,
     script, site, tools,
@@ -344,6 +346,42 @@ fn every_line_of_the_log_is_logfmt() {
         assert!(["info", "warn", "error"].contains(&&*level), "{}", line.text);
     }
     assert!(!lines.iter().any(|line| line.output == Output::Stdout), "{lines:?}");
+}
+
+#[test]
+fn a_flood_of_failures_is_no_flood_of_lines() {
+    const REQUESTS: u64 = 3_000;
+    for shards in [1, 2] {
+        let refused = refused_address();
+        let config = site(shards, [refused.address()]) + "backends.app.retries = 0\n";
+        let tidegate = tidegate().start(&config);
+        let before = Instant::now();
+        let mut client = Client::connect(tidegate.address("web"));
+        for _ in 0..REQUESTS {
+            assert_eq!(client.get("/").status, 503);
+        }
+        let counts = || {
+            let lines = tidegate.process().lines();
+            let written = lines.iter().filter(|line| line.is_event("request_failed")).count();
+            let summaries = lines.iter().filter(|line| line.is_event("log_lines_suppressed"));
+            let left_out = summaries.map(|line| {
+                assert_eq!(line.field("of").as_deref(), Some("request_failed"), "{}", line.text);
+                line.field("count").and_then(|count| count.parse::<u64>().ok()).expect("a count")
+            });
+            (written as u64, left_out.sum::<u64>())
+        };
+        // The end of the flood is said too: each request is in the log once, as a line or in a sum.
+        let (written, left_out) = tidegate.process().wait_until("everything is told", || {
+            Some(counts()).filter(|(written, left_out)| written + left_out == REQUESTS)
+        });
+        let seconds = before.elapsed().as_secs() + 1;
+        assert!((1_000..=1_000 + 100 * seconds).contains(&written), "{written} in {seconds} s");
+        let metrics = tidegate.metrics();
+        let suppressed = "tidegate_log_lines_suppressed_total";
+        assert_eq!(metrics.count(suppressed, &[("event", "request_failed")]), left_out);
+        assert_eq!(metrics.count(suppressed, &[]), left_out);
+        assert_eq!(metrics.count("tidegate_frontend_requests_failed_total", &[]), REQUESTS);
+    }
 }
 
 #[test]

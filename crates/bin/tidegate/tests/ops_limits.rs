@@ -4,7 +4,7 @@
 //! Owns what happens when there is no room for another connection. Leaves limits within a request
 //! to the tests of HTTP.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
@@ -226,6 +226,82 @@ fn a_limit_that_a_reload_brings_holds_from_then_on() {
             crowd.end();
             early.end();
         }
+    }
+}
+
+#[test]
+fn a_frontend_that_goes_and_comes_back_still_counts_its_old_connections() {
+    for shards in [1, 2] {
+        let origin = Origin::start(script::answer_ok("hello"));
+        let without = site(shards, [origin.address()]);
+        let with = without.clone()
+            + "frontends.more.bind = [\"127.0.0.1:0\"]\n\
+               frontends.more.default_backend = \"app\"\n\
+               frontends.more.max_connections = 2\n";
+        let tidegate = tidegate().start(&with);
+        let mut old = [(); 2].map(|()| Client::connect(tidegate.address("more")));
+        old.iter_mut().for_each(|client| assert_eq!(client.get("/").text(), "hello"));
+        assert!(tidegate.reload(&without).is_event("reloaded"));
+        let mark = tidegate.process().lines_count();
+        assert!(tidegate.reload(&with).is_event("reloaded"));
+        let listening = tidegate.process().wait_line_after(mark, |line| {
+            line.is_event("listening") && line.field("frontend").as_deref() == Some("more")
+        });
+        let address = listening.field("address").and_then(|address| address.parse().ok());
+        let crowd = Crowd::arrive(address.expect("a TCP address"), 3);
+        crowd.assert_quiet();
+        let [first, second] = old;
+        drop(first);
+        crowd.next();
+        crowd.assert_quiet();
+        drop(second);
+        crowd.next();
+        crowd.assert_quiet();
+        crowd.end();
+    }
+}
+
+/// Connects until `count` are in the listen queues or nobody else gets in: a queue that is full drops who asks.
+fn fill_queues(address: SocketAddr, count: usize) -> Vec<TcpStream> {
+    let (mut inside, mut refused) = (Vec::new(), 0);
+    // The kernel chooses among the shards' queues by the client's port.
+    while inside.len() < count && refused < 30 {
+        match TcpStream::connect_timeout(&address, QUIET / 8) {
+            Ok(stream) => inside.push(stream),
+            Err(_) => refused += 1,
+        }
+    }
+    inside
+}
+
+#[test]
+fn a_reload_changes_the_length_of_the_listen_queues() {
+    for shards in [1, 2] {
+        let origin = Origin::start(script::answer_ok("hello"));
+        let config = |backlog: usize| {
+            site(shards, [origin.address()])
+                + &format!("global.max_connections = 1\nglobal.listen_backlog = {backlog}\n")
+        };
+        // The kernel takes one more than it was told.
+        let room = |backlog: usize| shards * (backlog + 1);
+        let tidegate = tidegate().start(&config(1));
+        let address = tidegate.address("web");
+        let mut inside = Client::connect(address);
+        assert_eq!(inside.get("/").text(), "hello");
+        let mut waiting = fill_queues(address, room(1) + 1);
+        assert_eq!(waiting.len(), room(1), "{shards} shards");
+        assert!(tidegate.reload(&config(6)).is_event("reloaded"));
+        waiting.extend(fill_queues(address, room(6) - room(1) + 1));
+        assert_eq!(waiting.len(), room(6), "{shards} shards");
+        assert!(tidegate.reload(&config(3)).is_event("reloaded"));
+        drop((inside, waiting));
+        tidegate.wait_metrics("those who waited have left", |metrics| {
+            metrics.count("tidegate_frontend_connections_total", &[]) == room(6) as u64 + 1
+        });
+        let mut inside = Client::connect(address);
+        assert_eq!(inside.get("/").text(), "hello");
+        let waiting = fill_queues(address, room(3) + 1);
+        assert_eq!(waiting.len(), room(3), "{shards} shards");
     }
 }
 

@@ -125,7 +125,15 @@ fn a_bad_file_changes_nothing_and_is_reported() {
         assert_eq!(Client::connect(tidegate.address("web")).get("/").text(), "hello");
         assert_eq!(served(), 3, "the counters go on");
         assert_eq!(tidegate.admin_get("/readyz").0, 200);
+        let reloads = |result: &str| {
+            tidegate.metrics().count("tidegate_config_reloads_total", &[("result", result)])
+        };
+        let last_ok = || tidegate.metrics().count("tidegate_config_last_reload_ok", &[]);
+        assert_eq!((reloads("ok"), reloads("failed"), last_ok()), (0, 4, 0));
+        assert_eq!(tidegate.metrics().count("tidegate_config_generation", &[]), 1);
         reload(&tidegate, &good);
+        assert_eq!((reloads("ok"), reloads("failed"), last_ok()), (1, 4, 1));
+        assert_eq!(tidegate.metrics().count("tidegate_config_generation", &[]), 2);
     }
 }
 
@@ -148,6 +156,8 @@ fn an_address_that_cannot_be_listened_on_changes_nothing() {
     assert!(line.is_event("reload_failed"), "{}", line.text);
     let reason = line.field("reason").unwrap_or_default();
     assert!(reason.contains(&format!("cannot listen on {taken}: ")), "{reason}");
+    let failed = [("result", "failed")];
+    assert_eq!(tidegate.metrics().count("tidegate_config_reloads_total", &failed), 1);
     assert_eq!(Client::connect(tidegate.address("web")).get("/").text(), "one");
     assert!(!path.exists(), "what was opened before the failure is closed again");
     tidegate.process().wait_until("the new sockets are closed", || {
@@ -314,9 +324,25 @@ fn the_admin_listener_moves_with_the_configuration() {
 fn what_needs_a_restart_is_said() {
     let origin = origin("hello");
     let tidegate = tidegate().start(&site(1, [origin.address()]));
-    reload(&tidegate, &site(2, [origin.address()]));
-    let line = tidegate.wait_log(|line| line.is_event("needs_restart"));
-    assert_eq!(line.field("key").as_deref(), Some("global.cores"));
+    let warnings = |config: &str| {
+        let mark = tidegate.process().lines_count();
+        reload(&tidegate, config);
+        let lines = tidegate.process().lines().split_off(mark);
+        let warnings = lines.into_iter().filter(|line| line.is_event("needs_restart"));
+        let fields = |line: tidegate_testkit::LogLine| {
+            ["key", "old", "new"].map(|field| line.field(field).unwrap_or_default())
+        };
+        warnings.map(fields).collect::<Vec<_>>()
+    };
+    let changed = site(2, [origin.address()]) + "global.daemon = true\n";
+    // As often as the file is read and differs from what runs, whatever the file before said.
+    for _ in 0..2 {
+        assert_eq!(
+            warnings(&changed),
+            [["global.cores", "[0]", "[0, 1]"], ["global.daemon", "false", "true"]]
+        );
+    }
+    assert_eq!(warnings(&site(1, [origin.address()])), [[""; 3]; 0]);
     assert_eq!(Client::connect(tidegate.address("web")).get("/").text(), "hello");
 }
 

@@ -5,6 +5,9 @@
 //! not validate changes nothing.
 
 mod admin;
+mod figures;
+mod flood;
+mod link;
 mod listen;
 mod log;
 mod process;

@@ -51,6 +51,11 @@ impl Place {
         !matches!(self.address, BindAddress::Tcp(_))
     }
 
+    /// The length of its listen queue, `configured` unless the socket is another's.
+    pub(crate) fn backlog(&self, configured: u32) -> Option<u32> {
+        (!matches!(self.address, BindAddress::Fd(_))).then_some(configured)
+    }
+
     /// Removes the file of a Unix socket that is not listened on any more. Gone already is as good.
     pub(crate) fn remove_file(&self) {
         if let BindAddress::Unix(path) = &self.address {

@@ -127,15 +127,23 @@ pub(crate) fn flush(patience: Duration) {
     }
 }
 
+/// The name of an event in the log.
+pub(crate) fn event_name(kind: EventKind) -> &'static str {
+    match kind {
+        EventKind::RequestRejected => "request_rejected",
+        EventKind::RequestFailed => "request_failed",
+        EventKind::AcceptFailed => "accept_failed",
+        EventKind::Panicked => "panic",
+    }
+}
+
 /// Writes what a shard told.
 pub(crate) fn write_event(shard: usize, event: &Event) {
-    let (level, name) = match event.kind {
-        EventKind::RequestRejected => (Level::Warn, "request_rejected"),
-        EventKind::RequestFailed => (Level::Warn, "request_failed"),
-        EventKind::AcceptFailed => (Level::Error, "accept_failed"),
-        EventKind::Panicked => (Level::Error, "panic"),
+    let level = match event.kind {
+        EventKind::RequestRejected | EventKind::RequestFailed => Level::Warn,
+        EventKind::AcceptFailed | EventKind::Panicked => Level::Error,
     };
-    let mut line = Line::new(level, name).with("shard", shard);
+    let mut line = Line::new(level, event_name(event.kind)).with("shard", shard);
     for (key, value) in
         [("frontend", &event.frontend), ("backend", &event.backend), ("server", &event.server)]
     {

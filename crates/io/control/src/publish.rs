@@ -4,7 +4,7 @@
 //! and immutable; the same name keeps its counters and its count of connections.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use socket2::SockAddr;
 use tidegate_config::{Backend, Config, Frontend, ServerAddress};
@@ -20,7 +20,11 @@ use crate::process;
 pub(crate) struct Publisher {
     pub(crate) registry: Registry,
     process: Arc<Budget>,
-    frontends: HashMap<Arc<str>, Arc<Budget>>,
+    /// A name's budget lives as long as a snapshot or a connection has it: a name that goes and comes back while its old
+    /// connections are open goes on counting them.
+    frontends: HashMap<Arc<str>, Weak<Budget>>,
+    /// The longest listen queue so far: one that was shortened by a reload may still hold as many.
+    backlog_max: u32,
     generation: u64,
     shards_count: u16,
 }
@@ -31,6 +35,7 @@ impl Publisher {
             registry: Registry::new(usize::from(shards_count), reasons()),
             process: Arc::new(Budget::new(0)),
             frontends: HashMap::new(),
+            backlog_max: 0,
             generation: 0,
             shards_count,
         }
@@ -60,8 +65,9 @@ impl Publisher {
     }
 
     /// What all listen queues hold together.
-    fn accept_burst_max(&self, config: &Config) -> u32 {
-        let queue = config.global.listen_backlog.min(process::listen_queue_max());
+    fn accept_burst_max(&mut self, config: &Config) -> u32 {
+        self.backlog_max = self.backlog_max.max(config.global.listen_backlog);
+        let queue = self.backlog_max.min(process::listen_queue_max());
         let binds: usize = config.frontends.iter().map(|frontend| frontend.binds.len()).sum();
         let queues =
             u32::try_from(binds).unwrap_or(u32::MAX).saturating_mul(self.shards_count.into());
@@ -69,11 +75,7 @@ impl Publisher {
     }
 
     fn frontend(&mut self, frontend: &Frontend) -> FrontendSettings {
-        let connections = self
-            .frontends
-            .entry(frontend.name.clone())
-            .or_insert_with(|| Arc::new(Budget::new(0)))
-            .clone();
+        let connections = self.budget(&frontend.name);
         connections.set_max(frontend.max_connections.unwrap_or(u32::MAX));
         FrontendSettings {
             name: frontend.name.clone(),
@@ -89,6 +91,15 @@ impl Publisher {
             connections,
             stats: self.registry.frontend(&frontend.name).clone(),
         }
+    }
+
+    fn budget(&mut self, frontend: &Arc<str>) -> Arc<Budget> {
+        if let Some(known) = self.frontends.get(frontend).and_then(Weak::upgrade) {
+            return known;
+        }
+        let budget = Arc::new(Budget::new(0));
+        self.frontends.insert(frontend.clone(), Arc::downgrade(&budget));
+        budget
     }
 
     fn backend(&mut self, backend: &Backend) -> BackendSettings {
@@ -126,8 +137,7 @@ impl Publisher {
     }
 
     fn forget_what_is_not_in(&mut self, config: &Config) {
-        self.frontends
-            .retain(|name, _| config.frontends.iter().any(|frontend| frontend.name == *name));
+        self.frontends.retain(|_, budget| budget.strong_count() > 0);
         self.registry.retain(|entity| match entity {
             EntityName::Frontend(name) => {
                 config.frontends.iter().any(|frontend| *frontend.name == *name)
@@ -159,25 +169,63 @@ mod tests {
 
     use super::*;
 
+    /// A configuration with these frontends, the last with a further line.
+    fn config(frontends: &[&str], line: &str) -> Config {
+        let mut text = String::from(
+            "[backends.app.servers]\na = \"127.0.0.1:9001\"\nb = \"127.0.0.1:9002\"\n",
+        );
+        for name in frontends {
+            text += &format!(
+                "[frontends.{name}]\nbind = [\"127.0.0.1:0\"]\ndefault_backend = \"app\"\n"
+            );
+        }
+        tidegate_config::parse("test.toml", &(text + line)).expect("valid")
+    }
+
     #[test]
     fn names_keep_their_counts_and_indices_point_into_the_snapshot() {
-        let text = |extra: &str| {
-            format!(
-                "[frontends.web]\nbind = [\"127.0.0.1:8080\"]\ndefault_backend = \"app\"\n{extra}\n\
-                 [backends.app.servers]\na = \"127.0.0.1:9001\"\nb = \"127.0.0.1:9002\"\n"
-            )
-        };
-        let parse = |extra: &str| tidegate_config::parse("test.toml", &text(extra)).expect("valid");
         let mut publisher = Publisher::new(2);
-        let first = publisher.publish(&parse(""));
+        let first = publisher.publish(&config(&["web"], ""));
         first.frontends[0].connections.take();
         first.frontends[0].stats.shard(1).connections_total.add(3);
-        let second = publisher.publish(&parse("max_connections = 7"));
+        let second = publisher.publish(&config(&["web"], "max_connections = 7"));
         assert_eq!((first.generation, second.generation), (1, 2));
         assert_eq!(second.frontends[0].connections.room(), 6);
         assert_eq!(second.frontends[0].stats.shard(1).connections_total.value(), 3);
         let backend = &second.backends[second.frontends[0].default_backend.expect("set")];
         assert_eq!((&*backend.name, backend.servers.len()), ("app", 2));
         assert_eq!(backend.servers[1].weight, Weight::default());
+    }
+
+    #[test]
+    fn a_shortened_listen_queue_is_reckoned_with_as_long_as_it_was() {
+        let mut publisher = Publisher::new(2);
+        let burst_max = |publisher: &mut Publisher, backlog: u32| {
+            let mut config = config(&["web", "more"], "");
+            config.global.listen_backlog = backlog;
+            publisher.publish(&config).accept_burst_max
+        };
+        assert_eq!(burst_max(&mut publisher, 16), 2 * 2 * 16);
+        assert_eq!(burst_max(&mut publisher, 32), 2 * 2 * 32);
+        assert_eq!(burst_max(&mut publisher, 16), 2 * 2 * 32);
+    }
+
+    #[test]
+    fn a_frontend_that_comes_back_counts_the_connections_that_it_left_open() {
+        let mut publisher = Publisher::new(2);
+        let first = publisher.publish(&config(&["web", "more"], ""));
+        // As a client connection holds it, after the shards have given the snapshot back.
+        let held = first.frontends[1].connections.clone();
+        held.take();
+        drop(first);
+        drop(publisher.publish(&config(&["web"], "")));
+        let again = publisher.publish(&config(&["web", "more"], "max_connections = 7"));
+        assert_eq!(again.frontends[1].connections.room(), 6);
+        drop(again);
+        // The last connection closes while the name is not configured: nothing is kept of it.
+        held.give_back();
+        drop(held);
+        drop(publisher.publish(&config(&["web"], "")));
+        assert!(!publisher.frontends.contains_key("more"));
     }
 }

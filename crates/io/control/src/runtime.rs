@@ -1,8 +1,8 @@
 //! The control executor: from start to end of the process.
 //!
-//! Owns the shards' threads and queues and the order of starting, reloading, draining and ending; leaves the parts to
+//! Owns the order of starting, reloading, draining and ending; leaves the parts to
 //! their modules. Invariant: a configuration of which anything cannot be had changes nothing; a
-//! shard that takes no commands any more is reported as stuck.
+//! shard that does not take one is reported, and gets the newest when it goes on.
 
 mod reload;
 
@@ -11,20 +11,22 @@ use std::collections::HashSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use tidegate_config::{Config, Frontend};
-use tidegate_proxy::{Command, Report};
-use tidegate_ring::{ParkToken, Settings};
+use tidegate_config::{Config, Frontend, Global};
+use tidegate_proxy::{Command, Event, Report};
+use tidegate_ring::{Listener, ParkToken, Settings};
 use tidegate_shard::{
-    PanicPayload, Receiver, Sender, Service, Shard, ShardHandle, TaskId, drive, own_payload, queue,
-    spawn,
+    PanicPayload, Service, Shard, ShardHandle, TaskId, TimerId, drive, own_payload, queue, spawn,
 };
 
 use crate::admin::metrics::{Exposition, ProcessInfo};
 use crate::admin::{Admin, Status};
+use crate::figures::{Figures, Reloads, ShardFigures};
+use crate::flood::Flood;
+use crate::link::{LAG_PATIENCE, ShardLink};
 use crate::listen::{Addresses, Place, places};
-use crate::log::{self, Level, Line, write_event};
+use crate::log::{self, Level, Line, event_name, write_event};
 use crate::publish::Publisher;
 use crate::signals::{self, Request};
 use crate::{process, shards};
@@ -76,6 +78,12 @@ const START_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The value of the timer that ends draining.
 const DRAIN_DEADLINE: u32 = 0;
+
+/// The value of the timer that sums up what a flood left out of the log.
+const FLOOD_SUMMARY: u32 = 1;
+
+/// The value of the timer that looks after shards that are behind.
+const LAG_CHECK: u32 = 2;
 
 /// Runs the load balancer until SIGTERM or SIGINT has been carried out.
 ///
@@ -130,23 +138,17 @@ enum Phase {
 struct AdminListener {
     place: Place,
     now: String,
+    listener: Rc<Listener>,
     stopping: Rc<Cell<bool>>,
     task: TaskId,
-}
-
-/// The shard's end of the control plane.
-pub(crate) struct ShardLink {
-    pub(crate) commands: Sender<Command>,
-    pub(crate) reports: Receiver<Report>,
-    pub(crate) thread: Option<ShardHandle>,
-    pub(crate) applied: u64,
-    pub(crate) ended: bool,
 }
 
 struct Runtime {
     shard: Rc<Shard>,
     options: RefCell<Options>,
     config: RefCell<Config>,
+    /// What the process was started with.
+    started: Global,
     publisher: RefCell<Publisher>,
     addresses: RefCell<Addresses>,
     links: RefCell<Vec<ShardLink>>,
@@ -155,7 +157,11 @@ struct Runtime {
     /// What the log says is being listened on.
     announced: RefCell<Ready>,
     phase: Cell<Phase>,
+    flood: RefCell<Flood>,
+    flood_summary: TimerId,
+    lag_check: TimerId,
     generation: Cell<u64>,
+    reloads: Cell<Reloads>,
     failed: Cell<bool>,
 }
 
@@ -177,10 +183,12 @@ impl Runtime {
                 .with("help", "a client and its server take two: raise LimitNOFILE= (ulimit -n) or lower max_connections")
                 .write();
         }
+        let timer = |value| shard.timers.borrow_mut().insert(own_payload(value));
         let runtime = Rc::new(Runtime {
             shard: shard.clone(),
             options: RefCell::new(options),
             config: RefCell::new(config.clone()),
+            started: config.global.clone(),
             publisher: RefCell::new(Publisher::new(shards_count)),
             addresses: RefCell::default(),
             links: RefCell::default(),
@@ -188,7 +196,11 @@ impl Runtime {
             server: RefCell::default(),
             announced: RefCell::default(),
             phase: Cell::new(Phase::Starting),
+            flood: RefCell::default(),
+            flood_summary: timer(FLOOD_SUMMARY),
+            lag_check: timer(LAG_CHECK),
             generation: Cell::new(0),
+            reloads: Cell::new(Reloads::none(SystemTime::now())),
             failed: Cell::new(false),
         });
         *runtime.server.borrow_mut() = Some(Admin::new(shard.clone(), runtime.clone()));
@@ -210,46 +222,100 @@ impl Runtime {
             .with("connections", self.publisher.borrow().connections_open())
             .with("timeout", humantime::format_duration(limit))
             .write();
-        for link in self.links.borrow_mut().iter_mut() {
-            let _ = link.commands.send(Command::Drain);
-        }
+        self.send_order(|| Command::Drain);
         let mut timers = self.shard.timers.borrow_mut();
         let timer = timers.insert(own_payload(DRAIN_DEADLINE));
         timers.set(timer, Instant::now() + limit);
     }
 
+    /// Orders the shards to end; the turn in which the last of them has been handed the order is the executor's last.
     fn stop(&self) {
-        self.phase.set(Phase::Ending);
-        for link in self.links.borrow_mut().iter_mut() {
-            let _ = link.commands.send(Command::Stop);
+        if self.phase.replace(Phase::Ending) != Phase::Ending {
+            self.send_order(|| Command::Stop);
         }
-        self.shard.stop();
+    }
+
+    fn send_order(&self, order: impl Fn() -> Command) {
+        let now = self.shard.clock.now();
+        self.links.borrow_mut().iter_mut().for_each(|link| link.send(order(), now));
+        self.check_lag();
+    }
+
+    /// Tells the log of shards that have been without the newest configuration for long, and looks again while a shard has
+    /// not taken everything.
+    fn check_lag(&self) {
+        let now = self.shard.clock.now();
+        let newest = self.generation.get();
+        let mut links = self.links.borrow_mut();
+        for (index, link) in links.iter_mut().enumerate() {
+            if link.begins_to_lag(now) {
+                Line::new(Level::Warn, "shard_lagging")
+                    .with("shard", index)
+                    .with("generation", link.applied())
+                    .with("newest", newest)
+                    .write();
+            }
+        }
+        if links.iter().any(ShardLink::is_behind) {
+            self.shard.timers.borrow_mut().set(self.lag_check, now + LAG_PATIENCE);
+        }
     }
 
     fn read_reports(&self) {
-        let mut events = Vec::new();
         for (index, link) in self.links.borrow_mut().iter_mut().enumerate() {
             while let Some(report) = link.reports.receive() {
                 match report {
-                    Report::Applied(generation) => link.applied = generation,
+                    Report::Applied(generation) => {
+                        if link.note_applied(generation) {
+                            Line::new(Level::Info, "shard_caught_up")
+                                .with("shard", index)
+                                .with("generation", generation)
+                                .write();
+                        }
+                    }
                     // Freed here, where it was made.
                     Report::Retired(snapshot) => drop(snapshot),
-                    Report::Event(event) => events.push((index, event)),
+                    Report::Event(event) => self.tell(index, &event),
                     Report::Drained => link.ended = true,
                 }
             }
+            // Taking a command made room for the next.
+            link.deliver();
             if link.reports.is_finished() && !link.ended && self.phase.get() != Phase::Ending {
                 link.ended = true;
                 self.failed.set(true);
                 Line::new(Level::Error, "shard_died").with("shard", index).write();
             }
         }
-        events.iter().for_each(|(shard, event)| write_event(*shard, event));
-        if self.failed.get() && self.phase.get() != Phase::Draining {
+        if self.failed.get() && !matches!(self.phase.get(), Phase::Draining | Phase::Ending) {
             self.drain();
         }
-        if self.links.borrow().iter().all(|link| link.ended) {
+        let links = self.links.borrow();
+        let has_stopped = |link: &ShardLink| {
+            link.ended || (self.phase.get() == Phase::Ending && link.has_handed_over())
+        };
+        if links.iter().all(has_stopped) {
             self.shard.stop();
+        }
+    }
+
+    /// Tells the log what happened on a shard, unless it is one event of a flood.
+    fn tell(&self, shard: usize, event: &Event) {
+        let mut flood = self.flood.borrow_mut();
+        if flood.admits(event.kind, self.shard.clock.now()) {
+            write_event(shard, event);
+        } else if let Some(at) = flood.summary_at() {
+            self.shard.timers.borrow_mut().set(self.flood_summary, at);
+        }
+    }
+
+    /// Tells the log how much it was not told.
+    fn sum_up_flood(&self) {
+        for (kind, count) in self.flood.borrow_mut().sum_up() {
+            Line::new(Level::Warn, "log_lines_suppressed")
+                .with("of", event_name(kind))
+                .with("count", count)
+                .write();
         }
     }
 
@@ -299,7 +365,7 @@ impl Runtime {
     }
 
     fn lowest_applied(&self) -> u64 {
-        self.links.borrow().iter().map(|link| link.applied).min().unwrap_or(0)
+        self.links.borrow().iter().map(|link| link.applied()).min().unwrap_or(0)
     }
 
     fn ready(&self) -> Ready {
@@ -328,6 +394,7 @@ impl Runtime {
                     .write();
             }
         }
+        self.sum_up_flood();
         self.addresses.borrow_mut().retain(&HashSet::new());
         self.forget_admin_but(&[]);
         self.shard.tasks.clear();
@@ -346,7 +413,14 @@ impl Status for Runtime {
     }
 
     fn metrics(&self, exposition: &mut Exposition, process: &ProcessInfo) -> String {
-        exposition.render(&self.publisher.borrow().registry, process)
+        let suppressed = self.flood.borrow().totals();
+        let figures = Figures {
+            generation: self.generation.get(),
+            reloads: self.reloads.get(),
+            suppressed: suppressed.map(|(kind, count)| (event_name(kind), count)).into(),
+            shards: self.links.borrow().iter().map(ShardFigures::of).collect(),
+        };
+        exposition.render(&self.publisher.borrow().registry, process, &figures)
     }
 }
 
@@ -355,11 +429,18 @@ impl Service for Runtime {
 
     fn unparked(&self, _: ParkToken) {}
 
-    fn fired(&self, _: u32) {
-        Line::new(Level::Warn, "drain_timeout")
-            .with("connections", self.publisher.borrow().connections_open())
-            .write();
-        self.stop();
+    fn fired(&self, timer: u32) {
+        match timer {
+            FLOOD_SUMMARY => self.sum_up_flood(),
+            LAG_CHECK => self.check_lag(),
+            _ => {
+                debug_assert_eq!(timer, DRAIN_DEADLINE, "every timer has its value");
+                Line::new(Level::Warn, "drain_timeout")
+                    .with("connections", self.publisher.borrow().connections_open())
+                    .write();
+                self.stop();
+            }
+        }
     }
 
     fn command(&self, request: Request) {

@@ -10,10 +10,13 @@ use tidegate_proxy::{Context, ListenerSpec, Snapshot};
 use tidegate_ring::{Settings, Wakeup};
 use tidegate_shard::{Shard, queue, spawn};
 
-use crate::runtime::{ShardLink, StartError};
+use crate::link::ShardLink;
+use crate::runtime::StartError;
 
-/// Commands waiting for one shard: more than this means that it does not turn any more.
-const COMMANDS_QUEUED_MAX: usize = 64;
+/// Commands waiting for one shard: a configuration, the orders to drain and to stop, and one more. What finds no room is
+/// held by the link, where a newer configuration replaces an older one: a shard that was slow has few old ones to go
+/// through.
+const COMMANDS_QUEUED_MAX: usize = 4;
 
 /// Reports waiting for the control executor; beyond it log lines are dropped and counted.
 const REPORTS_QUEUED_MAX: usize = 4096;
@@ -55,5 +58,5 @@ pub(crate) fn start(
     commands.wakes(
         wakeup.map_err(|error| StartError::new(format!("the ring of shard {index}: {error}")))?,
     );
-    Ok(ShardLink { commands, reports, thread: Some(thread), applied: 0, ended: false })
+    Ok(ShardLink::new(commands, reports, Some(thread)))
 }

@@ -4,7 +4,7 @@
 //! Invariant: near a limit a connection is accepted only after its place was taken, so the limit holds over all shards and
 //! the next connection waits in the listen queue.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
@@ -29,10 +29,36 @@ const PLACE_HELD_MAX: Duration = Duration::from_millis(5);
 
 /// What the worker keeps of an accepting task.
 pub(crate) struct Acceptor {
+    listener: Listener,
+    /// The length that this shard gave the listen queue.
+    backlog: Cell<Option<u32>>,
     pub(crate) stopping: Cell<bool>,
     /// Other shards accept from the same queue.
     pub(crate) shared: bool,
-    pub(crate) entrance: std::cell::RefCell<Rc<Entrance>>,
+    pub(crate) entrance: RefCell<Rc<Entrance>>,
+}
+
+impl Acceptor {
+    /// Accepts from `listener` for `entrance`.
+    pub(crate) fn new(listener: Listener, shared: bool, entrance: Rc<Entrance>) -> Acceptor {
+        Acceptor {
+            listener,
+            backlog: Cell::new(None),
+            stopping: Cell::new(false),
+            shared,
+            entrance: RefCell::new(entrance),
+        }
+    }
+
+    /// Gives the listen queue the length that the configuration says now.
+    pub(crate) fn set_backlog(&self, backlog: Option<u32>) {
+        if let Some(connections) = backlog
+            && self.backlog.replace(backlog) != backlog
+        {
+            // No socket that listens is refused it.
+            let _ = self.listener.set_backlog(connections);
+        }
+    }
 }
 
 enum Next {
@@ -43,18 +69,14 @@ enum Next {
 }
 
 /// Accepts until told to stop.
-pub(crate) async fn accept_connections(
-    worker: Rc<Worker>,
-    listener: Listener,
-    acceptor: Rc<Acceptor>,
-) {
+pub(crate) async fn accept_connections(worker: Rc<Worker>, acceptor: Rc<Acceptor>) {
     let Some(task) = worker.shard.tasks.current() else { return };
     let alarm = Alarm::new(&worker.shard, task);
     loop {
         let next = if has_plenty_of_room(&worker, &acceptor) {
-            accept_from_many(&worker, &listener, &acceptor).await
+            accept_from_many(&worker, &acceptor).await
         } else {
-            accept_one(&worker, &listener, &acceptor, &alarm).await
+            accept_one(&worker, &acceptor, &alarm).await
         };
         match next {
             Next::Accepted(Ok(socket)) => {
@@ -87,7 +109,8 @@ fn has_plenty_of_room(worker: &Worker, acceptor: &Acceptor) -> bool {
 }
 
 /// The next connection of a multishot accept, which goes on while there is plenty of room.
-async fn accept_from_many(worker: &Worker, listener: &Listener, acceptor: &Acceptor) -> Next {
+async fn accept_from_many(worker: &Worker, acceptor: &Acceptor) -> Next {
+    let listener = &acceptor.listener;
     let next = poll_fn(|context| {
         if acceptor.stopping.get() {
             return Poll::Ready(Next::Stopped);
@@ -121,12 +144,8 @@ async fn accept_from_many(worker: &Worker, listener: &Listener, acceptor: &Accep
 }
 
 /// Waits for a connection in the listen queue, then for its place, then accepts it.
-async fn accept_one(
-    worker: &Worker,
-    listener: &Listener,
-    acceptor: &Acceptor,
-    alarm: &Alarm,
-) -> Next {
+async fn accept_one(worker: &Worker, acceptor: &Acceptor, alarm: &Alarm) -> Next {
+    let listener = &acceptor.listener;
     // What a multishot accept took before it was stopped comes first; it has been accepted, whatever the limit.
     let mut waiting = false;
     let readiness = poll_fn(|context| {

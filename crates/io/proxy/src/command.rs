@@ -22,6 +22,8 @@ pub struct ListenerSpec {
     pub frontend: usize,
     /// All shards accept from one queue (a Unix socket, an inherited one) instead of one each.
     pub shared: bool,
+    /// Connections that the kernel may complete ahead of the shard; `None` when that is up to whom the socket is from.
+    pub backlog: Option<u32>,
     /// The shard's own socket, when the shard does not have it yet.
     pub socket: Option<OwnedFd>,
 }

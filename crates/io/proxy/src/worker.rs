@@ -110,6 +110,7 @@ pub async fn run(shard: Rc<Shard>, context: Context) {
     drop(context.snapshot);
     drive(&shard, &*worker, context.commands).await;
     worker.report_last();
+    worker.acceptors.borrow_mut().clear();
     shard.tasks.clear();
     worker.site.borrow().servers().for_each(|server| worker.close_idle(server));
     worker.parked.borrow_mut().places.clear();
@@ -265,7 +266,7 @@ impl Worker {
         for spec in specs {
             let entrance = self.entrance(spec.frontend);
             let known = before.remove(&spec.id);
-            let acceptor = match (known, spec.socket, self.this.borrow().upgrade()) {
+            let (task, acceptor) = match (known, spec.socket, self.this.borrow().upgrade()) {
                 (Some((task, acceptor)), ..) => {
                     *acceptor.entrance.borrow_mut() = entrance;
                     // Its limit may be another one now.
@@ -273,24 +274,15 @@ impl Worker {
                     (task, acceptor)
                 }
                 (None, Some(socket), Some(worker)) => {
-                    let acceptor = Rc::new(Acceptor {
-                        stopping: Cell::new(false),
-                        shared: spec.shared,
-                        entrance: RefCell::new(entrance),
-                    });
                     let listener = Listener::new(&self.shard.ring, socket);
-                    (
-                        self.shard.tasks.spawn(accept_connections(
-                            worker,
-                            listener,
-                            acceptor.clone(),
-                        )),
-                        acceptor,
-                    )
+                    let acceptor = Rc::new(Acceptor::new(listener, spec.shared, entrance));
+                    let task = accept_connections(worker, acceptor.clone());
+                    (self.shard.tasks.spawn(task), acceptor)
                 }
                 _ => continue,
             };
-            self.acceptors.borrow_mut().insert(spec.id, acceptor);
+            acceptor.set_backlog(spec.backlog);
+            self.acceptors.borrow_mut().insert(spec.id, (task, acceptor));
         }
         for (task, acceptor) in before.into_values() {
             acceptor.stopping.set(true);

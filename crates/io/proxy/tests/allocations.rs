@@ -105,6 +105,7 @@ fn start_shard(server: SocketAddr) -> (SocketAddr, Sender<Command>) {
     let (made, made_here) = mpsc::channel();
     let snapshot = snapshot(server);
     let listeners = vec![ListenerSpec {
+        backlog: None,
         id: ListenerId(0),
         frontend: 0,
         shared: false,

@@ -2,9 +2,10 @@
 //!
 //! Owns one slot and the connections accepted but not yet taken; leaves limits to its user. Invariant: every accepted
 //! descriptor becomes a [`Socket`] or is closed.
+#![allow(unsafe_code, reason = "borrows its raw descriptor; the block says why it is sound")]
 
 use std::io;
-use std::os::fd::{IntoRawFd, OwnedFd};
+use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd};
 use std::task::{Context, Poll};
 
 use crate::core::{Core, Shots};
@@ -23,6 +24,19 @@ impl Listener {
     pub fn new(ring: &Ring, socket: OwnedFd) -> Listener {
         let index = ring.0.core.borrow_mut().slots.insert(socket.into_raw_fd());
         Listener { ring: ring.clone(), index }
+    }
+
+    /// Changes how many connections the kernel completes ahead of an accept; it cuts the number to `net.core.somaxconn`.
+    /// Those that wait already stay.
+    ///
+    /// # Errors
+    /// The kernel refuses, which it does to no socket that listens.
+    pub fn set_backlog(&self, connections: u32) -> io::Result<()> {
+        let fd = self.with(|core, index| core.slots.get(index).fd);
+        // SAFETY: the slot owns the descriptor and keeps it open as long as this handle exists.
+        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+        rustix::net::listen(fd, i32::try_from(connections).unwrap_or(i32::MAX))?;
+        Ok(())
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut Core, u32) -> T) -> T {

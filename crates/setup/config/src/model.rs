@@ -81,6 +81,16 @@ pub enum Cores {
     List(Vec<usize>),
 }
 
+impl fmt::Display for Cores {
+    /// As in the file.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::List(cores) => write!(f, "{cores:?}"),
+        }
+    }
+}
+
 /// `[admin]`: where the process answers about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Admin {

@@ -15,11 +15,14 @@ mod families;
 #[cfg(test)]
 mod tests;
 
+use crate::figures::Figures;
 use families::{
-    BACKEND_DURATION, BACKEND_FAILED, BACKEND_REQUESTS, BACKEND_SCALARS, BUILD_INFO, CPU_SECONDS,
-    FDS_MAX, FRONTEND_DURATION, FRONTEND_FAILED, FRONTEND_REJECTED, FRONTEND_REQUESTS,
-    FRONTEND_SCALARS, FRONTEND_SHARD_SCALARS, Family, Kind, OPEN_FDS, RESIDENT_BYTES,
-    SERVER_FAILED, SERVER_REQUESTS, SERVER_SCALARS, SHARD_SCALARS, START_TIME, Scalar,
+    BACKEND_DURATION, BACKEND_FAILED, BACKEND_REQUESTS, BACKEND_SCALARS, BUILD_INFO,
+    CONFIG_COMMANDS_HELD, CONFIG_GENERATION, CONFIG_LAST_RELOAD_OK, CONFIG_LAST_RELOAD_TIME,
+    CONFIG_RELOADS, CONFIG_SHARD_GENERATION, CPU_SECONDS, FDS_MAX, FRONTEND_DURATION,
+    FRONTEND_FAILED, FRONTEND_REJECTED, FRONTEND_REQUESTS, FRONTEND_SCALARS,
+    FRONTEND_SHARD_SCALARS, Family, Kind, LOG_SUPPRESSED, OPEN_FDS, RESIDENT_BYTES, SERVER_FAILED,
+    SERVER_REQUESTS, SERVER_SCALARS, SHARD_SCALARS, START_TIME, Scalar,
 };
 use metrics::{Key, Label, Level, Metadata, Recorder, SharedString};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
@@ -100,9 +103,15 @@ impl Exposition {
 
     /// The body of a `/metrics` response: families in the order of their names, the histograms
     /// last.
-    pub fn render(&mut self, registry: &Registry, process: &ProcessInfo) -> String {
+    pub fn render(
+        &mut self,
+        registry: &Registry,
+        process: &ProcessInfo,
+        figures: &Figures,
+    ) -> String {
         let scrape = Scrape::new();
         scrape.process(process);
+        scrape.control(figures);
         scrape.entities(registry);
         let mut body = String::with_capacity(self.body_bytes);
         push_sorted(&mut body, &scrape.recorder.handle().render());
@@ -180,10 +189,8 @@ impl Scrape {
     }
 
     fn process(&self, process: &ProcessInfo) {
-        let since_epoch =
-            process.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         self.gauge(&BUILD_INFO, 1.0, vec![Label::new("version", process.version)]);
-        self.gauge(&START_TIME, since_epoch.as_secs_f64(), Vec::new());
+        self.gauge(&START_TIME, seconds_since_epoch(process.started), Vec::new());
         let figures = [
             (&RESIDENT_BYTES, process.resident_bytes),
             (&OPEN_FDS, process.fds_open),
@@ -193,6 +200,26 @@ impl Scrape {
             if let Some(value) = figure {
                 self.gauge(family, value as f64, Vec::new());
             }
+        }
+    }
+
+    fn control(&self, figures: &Figures) {
+        let Figures { generation, reloads, suppressed, shards } = figures;
+        self.gauge(&CONFIG_GENERATION, *generation as f64, Vec::new());
+        for (result, count) in [("ok", reloads.taken), ("failed", reloads.failed)] {
+            self.counter(&CONFIG_RELOADS, count, with(&[], "result", result));
+        }
+        let last_ok = if reloads.last_taken { 1.0 } else { 0.0 };
+        self.gauge(&CONFIG_LAST_RELOAD_OK, last_ok, Vec::new());
+        let last_at = seconds_since_epoch(reloads.last_at);
+        self.gauge(&CONFIG_LAST_RELOAD_TIME, last_at, Vec::new());
+        for (index, shard) in shards.iter().enumerate() {
+            let labels = [shard_label(index)];
+            self.gauge(&CONFIG_SHARD_GENERATION, shard.generation as f64, labels.to_vec());
+            self.counter(&CONFIG_COMMANDS_HELD, shard.commands_held, labels.to_vec());
+        }
+        for (event, count) in suppressed {
+            self.counter(&LOG_SUPPRESSED, *count, with(&[], "event", event));
         }
     }
 
@@ -265,6 +292,10 @@ impl Scrape {
     fn gauge(&self, family: &Family, value: f64, labels: Vec<Label>) {
         self.recorder.register_gauge(&key(family, labels), &METADATA).set(value);
     }
+}
+
+fn seconds_since_epoch(at: SystemTime) -> f64 {
+    at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
 fn key(family: &Family, labels: Vec<Label>) -> Key {

@@ -59,7 +59,7 @@ impl<S: Status + 'static> Admin<S> {
     }
 
     /// Accepts until `stopping`; the task must be woken after setting it.
-    pub(crate) async fn accept(self: Rc<Self>, listener: Listener, stopping: Rc<Cell<bool>>) {
+    pub(crate) async fn accept(self: Rc<Self>, listener: Rc<Listener>, stopping: Rc<Cell<bool>>) {
         let Some(task) = self.shard.tasks.current() else { return };
         let alarm = Alarm::new(&self.shard, task);
         loop {

@@ -5,17 +5,40 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::fmt::Display;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use tidegate_config::{Config, Severity};
+use tidegate_config::{Config, Global, Severity};
 use tidegate_proxy::{Command, ListenerSpec, Snapshot};
 use tidegate_ring::Listener;
 
 use super::{AdminListener, Phase, Runtime, START_PATIENCE};
 use crate::listen::{Fresh, Place, places};
 use crate::log::{self, Level, Line};
+
+/// Why a reload changed nothing.
+enum Failure {
+    /// The file has errors, which have been reported.
+    Wrong { problems: usize },
+    /// Something that it wants cannot be had.
+    Refused(String),
+}
+
+/// The keys in which `now` differs from what the process was started with and keeps to its end, with both values.
+fn needs_restart(started: &Global, now: &Global) -> Vec<(&'static str, String, String)> {
+    let differing = |key, old: &dyn Display, new: &dyn Display| {
+        let (old, new) = (old.to_string(), new.to_string());
+        (old != new).then_some((key, old, new))
+    };
+    let keys = [
+        differing("global.cores", &started.cores, &now.cores),
+        differing("global.daemon", &started.daemon, &now.daemon),
+    ];
+    keys.into_iter().flatten().collect()
+}
 
 impl Runtime {
     /// Opens what `config` wants that is not open yet, and makes its snapshot. Nothing is changed on an error.
@@ -60,6 +83,10 @@ impl Runtime {
                 self.listen_admin(place, opened.address, socket);
             }
         }
+        for known in self.admin.borrow().iter() {
+            // No socket that listens is refused it.
+            let _ = known.place.backlog(backlog).map(|backlog| known.listener.set_backlog(backlog));
+        }
         let mut specs: Vec<Vec<ListenerSpec>> = (0..shards).map(|_| Vec::new()).collect();
         for (index, place) in frontends
             .iter()
@@ -71,7 +98,8 @@ impl Runtime {
             let mut own = sockets.remove(id).unwrap_or_default().into_iter();
             for shard in &mut specs {
                 let (shared, socket) = (place.is_shared(), own.next());
-                shard.push(ListenerSpec { id: *id, frontend: index, shared, socket });
+                let backlog = place.backlog(backlog);
+                shard.push(ListenerSpec { id: *id, frontend: index, shared, backlog, socket });
             }
         }
         self.addresses.borrow_mut().retain(&frontends.into_iter().flatten().collect());
@@ -96,57 +124,87 @@ impl Runtime {
     pub(super) fn listen_admin(&self, place: Place, now: String, socket: std::os::fd::OwnedFd) {
         let Some(server) = self.server.borrow().clone() else { return };
         let stopping = Rc::new(Cell::new(false));
-        let listener = Listener::new(&self.shard.ring, socket);
-        let task = self.shard.tasks.spawn(server.accept(listener, stopping.clone()));
-        self.admin.borrow_mut().push(AdminListener { place, now, stopping, task });
+        let listener = Rc::new(Listener::new(&self.shard.ring, socket));
+        let task = self.shard.tasks.spawn(server.accept(listener.clone(), stopping.clone()));
+        self.admin.borrow_mut().push(AdminListener { place, now, listener, stopping, task });
     }
 
+    /// Reads the file again and carries it out, or says why not and changes nothing.
     pub(super) fn reload(&self) {
         if self.phase.get() == Phase::Draining {
             return;
         }
         let path = self.options.borrow().config_path.clone();
-        let config = match tidegate_config::load(&path) {
-            Ok(config) => config,
-            Err(report) => {
-                log::write_text(report.to_string());
-                let problems = report.count(Severity::Error);
-                Line::new(Level::Error, "reload_failed")
-                    .with("file", path.display())
-                    .with("problems", problems)
-                    .write();
-                return;
+        let outcome = self.take(&path);
+        let (before, now) = (self.reloads.get(), SystemTime::now());
+        self.reloads.set(match outcome {
+            Ok(()) => before.and_taken(now),
+            Err(_) => before.and_failed(now),
+        });
+        if let Err(failure) = outcome {
+            let line = Line::new(Level::Error, "reload_failed").with("file", path.display());
+            match failure {
+                Failure::Wrong { problems } => line.with("problems", problems).write(),
+                Failure::Refused(reason) => line.with("reason", reason).write(),
             }
-        };
+        }
+    }
+
+    fn take(&self, path: &Path) -> Result<(), Failure> {
+        let config = tidegate_config::load(path).map_err(|report| {
+            log::write_text(report.to_string());
+            Failure::Wrong { problems: report.count(Severity::Error) }
+        })?;
         for warning in &config.warnings {
             log::write_text(warning.to_string());
         }
         let shards = self.links.borrow().len();
-        match self.prepare(&config, shards) {
-            Ok((snapshot, listeners)) => self.send_to_all(&snapshot, listeners),
-            Err(error) => {
-                Line::new(Level::Error, "reload_failed")
-                    .with("file", path.display())
-                    .with("reason", error)
-                    .write();
-                return;
-            }
-        }
-        if config.global.cores != self.config.borrow().global.cores {
-            Line::new(Level::Warn, "needs_restart").with("key", "global.cores").write();
+        let (snapshot, listeners) = self.prepare(&config, shards).map_err(Failure::Refused)?;
+        self.send_to_all(&snapshot, listeners);
+        for (key, old, new) in needs_restart(&self.started, &config.global) {
+            Line::new(Level::Warn, "needs_restart")
+                .with("key", key)
+                .with("old", old)
+                .with("new", new)
+                .with("help", "only a start looks at it: restart to change it")
+                .write();
         }
         *self.config.borrow_mut() = config;
+        Ok(())
     }
 
-    pub(super) fn send_to_all(&self, snapshot: &Arc<Snapshot>, listeners: Vec<Vec<ListenerSpec>>) {
-        for (index, (link, listeners)) in
-            self.links.borrow_mut().iter_mut().zip(listeners).enumerate()
-        {
-            if link.commands.send(Command::Apply(snapshot.clone(), listeners)).is_err()
-                && !link.ended
-            {
-                Line::new(Level::Error, "shard_stuck").with("shard", index).write();
-            }
+    fn send_to_all(&self, snapshot: &Arc<Snapshot>, listeners: Vec<Vec<ListenerSpec>>) {
+        let now = self.shard.clock.now();
+        for (link, listeners) in self.links.borrow_mut().iter_mut().zip(listeners) {
+            link.send(Command::Apply(snapshot.clone(), listeners), now);
         }
+        self.check_lag();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_config::Cores;
+
+    use super::*;
+
+    #[test]
+    fn only_what_a_start_alone_looks_at_needs_a_restart() {
+        let started = Global::default();
+        let now = Global {
+            max_connections: 7,
+            shutdown_timeout: Duration::from_secs(7),
+            listen_backlog: 7,
+            ..started.clone()
+        };
+        assert!(needs_restart(&started, &now).is_empty());
+        let now = Global { cores: Cores::List(vec![0, 2]), daemon: true, ..now };
+        let needed = needs_restart(&started, &now);
+        let needed: Vec<_> =
+            needed.iter().map(|(key, old, new)| (*key, old.as_str(), new.as_str())).collect();
+        assert_eq!(
+            needed,
+            [("global.cores", "auto", "[0, 2]"), ("global.daemon", "false", "true")]
+        );
     }
 }

@@ -38,6 +38,39 @@ fn accepts_in_a_few_turns(rig: &Rig, listener: &Listener) -> bool {
     })
 }
 
+/// Connects until the listen queue is full, and counts; a UNIX socket refuses then instead of waiting.
+fn fill_queue(path: &std::path::Path) -> Vec<socket2::Socket> {
+    let dial = || {
+        let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        socket.connect(&socket2::SockAddr::unix(path)?)?;
+        Ok::<_, std::io::Error>(socket)
+    };
+    std::iter::from_fn(|| dial().ok()).collect()
+}
+
+#[test]
+fn the_length_of_the_listen_queue_can_be_changed() {
+    with_ring(&small(), |rig| {
+        let directory = TempDir::new();
+        let path = directory.path().join("queue.sock");
+        let socket = UnixListener::bind(&path).expect("the directory is new");
+        let listener = Listener::new(&rig.ring, socket.into());
+        let set = |backlog| listener.set_backlog(backlog).expect("it listens");
+        set(2);
+        // The kernel takes one more than it was told.
+        let waiting = fill_queue(&path);
+        assert_eq!(waiting.len(), 3);
+        set(5);
+        assert_eq!(fill_queue(&path).len(), 3);
+        set(1);
+        assert_eq!(fill_queue(&path).len(), 0);
+        // Nobody who waits is sent away.
+        listener.accept_many();
+        (0..6).for_each(|_| drop(accept(rig, &listener)));
+    });
+}
+
 #[test]
 fn many_are_accepted_from_one_request_and_carry_bytes() {
     with_ring(&small(), |rig| {

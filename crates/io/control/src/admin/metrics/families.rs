@@ -79,6 +79,21 @@ families! {
     FDS_MAX: Gauge "process_max_fds" []
         "File descriptors that may be open: the soft limit.";
 
+    CONFIG_GENERATION: Gauge "tidegate_config_generation" []
+        "The newest configuration: 1 is that of the start, and each reload that is taken counts one more.";
+    CONFIG_RELOADS: Counter "tidegate_config_reloads_total" ["result"]
+        "Reloads: `ok` when the configuration was taken, `failed` when nothing was changed.";
+    CONFIG_LAST_RELOAD_OK: Gauge "tidegate_config_last_reload_ok" []
+        "Whether the last reload was taken: 1, also before the first one, or 0.";
+    CONFIG_LAST_RELOAD_TIME: Gauge "tidegate_config_last_reload_time_seconds" []
+        "When the last reload was taken or failed, since the Unix epoch; before the first one, the start.";
+    CONFIG_SHARD_GENERATION: Gauge "tidegate_config_shard_generation" ["shard"]
+        "The configuration that a shard works from; below the newest while the shard has not taken it.";
+    CONFIG_COMMANDS_HELD: Counter "tidegate_config_shard_commands_held_total" ["shard"]
+        "Commands that found a shard's queue full; the newest configuration was held until there was room.";
+    LOG_SUPPRESSED: Counter "tidegate_log_lines_suppressed_total" ["event"]
+        "Log lines of events that were left out because there were too many of them.";
+
     FRONTEND_REQUESTS: Counter "tidegate_frontend_requests_total" ["frontend", "shard", "status"]
         "Responses sent to clients, by status class; `other` when the client left before its response.";
     FRONTEND_REJECTED: Counter "tidegate_frontend_requests_rejected_total" ["frontend", "reason"]
@@ -193,6 +208,15 @@ fn of<S>(scalars: &'static [Scalar<S>]) -> impl Iterator<Item = &'static Family>
 pub(super) fn all() -> impl Iterator<Item = &'static Family> {
     [&BUILD_INFO, &START_TIME, &CPU_SECONDS, &RESIDENT_BYTES, &OPEN_FDS, &FDS_MAX]
         .into_iter()
+        .chain([
+            &CONFIG_GENERATION,
+            &CONFIG_RELOADS,
+            &CONFIG_LAST_RELOAD_OK,
+            &CONFIG_LAST_RELOAD_TIME,
+            &CONFIG_SHARD_GENERATION,
+            &CONFIG_COMMANDS_HELD,
+            &LOG_SUPPRESSED,
+        ])
         .chain(of(SHARD_SCALARS))
         .chain(of(FRONTEND_SHARD_SCALARS))
         .chain([&FRONTEND_REQUESTS])

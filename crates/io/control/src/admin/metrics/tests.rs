@@ -4,6 +4,7 @@
 
 use super::families::{Family, Kind};
 use super::{Exposition, ProcessInfo, families};
+use crate::figures::{Figures, Reloads, ShardFigures};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 use tidegate_telemetry::{EntityName, Reasons, Registry};
@@ -156,6 +157,19 @@ fn process() -> ProcessInfo {
     }
 }
 
+fn figures() -> Figures {
+    let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    let reloads = Reloads::none(at(1)).and_taken(at(2)).and_taken(at(3)).and_failed(at(4));
+    let shard = |generation, commands_held| ShardFigures { generation, commands_held };
+    let shards = vec![shard(3, 0), shard(2, 7)];
+    Figures {
+        generation: 3,
+        reloads,
+        suppressed: vec![("request_failed", 5), ("panic", 0)],
+        shards,
+    }
+}
+
 /// Two shards, two frontends, one backend with two servers, every cell of shard 1 in use.
 fn registry() -> Registry {
     let mut registry = Registry::new(2, REASONS);
@@ -185,7 +199,7 @@ fn registry() -> Registry {
 }
 
 fn scrape(registry: &Registry) -> Families {
-    let text = Exposition::new().render(registry, &process());
+    let text = Exposition::new().render(registry, &process(), &figures());
     parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
@@ -257,6 +271,14 @@ fn series_show_the_counts_of_their_shard_or_the_sum() {
             2.0,
         ),
         ("tidegate_shard_connections_accepted_total", &[("shard", "1")], 9.0),
+        ("tidegate_config_generation", &[], 3.0),
+        ("tidegate_config_reloads_total", &[("result", "ok")], 2.0),
+        ("tidegate_config_reloads_total", &[("result", "failed")], 1.0),
+        ("tidegate_config_last_reload_ok", &[], 0.0),
+        ("tidegate_config_last_reload_time_seconds", &[], 4.0),
+        ("tidegate_config_shard_generation", &[("shard", "1")], 2.0),
+        ("tidegate_config_shard_commands_held_total", &[("shard", "1")], 7.0),
+        ("tidegate_log_lines_suppressed_total", &[("event", "request_failed")], 5.0),
         ("tidegate_build_info", &[("version", "1.2.3")], 1.0),
         ("process_start_time_seconds", &[], 1_700_000_000.25),
         ("process_cpu_seconds_total", &[], 12.34),
@@ -278,13 +300,13 @@ fn a_server_has_a_reason_only_once_it_has_occurred() {
 fn what_a_reload_removes_is_gone_from_the_next_scrape_and_the_rest_goes_on() {
     let mut registry = registry();
     let mut exposition = Exposition::new();
-    let before = exposition.render(&registry, &process());
+    let before = exposition.render(&registry, &process(), &figures());
     assert!(before.contains("frontend=\"api\"") && before.contains("server=\"b\""));
 
     let removed = [EntityName::Frontend("api"), EntityName::Server { backend: "app", server: "b" }];
     registry.retain(|name| !removed.contains(&name));
     registry.frontend("web").shard(0).connections_total.increment();
-    let after = exposition.render(&registry, &process());
+    let after = exposition.render(&registry, &process(), &figures());
     assert!(!after.contains("api") && !after.contains("server=\"b\""));
     let after = parse(&after).expect("a valid scrape");
     let web = [("frontend", "web"), ("shard", "0")];
@@ -296,6 +318,8 @@ fn a_registry_without_names_is_a_valid_scrape() {
     let scrape = scrape(&Registry::new(1, REASONS));
     assert!(scrape.keys().all(|name| name.starts_with("process_")
         || name.starts_with("tidegate_shard_")
+        || name.starts_with("tidegate_config_")
+        || name.starts_with("tidegate_log_")
         || name == "tidegate_build_info"));
 }
 
@@ -324,7 +348,7 @@ fn every_name_comes_back_as_it_went_in() {
 #[test]
 fn figures_that_cannot_be_read_are_left_out() {
     let unknown = ProcessInfo { resident_bytes: None, fds_open: None, fds_max: None, ..process() };
-    let text = Exposition::new().render(&Registry::new(1, REASONS), &unknown);
+    let text = Exposition::new().render(&Registry::new(1, REASONS), &unknown, &figures());
     let names: Vec<_> = parse(&text).expect("a valid scrape").into_keys().collect();
     assert!(names.contains(&"process_cpu_seconds_total".to_owned()));
     assert!(
@@ -350,8 +374,9 @@ fn the_figures_of_this_process_are_plausible() {
 #[test]
 fn a_scrape_can_be_rendered_on_another_thread() {
     let (registry, mut exposition) = (registry(), Exposition::new());
-    let here = exposition.render(&registry, &process());
-    let there = std::thread::spawn(move || exposition.render(&registry, &process())).join();
+    let here = exposition.render(&registry, &process(), &figures());
+    let there =
+        std::thread::spawn(move || exposition.render(&registry, &process(), &figures())).join();
     assert_eq!(there.expect("rendering does not panic"), here);
 }
 
