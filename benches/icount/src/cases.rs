@@ -10,9 +10,9 @@ use std::time::Instant;
 use tidegate_balance::{Policy as BalancePolicy, Pool, ServerId, ServerSettings, ShardId, Weight};
 use tidegate_exchange::{Action, Exchange, Input, Policy, Request, Upload};
 use tidegate_http1::{
-    ChunkedDecoder, Limits, Method, Parsed, Piece, RequestEdits, RequestHead, ResponseContext,
-    ResponseEdits, ResponseHead, encode_request_head, encode_response_head, parse_request,
-    parse_response,
+    ChunkedDecoder, Limits, Method, Parsed, Piece, RequestEdits, RequestHead, RequestScan,
+    ResponseContext, ResponseEdits, ResponseHead, continue_request, encode_request_head,
+    encode_response_head, parse_request, parse_response,
 };
 
 /// One thing to count.
@@ -29,6 +29,7 @@ pub struct Case {
 pub const ALL: &[Case] = &[
     Case { name: "parse_request", iterations: 2000, run: parse_request_heads },
     Case { name: "parse_response", iterations: 2000, run: parse_response_heads },
+    Case { name: "request_byte_by_byte", iterations: 200, run: parse_request_bytes },
     Case { name: "decode_chunked", iterations: 2000, run: decode_chunked_bodies },
     Case { name: "encode_request", iterations: 2000, run: encode_request_heads },
     Case { name: "encode_response", iterations: 2000, run: encode_response_heads },
@@ -103,6 +104,22 @@ fn parse_response_heads(iterations: u64) {
     let (limits, mut head) = (Limits::default(), ResponseHead::new());
     for _ in 0..iterations {
         response_head(&limits, &mut head);
+        black_box(&head);
+    }
+}
+
+/// A head that comes in as many pieces as it has bytes.
+fn parse_request_bytes(iterations: u64) {
+    let (limits, mut head) = (Limits::default(), RequestHead::new());
+    for _ in 0..iterations {
+        let bytes = black_box(REQUEST);
+        let mut scan = RequestScan::new();
+        let mut parsed = parse_request(&bytes[..1], &limits, &mut head);
+        for end in 2..=bytes.len() {
+            assert_eq!(parsed, Ok(Parsed::Incomplete));
+            parsed = continue_request(&bytes[..end], &limits, &mut head, &mut scan);
+        }
+        assert_eq!(parsed, Ok(Parsed::Complete { head_bytes: REQUEST.len() }));
         black_box(&head);
     }
 }

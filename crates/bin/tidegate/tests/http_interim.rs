@@ -46,6 +46,23 @@ fn interim_responses_are_passed_on_as_they_come() {
     });
 }
 
+#[test]
+fn interim_responses_without_end_are_the_servers_failure() {
+    on_one_and_two_shards(|shards| {
+        let origin = Origin::start(|mut connection: Connection| {
+            connection.read_request()?;
+            connection.send(EARLY_HINTS.repeat(256))?;
+            connection.finish()
+        });
+        let tidegate = start(shards, [origin.address()], "");
+        let response = client(&tidegate).get("/");
+        assert_eq!((response.status, response.interim.len()), (502, 255));
+        let failed = [("reason", "bad_response")];
+        let metrics = tidegate.metrics();
+        assert_eq!(metrics.count("tidegate_server_attempts_failed_total", &failed), 1);
+    });
+}
+
 /// Asks for each body with `100 Continue` and answers with it.
 fn ask_and_echo(mut connection: Connection) -> std::io::Result<()> {
     while let Some(head) = connection.read_request_head()? {

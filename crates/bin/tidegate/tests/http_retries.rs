@@ -9,7 +9,9 @@ mod support;
 
 use std::io;
 use support::{builder, client, on_one_and_two_shards, start, wait_nothing_in_flight};
-use tidegate_testkit::{Connection, Origin, Request, SilentAddress, refused_address, script};
+use tidegate_testkit::{
+    Connection, Metrics, Origin, Request, SilentAddress, refused_address, script,
+};
 
 /// Answers `/warm-up` and leaves on reading anything else on the first connection, as a server does
 /// that had closed the idle connection while the request was on its way. Later ones answer.
@@ -26,6 +28,19 @@ fn closes_first_connection(
         connection.send(script::ok("answered"))?;
     }
     Ok(())
+}
+
+/// What the proxy calls such a parting.
+fn parting_reason(reset: bool) -> &'static str {
+    if reset { "server_reset" } else { "empty_response" }
+}
+
+/// One attempt failed, whatever became of its request.
+#[track_caller]
+fn expect_one_failed_attempt(metrics: &Metrics, reason: &str) {
+    let failed =
+        |labels: &[(&str, &str)]| metrics.count("tidegate_server_attempts_failed_total", labels);
+    assert_eq!((failed(&[("reason", reason)]), failed(&[])), (1, 1), "{reason}");
 }
 
 fn targets(origin: &Origin) -> Vec<String> {
@@ -47,8 +62,9 @@ fn a_request_that_met_a_closing_connection_is_repeated_if_it_can_be() {
                 assert_eq!(response.status, 200, "{method}");
                 assert_eq!(targets(&origin), ["/warm-up", "/again", "/again"], "{method}");
                 assert_eq!(origin.connections_count(), 2, "{method}");
-                let retries = tidegate.metrics().count("tidegate_backend_retries_total", &[]);
-                assert_eq!(retries, 1, "{method}");
+                let metrics = tidegate.metrics();
+                assert_eq!(metrics.count("tidegate_backend_retries_total", &[]), 1, "{method}");
+                expect_one_failed_attempt(&metrics, parting_reason(reset));
             }
         }
     });
@@ -75,6 +91,7 @@ fn a_request_that_cannot_be_repeated_is_sent_once() {
                 assert_eq!(client.read_response().status, 502, "{request}");
                 assert_eq!(targets(&origin), ["/warm-up", "/once"], "{request}");
                 assert_eq!(origin.connections_count(), 1, "{request}");
+                expect_one_failed_attempt(&tidegate.metrics(), parting_reason(reset));
                 // The next request is served, and the refused one still not sent again.
                 assert_eq!(client.get("/warm-up").status, 200);
                 assert_eq!(targets(&origin), ["/warm-up", "/once", "/warm-up"], "{request}");
@@ -107,7 +124,9 @@ fn a_fresh_connection_that_closes_is_not_tried_again() {
         let mut client = client(&tidegate);
         assert_eq!(client.get("/").status, 502);
         assert_eq!((origin.connections_count(), origin.requests_count()), (1, 1));
-        assert_eq!(tidegate.metrics().count("tidegate_backend_retries_total", &[]), 0);
+        let metrics = tidegate.metrics();
+        assert_eq!(metrics.count("tidegate_backend_retries_total", &[]), 0);
+        expect_one_failed_attempt(&metrics, "empty_response");
     });
 }
 

@@ -152,6 +152,53 @@ fn a_client_that_says_nothing_is_closed_without_a_word() {
     });
 }
 
+#[test]
+fn an_empty_line_after_a_request_is_no_request_that_takes_too_long() {
+    on_one_and_two_shards(|shards| {
+        let origin = Origin::start(script::answer_ok(""));
+        let more = format!("defaults.timeouts.request_head = \"{SHORT}\"");
+        let tidegate = start(shards, [origin.address()], &more);
+        // Behind its body, and a while later.
+        for (body, later) in [("hello\r\n", ""), ("hello", "\r\n"), ("hello\r", "\n")] {
+            let mut client = client(&tidegate);
+            for _ in 0..2 {
+                client
+                    .send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n{body}"));
+                assert_eq!(client.read_response().status, 200);
+                client.send(later);
+                take_time(2 * SHORT_DURATION);
+            }
+            assert_eq!(client.get("/").status, 200, "{body:?} {later:?}");
+            client.send("\r\n").half_close();
+            client.expect_eof();
+        }
+        assert_eq!(tidegate.metrics().count("tidegate_frontend_requests_failed_total", &[]), 0);
+    });
+}
+
+#[test]
+fn empty_lines_do_not_keep_a_connection() {
+    on_one_and_two_shards(|shards| {
+        let origin = Origin::start(script::answer_ok(""));
+        let more = format!("defaults.timeouts.keep_alive = \"{SHORT}\"");
+        let tidegate = start(shards, [origin.address()], &more);
+        let mut one = client(&tidegate);
+        one.get("/");
+        one.send("\r\n").expect_eof();
+        assert_eq!(tidegate.metrics().count("tidegate_frontend_requests_failed_total", &[]), 0);
+
+        let more = format!("defaults.timeouts.request_head = \"{SHORT}\"");
+        let tidegate = start(shards, [origin.address()], &more);
+        let mut many = client(&tidegate);
+        many.get("/");
+        many.send("\r\n");
+        take_time(SHORT_DURATION);
+        many.send("\r\n");
+        assert_eq!(many.read_response().status, 408);
+        many.expect_eof();
+    });
+}
+
 /// Starts an upload, stops in the middle, and expects the end of it.
 fn check_stalled_upload(tidegate: &Tidegate, origin: &Origin, framing: &str, part: &str) {
     let index = origin.connections_count();

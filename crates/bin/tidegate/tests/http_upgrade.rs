@@ -212,6 +212,28 @@ fn a_server_that_does_not_switch_answers_as_ever() {
 }
 
 #[test]
+fn a_server_that_requires_another_protocol_can_say_which() {
+    on_one_and_two_shards(|shards| {
+        let fields = [("Connection", "upgrade"), ("Upgrade", "chat/2, chat/1")];
+        let required = script::response(426, "Upgrade Required", &fields, "chat, please");
+        let origin = Origin::start(script::answer(required));
+        let tidegate = start(shards, [origin.address()], "");
+        let mut client = client(&tidegate);
+        for (connection, expected) in
+            [("keep-alive", "upgrade"), ("keep-alive", "upgrade"), ("close", "close, upgrade")]
+        {
+            client.send(format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: {connection}\r\n\r\n"));
+            let response = client.read_response();
+            assert_eq!((response.status, response.text()), (426, "chat, please"));
+            assert_eq!(response.headers.value("upgrade"), Some("chat/2, chat/1"));
+            assert_eq!(response.headers.value("connection"), Some(expected));
+        }
+        client.expect_eof();
+        assert_eq!(origin.connections_count(), 1);
+    });
+}
+
+#[test]
 fn a_switch_that_nobody_asked_for_is_a_bad_gateway() {
     on_one_and_two_shards(|shards| {
         let origin = Origin::start(script::upgrade_echo("websocket"));

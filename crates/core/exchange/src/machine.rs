@@ -45,6 +45,8 @@ pub struct Exchange {
     redispatch: Redispatch,
     retries_left: u8,
     retries: u8,
+    /// What the attempt failed by that was made good last.
+    retried: Option<FailureKind>,
     interims: u8,
     repeatable: bool,
     /// The connection in hand came from the pool.
@@ -79,6 +81,7 @@ impl Exchange {
             redispatch: policy.redispatch,
             retries_left: policy.retries_max,
             retries: 0,
+            retried: None,
             interims: 0,
             repeatable: request.repeatable,
             reused: false,
@@ -129,6 +132,14 @@ impl Exchange {
         self.retries
     }
 
+    /// What the last attempt failed by that was not the request's last. Asked right after an action that tries again, it is
+    /// why.
+    #[inline]
+    #[must_use]
+    pub const fn retried(&self) -> Option<FailureKind> {
+        self.retried
+    }
+
     /// The server whose slot is held.
     #[inline]
     #[must_use]
@@ -164,6 +175,7 @@ impl Exchange {
             State::Relaying => assert!(self.response_begun),
             State::Over => assert!(self.deadline.is_none(), "nothing is waited for at the end"),
         }
+        assert_eq!(self.retries > 0, self.retried.is_some(), "a retry has a reason");
         assert!(!(self.reused && self.fresh_only), "the pool is not used after a dead connection");
     }
 
@@ -223,7 +235,7 @@ impl Exchange {
             Input::ServerReset => self.fail(now, FailureKind::ServerReset),
             Input::BadResponse(detail) => self.fail(now, FailureKind::BadResponse { detail }),
             Input::PoolLost if self.reused && !self.touched && !self.response_begun => {
-                self.reconnect(now)
+                self.reconnect(now, FailureKind::ServerReset)
             }
             Input::PoolLost => self.fail(now, FailureKind::ServerReset),
             _ => Action::Wait,
@@ -298,17 +310,17 @@ impl Exchange {
     #[cold]
     fn fail(&mut self, now: Instant, kind: FailureKind) -> Action {
         match kind.retry() {
-            Retry::Connect if self.retries_left > 0 => self.retry_connect(now),
+            Retry::Connect if self.retries_left > 0 => self.retry_connect(now, kind),
             Retry::FreshConnection if self.reused && self.repeatable && !self.response_begun => {
-                self.reconnect(now)
+                self.reconnect(now, kind)
             }
             Retry::Never | Retry::Connect | Retry::FreshConnection => self.give_up(kind),
         }
     }
 
-    fn retry_connect(&mut self, now: Instant) -> Action {
+    fn retry_connect(&mut self, now: Instant, kind: FailureKind) -> Action {
         self.retries_left -= 1;
-        self.retries = self.retries.saturating_add(1);
+        self.count_retry(kind);
         let elsewhere = match self.redispatch {
             Redispatch::Never => false,
             Redispatch::LastRetry => self.retries_left == 0,
@@ -326,14 +338,19 @@ impl Exchange {
     /// The reused connection is dead and the request may be sent again. The server is not to blame, so
     /// it stays picked; the pool is not trusted again, so this happens at most once. It takes nothing
     /// from the budget: this is the first connection attempted.
-    fn reconnect(&mut self, now: Instant) -> Action {
+    fn reconnect(&mut self, now: Instant, kind: FailureKind) -> Action {
         let Some(server) = self.server else { return Action::Wait };
-        self.retries = self.retries.saturating_add(1);
+        self.count_retry(kind);
         self.fresh_only = true;
         self.reused = false;
         self.touched = false;
         self.request_sent = false;
         self.connect(now, server)
+    }
+
+    fn count_retry(&mut self, kind: FailureKind) {
+        self.retries = self.retries.saturating_add(1);
+        self.retried = Some(kind);
     }
 
     fn back_off(&mut self, now: Instant) -> Action {

@@ -259,6 +259,25 @@ fn a_request_that_cannot_be_repeated_is_sent_again_only_if_nothing_was_sent() {
 }
 
 #[test]
+fn a_retry_says_what_it_makes_good() {
+    let reset = Some(FailureKind::ServerReset);
+    for (input, expected) in [
+        (Input::ServerReset, reset),
+        (Input::PoolLost, reset),
+        (Input::ServerClosed, Some(FailureKind::EmptyResponse)),
+    ] {
+        let mut trace = Trace::default().after(&[reused(2)]);
+        assert_eq!(trace.exchange.retried(), None);
+        assert_eq!(trace.word(input), "connect:2", "{input:?}");
+        assert_eq!(trace.exchange.retried(), expected, "{input:?}");
+    }
+    let mut trace = Trace::default().after(&[picked(0)]);
+    assert_eq!(trace.word(REFUSED), "pick!0");
+    let refused = FailureKind::Connect(ConnectFailure::Refused);
+    assert_eq!(trace.exchange.retried(), Some(refused));
+}
+
+#[test]
 fn nothing_is_repeated_once_something_of_a_response_has_come() {
     for something in [Input::ResponseBytes, CONTINUE] {
         let mut trace = Trace::default().after(&[reused(0), Input::RequestSent, something]);

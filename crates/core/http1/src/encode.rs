@@ -3,7 +3,7 @@
 //! Owns which lines of a received head are passed on (RFC 9110 §7.6.1) and how framing is written.
 //! Values that a caller adds must be valid header bytes already. Invariant: what is written
 //! re-parses to the framing announced here, and has no hop-by-hop header but the `Connection` (and
-//! `Upgrade`) asked for.
+//! `Upgrade`) asked for, or that a 426 needs.
 //!
 //! Runs of lines that are kept are copied as one piece, so a head with nothing to change is a
 //! single copy.
@@ -144,13 +144,31 @@ pub fn encode_request_head(
 /// Appends the response head as it goes to a client: HTTP/1.1, one framing header at most.
 ///
 /// `buf` is the buffer that `head` was parsed from. 1xx and 204 never carry framing headers;
-/// responses to HEAD, and 304, keep the length they announce.
+/// responses to HEAD, and 304, keep the length they announce. A 426 keeps its `Upgrade`, which must
+/// say what is asked for (RFC 9110 §15.5.22), and `Connection` lists it (§7.8).
 pub fn encode_response_head(
     out: &mut Vec<u8>,
     buf: &[u8],
     head: &ResponseHead,
     edits: &ResponseEdits<'_>,
 ) {
+    if head.status() == UPGRADE_REQUIRED {
+        return encode_upgrade_required(out, buf, head, edits);
+    }
+    let connection = encode_response_fields(out, buf, head, edits);
+    write_connection(out, connection, edits.client_version);
+    end_response(out, edits);
+}
+
+/// The head up to where `Connection` follows, and what that says. A call of it would cost every
+/// response more than the rare one that it is shared with.
+#[inline(always)]
+fn encode_response_fields(
+    out: &mut Vec<u8>,
+    buf: &[u8],
+    head: &ResponseHead,
+    edits: &ResponseEdits<'_>,
+) -> ConnectionHeader {
     out.reserve(head.head_bytes() + added_bytes(edits.add) + OWN_BYTES_MAX);
     let mut dropped = HOP_BY_HOP | HeaderKind::TransferEncoding.bit();
     if edits.connection != ConnectionHeader::Upgrade {
@@ -176,15 +194,50 @@ pub fn encode_response_head(
         _ => {}
     }
     let ends_by_closing = framing == ResponseFraming::UntilClose;
-    let connection = match edits.connection {
+    match edits.connection {
         ConnectionHeader::KeepAlive if ends_by_closing => ConnectionHeader::Close,
         connection => connection,
-    };
-    write_connection(out, connection, edits.client_version);
+    }
+}
+
+#[inline]
+fn end_response(out: &mut Vec<u8>, edits: &ResponseEdits<'_>) {
     for (name, value) in edits.add {
         write_line(out, name, value);
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// 426.
+const UPGRADE_REQUIRED: u16 = 426;
+
+/// A response that keeps its `Upgrade`, if it has one, although nothing is switched yet.
+#[cold]
+fn encode_upgrade_required(
+    out: &mut Vec<u8>,
+    buf: &[u8],
+    head: &ResponseHead,
+    edits: &ResponseEdits<'_>,
+) {
+    let connection = encode_response_fields(out, buf, head, edits);
+    if head.table.kinds() & HeaderKind::Upgrade.bit() == 0 {
+        write_connection(out, connection, edits.client_version);
+        return end_response(out, edits);
+    }
+    if connection != ConnectionHeader::Upgrade {
+        for line in head.table.lines().iter().filter(|line| line.kind == HeaderKind::Upgrade) {
+            write_line(out, b"Upgrade", line.value.bytes(buf));
+        }
+    }
+    let options: &[u8] = match (connection, edits.client_version) {
+        (ConnectionHeader::KeepAlive, Version::Http10) => b"keep-alive, upgrade",
+        (ConnectionHeader::KeepAlive, Version::Http11) | (ConnectionHeader::Upgrade, _) => {
+            b"upgrade"
+        }
+        (ConnectionHeader::Close, _) => b"close, upgrade",
+    };
+    write_line(out, b"Connection", options);
+    end_response(out, edits);
 }
 
 /// Appends a complete response of the proxy's own.

@@ -24,6 +24,7 @@ mod message;
 mod persistence;
 mod request;
 mod response;
+mod scan;
 mod target;
 mod trailer;
 
@@ -39,6 +40,7 @@ pub use limits::{
     METHOD_BYTES_MAX,
 };
 pub use message::{Method, Parsed, Version, reason_phrase};
-pub use request::{RequestHead, parse_request};
-pub use response::{ResponseContext, ResponseHead, parse_response};
+pub use request::{RequestHead, continue_request, parse_request};
+pub use response::{ResponseContext, ResponseHead, continue_response, parse_response};
+pub use scan::{RequestScan, ResponseScan};
 pub use target::TargetForm;

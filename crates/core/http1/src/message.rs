@@ -5,8 +5,9 @@
 /// What a head parser found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parsed {
-    /// The head has not ended yet and nothing in it is wrong so far: read more, then parse again
-    /// from its start.
+    /// The head has not ended yet and nothing in it is wrong so far: read more, then go on with
+    /// [`continue_request`](crate::continue_request) or
+    /// [`continue_response`](crate::continue_response).
     Incomplete,
     /// The head is valid and takes the first `head_bytes` bytes of the buffer; the body, if any,
     /// follows.

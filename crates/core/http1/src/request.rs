@@ -6,13 +6,14 @@
 use std::mem::MaybeUninit;
 
 use crate::error::RequestError;
-use crate::fault::{first_fault, judge_unfinished, scan_request};
+use crate::fault::{first_fault, judge_unfinished};
 use crate::framing::{BodyLength, FramingHeaders};
 use crate::grammar::{list, spells};
 use crate::header::{HeaderKind, HeaderTable, Span};
 use crate::limits::{HEADERS_CAPACITY, Limits, METHOD_BYTES_MAX};
 use crate::message::{Method, Parsed, Version};
 use crate::persistence::{ConnectionOptions, mark_listed};
+use crate::scan::{RequestScan, Scanned, scan_request};
 use crate::target::{Target, TargetForm, is_host_and_port};
 
 /// A parsed request head: ranges into the buffer it was parsed from, and what they mean.
@@ -39,8 +40,9 @@ pub struct RequestHead {
 
 /// Parses the request head at the start of `buf` into `head`.
 ///
-/// Call it again from the start of the head when more bytes have come. A head that is already wrong
-/// is refused without waiting for its end, with the same error that the whole head would get.
+/// When more bytes have come, go on with [`continue_request`], or call it again from the start of the
+/// head. A head that is already wrong is refused without waiting for its end, with the same error
+/// that the whole head would get.
 ///
 /// # Errors
 ///
@@ -71,6 +73,27 @@ pub fn parse_request(
             limits.fills(window).then_some(RequestError::HeadTooLarge),
             Some(error),
         ),
+    }
+}
+
+/// As [`parse_request`], for a head of which earlier calls with the same `scan` have seen less: what
+/// is judged already is not looked at again before the head is complete, so that a head costs the
+/// same in however many pieces it comes.
+///
+/// # Errors
+///
+/// As [`parse_request`].
+pub fn continue_request(
+    buf: &[u8],
+    limits: &Limits,
+    head: &mut RequestHead,
+    scan: &mut RequestScan,
+) -> Result<Parsed, RequestError> {
+    let window = limits.window(buf);
+    match scan.advance(window, limits)? {
+        Scanned::Ended => parse_request(buf, limits, head),
+        Scanned::Unfinished if limits.fills(window) => Err(RequestError::HeadTooLarge),
+        Scanned::Unfinished => Ok(Parsed::Incomplete),
     }
 }
 

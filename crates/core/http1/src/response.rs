@@ -6,12 +6,13 @@
 use std::mem::MaybeUninit;
 
 use crate::error::ResponseError;
-use crate::fault::{Fault, first_fault, judge_unfinished, scan_response};
+use crate::fault::{Fault, first_fault, judge_unfinished};
 use crate::framing::{BodyLength, FramingHeaders};
 use crate::header::{HeaderKind, HeaderTable, Span};
 use crate::limits::{HEADERS_CAPACITY, Limits};
 use crate::message::{Method, Parsed, Version};
 use crate::persistence::{ConnectionOptions, mark_listed};
+use crate::scan::{ResponseScan, Scanned, scan_response};
 
 /// What the request was that a response answers, as far as it decides the response's meaning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,8 +38,8 @@ pub struct ResponseHead {
 
 /// Parses the response head at the start of `buf` into `head`; `context` is the request it answers.
 ///
-/// Call it again from the start of the head when more bytes have come. After an interim response
-/// ([`ResponseHead::is_interim`]) the next head follows it.
+/// When more bytes have come, go on with [`continue_response`], or call it again from the start of
+/// the head. After an interim response ([`ResponseHead::is_interim`]) the next head follows it.
 ///
 /// # Errors
 ///
@@ -75,6 +76,27 @@ pub fn parse_response(
             limits.fills(window).then_some(ResponseError::HeadTooLarge),
             Some(error),
         ),
+    }
+}
+
+/// As [`parse_response`], for a head of which earlier calls with the same `scan` have seen less; see
+/// [`continue_request`](crate::continue_request).
+///
+/// # Errors
+///
+/// As [`parse_response`].
+pub fn continue_response(
+    buf: &[u8],
+    limits: &Limits,
+    context: ResponseContext,
+    head: &mut ResponseHead,
+    scan: &mut ResponseScan,
+) -> Result<Parsed, ResponseError> {
+    let window = limits.window(buf);
+    match scan.advance(window, limits)? {
+        Scanned::Ended => parse_response(buf, limits, context, head),
+        Scanned::Unfinished if limits.fills(window) => Err(ResponseError::HeadTooLarge),
+        Scanned::Unfinished => Ok(Parsed::Incomplete),
     }
 }
 

@@ -257,6 +257,53 @@ fn a_switch_of_protocols_keeps_its_upgrade() {
 }
 
 #[test]
+fn a_426_keeps_the_protocol_that_it_asks_for() {
+    let keep = ResponseEdits::default();
+    let old = ResponseEdits { client_version: Version::Http10, ..keep };
+    let close = ResponseEdits { connection: ConnectionHeader::Close, ..keep };
+    for (received, edits, written) in [
+        (
+            "Connection: Upgrade\r\nUpgrade: a/1\r\n",
+            keep,
+            "Upgrade: a/1\r\nConnection: upgrade\r\n",
+        ),
+        (
+            "Upgrade: a, b\r\nConnection: x\r\nX: 1\r\nUpgrade: c\r\n",
+            keep,
+            "Upgrade: a, b\r\nUpgrade: c\r\nConnection: upgrade\r\n",
+        ),
+        (
+            "Connection: close, Upgrade\r\nUpgrade: a\r\n",
+            keep,
+            "Upgrade: a\r\nConnection: upgrade\r\n",
+        ),
+        ("Upgrade: a\r\n", close, "Upgrade: a\r\nConnection: close, upgrade\r\n"),
+        ("Upgrade: a\r\n", old, "Upgrade: a\r\nConnection: keep-alive, upgrade\r\n"),
+        ("Connection: Upgrade\r\n", keep, ""),
+        ("Connection: Upgrade\r\n", close, "Connection: close\r\n"),
+    ] {
+        let length = "Content-Length: 0\r\n";
+        check_response(
+            &format!("HTTP/1.1 426 Upgrade Required\r\n{length}{received}\r\n"),
+            &edits,
+            &format!("HTTP/1.1 426 Upgrade Required\r\n{length}{written}\r\n"),
+        );
+    }
+    // Its body ends by closing, and so does the connection whatever was wanted.
+    check_response(
+        "HTTP/1.1 426 X\r\nUpgrade: a\r\n\r\n",
+        &keep,
+        "HTTP/1.1 426 X\r\nUpgrade: a\r\nConnection: close, upgrade\r\n\r\n",
+    );
+    // Any other response would offer what was not asked for.
+    check_response(
+        "HTTP/1.1 400 X\r\nContent-Length: 0\r\nConnection: upgrade\r\nUpgrade: a\r\n\r\n",
+        &keep,
+        "HTTP/1.1 400 X\r\nContent-Length: 0\r\n\r\n",
+    );
+}
+
+#[test]
 fn the_proxys_own_responses_are_complete() {
     let response = SimpleResponse {
         status: 503,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use tidegate_http1::{
     BodyLength, ChunkedDecoder, ChunkedError, Limits, Parsed, Piece, RequestError, RequestHead,
-    parse_request,
+    RequestScan, continue_request, parse_request,
 };
 use tidegate_testkit::malformed::{Malformed, Part, table};
 
@@ -13,10 +13,16 @@ use tidegate_testkit::malformed::{Malformed, Part, table};
 fn refusal(bytes: &[u8], step: usize) -> Option<(Part, u16, &'static str)> {
     let limits = Limits::default();
     let mut head = RequestHead::new();
-    let mut received = 0;
+    let (mut received, mut scan) = (0, RequestScan::new());
     let head_bytes = loop {
+        let is_first = received == 0;
         received = (received + step).min(bytes.len());
-        match parse_request(&bytes[..received], &limits, &mut head) {
+        let parsed = if is_first {
+            parse_request(&bytes[..received], &limits, &mut head)
+        } else {
+            continue_request(&bytes[..received], &limits, &mut head, &mut scan)
+        };
+        match parsed {
             Ok(Parsed::Complete { head_bytes }) => break head_bytes,
             Ok(Parsed::Incomplete) if received < bytes.len() => {}
             Ok(Parsed::Incomplete) => return None,

@@ -57,11 +57,12 @@ const REQUEST_LINES: [&str; 12] = [
     "GET / HTTP/2.0\r\n",
 ];
 
-const STATUS_LINES: [&str; 11] = [
+const STATUS_LINES: [&str; 12] = [
     "HTTP/1.1 200 OK\r\n",
     "HTTP/1.1 200\r\n",
     "HTTP/1.0 200 OK\r\n",
     "HTTP/1.1 404 \r\n",
+    "HTTP/1.1 426 Upgrade Required\r\n",
     "HTTP/1.1 100 Continue\r\n",
     "HTTP/1.1 103 Early Hints\r\n",
     "HTTP/1.1 101 Switching Protocols\r\n",

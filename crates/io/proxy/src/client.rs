@@ -19,6 +19,8 @@ pub(crate) struct Client {
     pub(crate) peer: PeerAddress,
     /// Requests begun.
     pub(crate) requests: u32,
+    /// An empty line came after the last request.
+    pub(crate) empty_line_seen: bool,
     process: Arc<Budget>,
     /// Bytes handed over for sending that have been counted.
     counted: Cell<u64>,
@@ -37,6 +39,7 @@ impl Client {
             socket,
             entrance,
             requests: 0,
+            empty_line_seen: false,
             process,
             counted: Cell::new(0),
             seen_sent: Cell::new(0),

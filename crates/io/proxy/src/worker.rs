@@ -78,33 +78,12 @@ pub(crate) struct Worker {
     pub(crate) sweeping: Cell<bool>,
     clients_open: Cell<u32>,
     pub(crate) draining: Cell<bool>,
-    this: RefCell<std::rc::Weak<Worker>>,
+    this: std::rc::Weak<Worker>,
 }
 
 /// Runs the data plane of one shard until it is told to stop or has drained.
 pub async fn run(shard: Rc<Shard>, context: Context) {
-    let stats = context.snapshot.shards.shard(usize::from(context.index)).clone();
-    let site = Rc::new(Site::new(context.snapshot.clone(), context.index, None));
-    let worker = Rc::new(Worker {
-        shard: shard.clone(),
-        stats,
-        scratch: http1::Scratch::default(),
-        index: context.index,
-        site: RefCell::new(site),
-        entrances: RefCell::default(),
-        acceptors: RefCell::default(),
-        parked: RefCell::default(),
-        jobs: RefCell::default(),
-        reports: RefCell::new(context.reports),
-        unsent: RefCell::default(),
-        waiting_for_room: RefCell::default(),
-        sweep: Cell::new(None),
-        sweeping: Cell::new(false),
-        clients_open: Cell::new(0),
-        draining: Cell::new(false),
-        this: RefCell::default(),
-    });
-    *worker.this.borrow_mut() = Rc::downgrade(&worker);
+    let worker = Worker::new(&shard, context.index, &context.snapshot, context.reports);
     worker.listen(context.listeners);
     worker.report(Report::Applied(context.snapshot.generation));
     drop(context.snapshot);
@@ -140,6 +119,10 @@ impl Service for Worker {
         let mut parked = self.parked.borrow_mut();
         let place = &parked.places[value as usize];
         let Parked::Client(client) = &place.parked else { return };
+        if client.socket.has_arrived() {
+            // Its next request is here and waits for its turn.
+            return;
+        }
         if client.is_still_taking()
             && let Some(timer) = place.timer
         {
@@ -199,6 +182,35 @@ impl Service for Worker {
 }
 
 impl Worker {
+    /// A data plane with nothing open.
+    pub(crate) fn new(
+        shard: &Rc<Shard>,
+        index: u16,
+        snapshot: &Arc<Snapshot>,
+        reports: Sender<Report>,
+    ) -> Rc<Worker> {
+        let site = Rc::new(Site::new(snapshot.clone(), index, None));
+        Rc::new_cyclic(|this| Worker {
+            shard: shard.clone(),
+            stats: snapshot.shards.shard(usize::from(index)).clone(),
+            scratch: http1::Scratch::default(),
+            index,
+            site: RefCell::new(site),
+            entrances: RefCell::default(),
+            acceptors: RefCell::default(),
+            parked: RefCell::default(),
+            jobs: RefCell::default(),
+            reports: RefCell::new(reports),
+            unsent: RefCell::default(),
+            waiting_for_room: RefCell::default(),
+            sweep: Cell::new(None),
+            sweeping: Cell::new(false),
+            clients_open: Cell::new(0),
+            draining: Cell::new(false),
+            this: this.clone(),
+        })
+    }
+
     /// The budget of the whole process.
     pub(crate) fn connections(&self) -> Arc<Budget> {
         self.site.borrow().snapshot.connections.clone()
@@ -266,7 +278,7 @@ impl Worker {
         for spec in specs {
             let entrance = self.entrance(spec.frontend);
             let known = before.remove(&spec.id);
-            let (task, acceptor) = match (known, spec.socket, self.this.borrow().upgrade()) {
+            let acceptor = match (known, spec.socket, self.this.upgrade()) {
                 (Some((task, acceptor)), ..) => {
                     *acceptor.entrance.borrow_mut() = entrance;
                     // Its limit may be another one now.
@@ -336,10 +348,14 @@ impl Worker {
         self.draining.set(true);
         self.listen(Vec::new());
         for client in self.take_idle_clients() {
-            if client.socket.queued_bytes() == 0 {
+            if client.socket.has_arrived() {
+                // Its next request is here: it is the last one.
+                client.socket.unpark();
+                self.dispatch(client);
+            } else if client.socket.queued_bytes() == 0 {
                 drop(client);
                 self.clients_open.set(self.clients_open.get() - 1);
-            } else if let Some(worker) = self.this.borrow().upgrade() {
+            } else if let Some(worker) = self.this.upgrade() {
                 // Still taking the end of its last response.
                 self.shard.tasks.spawn(async move {
                     http1::close_idle(&worker, &client).await;
@@ -413,7 +429,7 @@ impl Worker {
         job.client = Some(client);
         if let Some(task) = job.task {
             self.shard.tasks.wake(task);
-        } else if let Some(worker) = self.this.borrow().upgrade() {
+        } else if let Some(worker) = self.this.upgrade() {
             job.task = Some(self.shard.tasks.spawn(serve_connections(worker, at)));
         }
     }

@@ -25,8 +25,8 @@ use tidegate_telemetry::Registry;
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const WARM_UP: usize = 200;
-const MEASURED: usize = 500;
-const ROUNDS: usize = 10;
+const MEASURED: usize = 50;
+const ROUNDS: usize = 100;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Answers every request on every connection with the same bytes, without allocating once it runs.

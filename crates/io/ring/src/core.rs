@@ -47,9 +47,12 @@ pub struct Counters {
     pub parks: u64,
 }
 
+/// Completions between asking for the memory of a waiting task's waker and calling it.
+const WAKERS_AHEAD: usize = 4;
+
 /// The token of a socket on which something arrived while it was parked.
-pub(crate) struct Unparked {
-    pub(crate) token: u32,
+struct Unparked {
+    token: u32,
     index: u32,
 }
 
@@ -59,8 +62,8 @@ pub(crate) struct Core {
     pub(crate) buffers: Rc<Buffers>,
     pub(crate) recycled: Recycled,
     pub(crate) counters: Counters,
-    /// Tokens of parked sockets on which something arrived.
-    pub(crate) parked_ready: Vec<Unparked>,
+    /// Tokens of parked sockets on which something arrived, first come first served.
+    parked_ready: VecDeque<Unparked>,
     /// Operations whose last completion has not come.
     pub(crate) in_flight: usize,
     /// A wait for wake-ups is in flight; it points to no memory and is not counted above.
@@ -83,7 +86,7 @@ impl Core {
             buffers,
             recycled: Recycled::default(),
             counters: Counters::default(),
-            parked_ready: Vec::new(),
+            parked_ready: VecDeque::new(),
             in_flight: 0,
             wakeup_armed: false,
             transmits: Vec::new(),
@@ -166,6 +169,15 @@ impl Core {
             let completions = self.ring.completion().fill(&mut batch[..room]).len();
             for completion in &batch[..completions] {
                 // SAFETY: `fill` initialised the first `completions` entries.
+                self.slots.prefetch(unpack(unsafe { completion.assume_init_ref() }.user_data()).1);
+            }
+            for (at, completion) in batch[..completions].iter().enumerate() {
+                if let Some(later) = batch[..completions].get(at + WAKERS_AHEAD) {
+                    // SAFETY: as above.
+                    let later = unsafe { later.assume_init_ref() };
+                    self.slots.prefetch_waiter(unpack(later.user_data()).1);
+                }
+                // SAFETY: as above.
                 let completion = unsafe { completion.assume_init_ref() };
                 self.complete(completion.user_data(), completion.result(), completion.flags());
             }
@@ -318,7 +330,7 @@ impl Core {
         if slot.flags.has(Flags::RELEASED) || slot.queued > 0 {
             return;
         }
-        if slot.parked != Slot::NOT_PARKED {
+        if slot.is_parked() {
             self.arm_recv(index);
         } else if let Some(waker) = &slot.recv_waker {
             waker.wake_by_ref();
@@ -347,9 +359,9 @@ impl Core {
 
     pub(super) fn notify_recv(&mut self, index: u32) {
         let slot = self.slots.get_mut(index);
-        if slot.parked != Slot::NOT_PARKED {
-            let token = std::mem::replace(&mut slot.parked, Slot::NOT_PARKED);
-            self.parked_ready.push(Unparked { token, index });
+        if slot.is_parked() {
+            let token = std::mem::replace(&mut slot.parked, Slot::TOKEN_DUE);
+            self.parked_ready.push_back(Unparked { token, index });
         } else if let Some(waker) = &slot.recv_waker {
             waker.wake_by_ref();
         }
@@ -357,9 +369,17 @@ impl Core {
 
     /// Takes back the token, which its owner may give to another socket now.
     pub(crate) fn end_parking(&mut self, index: u32) {
+        let slot = self.slots.get_mut(index);
+        if std::mem::replace(&mut slot.parked, Slot::NOT_PARKED) == Slot::TOKEN_DUE {
+            self.parked_ready.retain(|unparked| unparked.index != index);
+        }
+    }
+
+    /// The token of the parked socket that has waited longest since something arrived on it.
+    pub(crate) fn next_unparked(&mut self) -> Option<u32> {
+        let Unparked { token, index } = self.parked_ready.pop_front()?;
         self.slots.get_mut(index).parked = Slot::NOT_PARKED;
-        // Almost always empty: tokens are taken right after the turn that brought them.
-        self.parked_ready.retain(|unparked| unparked.index != index);
+        Some(token)
     }
 
     pub(crate) fn arm_recv(&mut self, index: u32) {

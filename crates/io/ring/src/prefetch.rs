@@ -1,6 +1,6 @@
 //! Hints that memory will be needed soon.
 //!
-//! Owns nothing; a hint has no effect but on the cache. Invariant: only memory that is reachable by a reference is hinted at.
+//! Owns nothing; a hint has no effect but on the cache. Invariant: nothing is read.
 #![allow(unsafe_code, reason = "a prefetch takes a pointer; the block says why it is sound")]
 
 /// Bytes of a cache line.
@@ -14,13 +14,19 @@ pub fn prefetch<T: ?Sized>(value: &T, lines: usize) {
     let bytes = size_of_val(value).min(lines * LINE_BYTES);
     let start = std::ptr::from_ref(value).cast::<u8>();
     for offset in (0..bytes).step_by(LINE_BYTES) {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: the address lies within `value`; a prefetch reads nothing and cannot fault.
-        unsafe {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T0>(start.add(offset).cast());
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = (start, offset);
+        prefetch_address(start.wrapping_add(offset).cast());
     }
+}
+
+/// As [`prefetch`], for the line at an address, whatever is there.
+#[inline]
+pub(crate) fn prefetch_address(address: *const ()) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads nothing and cannot fault, whatever the address.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
 }

@@ -139,7 +139,7 @@ impl Ring {
 
     /// Takes the token of a parked socket on which something arrived (bytes, the peer's end, an error).
     pub fn next_unparked(&self) -> Option<ParkToken> {
-        self.0.core.borrow_mut().parked_ready.pop().map(|unparked| ParkToken(unparked.token))
+        self.0.core.borrow_mut().next_unparked().map(ParkToken)
     }
 
     /// A handle with which other threads end this ring's sleep.

@@ -5,6 +5,7 @@
 
 use std::task::Waker;
 
+use crate::prefetch::{prefetch, prefetch_address};
 use crate::send::Transmit;
 
 /// Completions queued on one socket before receiving pauses: what one connection may hold of the shared buffers, beyond
@@ -90,7 +91,7 @@ pub(crate) struct Slot {
     /// First and last queued completion.
     front: u32,
     back: u32,
-    /// The owner's token while parked, [`NONE`] otherwise.
+    /// The owner's token while parked, [`Slot::TOKEN_DUE`] until it is taken, [`Slot::NOT_PARKED`] otherwise.
     pub(crate) parked: u32,
     pub(crate) transmit: Option<Box<Transmit>>,
     pub(crate) recv_waker: Option<Waker>,
@@ -105,6 +106,13 @@ pub(crate) struct Slot {
 
 impl Slot {
     pub(crate) const NOT_PARKED: u32 = NONE;
+    /// Something arrived and the token waits to be taken.
+    pub(crate) const TOKEN_DUE: u32 = NONE - 1;
+
+    #[inline]
+    pub(crate) fn is_parked(&self) -> bool {
+        self.parked < Slot::TOKEN_DUE
+    }
 
     fn vacant() -> Slot {
         Slot {
@@ -190,6 +198,25 @@ impl Slots {
     #[inline]
     pub(crate) fn get(&self, index: u32) -> &Slot {
         &self.chunks[index as usize / CHUNK][index as usize % CHUNK]
+    }
+
+    /// A hint that the slot is needed soon; nothing for one that does not exist.
+    #[inline]
+    pub(crate) fn prefetch(&self, index: u32) {
+        if let Some(chunk) = self.chunks.get(index as usize / CHUNK) {
+            prefetch(&chunk[index as usize % CHUNK], 1);
+        }
+    }
+
+    /// A hint that who waits for the slot to receive is woken soon.
+    #[inline]
+    pub(crate) fn prefetch_waiter(&self, index: u32) {
+        let chunk = self.chunks.get(index as usize / CHUNK);
+        if let Some(waker) =
+            chunk.and_then(|chunk| chunk[index as usize % CHUNK].recv_waker.as_ref())
+        {
+            prefetch_address(waker.data());
+        }
     }
 
     #[inline]

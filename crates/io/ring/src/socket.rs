@@ -235,7 +235,7 @@ impl Socket {
     ///
     /// `false`, and not parked, when something has arrived already.
     pub fn park(&self, token: ParkToken) -> bool {
-        assert_ne!(token.0, Slot::NOT_PARKED, "a token that cannot be told from none");
+        assert!(token.0 < Slot::TOKEN_DUE, "a token that cannot be told from none");
         self.with(|core, index| {
             let slot = core.slots.get_mut(index);
             if slot.queued > 0

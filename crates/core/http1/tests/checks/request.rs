@@ -1,6 +1,8 @@
 //! A request head is judged the same however it arrives, and an accepted one keeps the grammar.
 
-use tidegate_http1::{BodyLength, Limits, Parsed, RequestHead, Version, parse_request};
+use tidegate_http1::{
+    BodyLength, Limits, Parsed, RequestHead, RequestScan, Version, continue_request, parse_request,
+};
 
 /// Checks `data` as what a client sent.
 pub fn check(data: &[u8]) {
@@ -13,8 +15,14 @@ pub fn check(data: &[u8]) {
     let mut head = RequestHead::new();
     let whole = parse_request(data, &limits, &mut head);
     let mut prefix_head = RequestHead::new();
+    let mut scan = RequestScan::new();
     let first = (0..=data.len().min(limits.head_bytes_max))
-        .map(|end| parse_request(&data[..end], &limits, &mut prefix_head))
+        .map(|end| {
+            let judged = parse_request(&data[..end], &limits, &mut prefix_head);
+            let continued = continue_request(&data[..end], &limits, &mut prefix_head, &mut scan);
+            assert_eq!(continued, judged, "the first {end} bytes, in one piece and one by one");
+            judged
+        })
         .find(|judged| *judged != Ok(Parsed::Incomplete))
         .unwrap_or(Ok(Parsed::Incomplete));
     assert_eq!(first, whole, "byte by byte, then whole");

@@ -1,7 +1,8 @@
 //! A response head is judged the same however it arrives, and its framing follows RFC 9112 §6.3.
 
 use tidegate_http1::{
-    BodyLength, Limits, Method, Parsed, ResponseContext, ResponseHead, parse_response,
+    BodyLength, Limits, Method, Parsed, ResponseContext, ResponseHead, ResponseScan,
+    continue_response, parse_response,
 };
 
 /// Checks `data` as what a server sent.
@@ -18,8 +19,15 @@ fn check_in(data: &[u8], context: ResponseContext) {
     let mut head = ResponseHead::new();
     let whole = parse_response(data, &limits, context, &mut head);
     let mut prefix_head = ResponseHead::new();
+    let mut scan = ResponseScan::new();
     let first = (0..=data.len().min(limits.head_bytes_max))
-        .map(|end| parse_response(&data[..end], &limits, context, &mut prefix_head))
+        .map(|end| {
+            let (bytes, head) = (&data[..end], &mut prefix_head);
+            let judged = parse_response(bytes, &limits, context, head);
+            let continued = continue_response(bytes, &limits, context, head, &mut scan);
+            assert_eq!(continued, judged, "the first {end} bytes, in one piece and one by one");
+            judged
+        })
         .find(|judged| *judged != Ok(Parsed::Incomplete))
         .unwrap_or(Ok(Parsed::Incomplete));
     assert_eq!(first, whole, "byte by byte, then whole");

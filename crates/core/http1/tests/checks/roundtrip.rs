@@ -132,6 +132,11 @@ fn check_response(buf: &[u8], choice: u8) {
     assert_eq!(again.version(), Version::Http11);
     assert_eq!(end_to_end(again.headers(&out)), end_to_end(head.headers(buf)));
     assert!(!has_unasked_hop_by_hop(again.headers(&out)));
+    let may_upgrade = matches!(head.status(), 101 | 426);
+    assert_eq!(
+        again.header(&out, b"upgrade").is_some(),
+        may_upgrade && head.header(buf, b"upgrade").is_some(),
+    );
     assert_eq!(again.headers(&out).last(), Some((&b"X-Added"[..], &b"1"[..])));
     let persists = connection == ConnectionHeader::KeepAlive && expected != BodyLength::UntilClose;
     assert_eq!(again.keep_alive(), persists);

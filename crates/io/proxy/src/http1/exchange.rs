@@ -415,3 +415,7 @@ impl Driver<'_> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "exchange_tests.rs"]
+mod tests;

@@ -8,13 +8,13 @@ use std::time::Instant;
 
 use tidegate_exchange::{Failure, FailureKind};
 use tidegate_http1::{
-    BodyLength, ConnectionHeader, Method, Parsed, RequestEdits, RequestError, RequestHead, Version,
-    encode_request_head, parse_request,
+    BodyLength, ConnectionHeader, Method, Parsed, RequestEdits, RequestError, RequestHead,
+    RequestScan, Version, continue_request, encode_request_head, parse_request,
 };
 use tidegate_ring::{PeerAddress, RecvBuf};
 
-use super::Server;
 use super::respond;
+use super::{Server, Spilled};
 use crate::client::Client;
 use crate::site::Frontend;
 
@@ -35,17 +35,28 @@ pub(super) struct Incoming {
     pub(super) head: Vec<u8>,
 }
 
+type Head = Spilled<RequestScan>;
+
+/// What came of waiting for a request.
+pub(super) enum Heard {
+    Request(Incoming),
+    /// The line end too many that old clients send behind a body, and nothing else so far.
+    EmptyLine,
+    /// There is no request and the client has been dealt with.
+    End,
+}
+
 impl Server {
-    /// Reads one head. `None`: there is none and the client has been dealt with.
+    /// Reads one head.
     pub(super) async fn read_request(
         &self,
         client: &mut Client,
         frontend: &Frontend,
         input: &mut Option<RecvBuf>,
-    ) -> Option<Incoming> {
+    ) -> Heard {
         let started = self.alarm.now();
         let deadline = started + frontend.timeouts.request_head;
-        let mut spilled: Option<Vec<u8>> = None;
+        let mut spilled = None;
         loop {
             let piece = match input.take() {
                 Some(piece) => piece,
@@ -61,59 +72,83 @@ impl Server {
                         }
                         Ok(Ok(None) | Err(_)) => {
                             self.left(client, frontend, spilled);
-                            return None;
+                            return Heard::End;
                         }
                         Err(_expired) => {
                             client.requests += 1;
                             let failure = Failure::in_request(FailureKind::RequestHeadTimeout);
                             self.refuse(client, frontend, failure).await;
-                            return None;
+                            return Heard::End;
                         }
                     }
                 }
             };
             match self.add_to_head(client, frontend, piece, &mut spilled, input, started) {
-                Ok(None) => {}
+                Ok(None) => {
+                    if self.ignores_empty_line(client, &mut spilled) {
+                        return Heard::EmptyLine;
+                    }
+                }
                 Ok(Some(incoming)) => {
                     client.requests += 1;
-                    return Some(incoming);
+                    client.empty_line_seen = false;
+                    return Heard::Request(incoming);
                 }
                 Err(error) => {
                     client.requests += 1;
                     self.refuse(client, frontend, respond::rejected(error)).await;
-                    return None;
+                    return Heard::End;
                 }
             }
         }
     }
 
-    /// The client closed between two requests, or within a head: an abandoned head is a failure that is counted.
-    fn left(&self, client: &mut Client, frontend: &Frontend, spilled: Option<Vec<u8>>) {
-        if let Some(bytes) = spilled {
-            client.requests += 1;
-            let failure = Failure::in_request(FailureKind::ClientGone);
-            frontend.stats.failures.increment(failure.index());
-            self.worker.shard.ring.put_vec(bytes);
+    /// Forgets an empty line after a request: who sent it has not begun another one (RFC 9112 §2.2). Only one, so that a
+    /// client cannot keep its connection by empty lines.
+    fn ignores_empty_line(&self, client: &mut Client, spilled: &mut Option<Head>) -> bool {
+        let is_empty_line = spilled.as_ref().is_some_and(|head| head.bytes == b"\r\n");
+        if client.requests == 0 || client.empty_line_seen || !is_empty_line {
+            return false;
+        }
+        client.empty_line_seen = true;
+        self.forget(spilled);
+        true
+    }
+
+    fn forget(&self, spilled: &mut Option<Head>) {
+        if let Some(head) = spilled.take() {
+            self.worker.shard.ring.put_vec(head.bytes);
         }
     }
 
-    /// Takes one more piece. The head is parsed where it was received unless it spans pieces.
+    /// The client closed between two requests, or within a head: an abandoned head is a failure that is counted.
+    fn left(&self, client: &mut Client, frontend: &Frontend, mut spilled: Option<Head>) {
+        if spilled.is_some() {
+            client.requests += 1;
+            let failure = Failure::in_request(FailureKind::ClientGone);
+            frontend.stats.failures.increment(failure.index());
+            self.forget(&mut spilled);
+        }
+    }
+
+    /// Takes one more piece. The head is parsed where it was received unless it spans pieces, and then each byte of it is
+    /// judged as it comes and the whole is parsed at its end.
     fn add_to_head(
         &self,
         client: &Client,
         frontend: &Frontend,
         mut piece: RecvBuf,
-        spilled: &mut Option<Vec<u8>>,
+        spilled: &mut Option<Head>,
         input: &mut Option<RecvBuf>,
         started: Instant,
     ) -> Result<Option<Incoming>, RequestError> {
-        let before = spilled.as_ref().map_or(0, Vec::len);
+        let before = spilled.as_ref().map_or(0, |head| head.bytes.len());
         let mut head = self.worker.scratch.request.borrow_mut();
         let parsed = match spilled {
             None => parse_request(&piece, &frontend.limits, &mut head),
-            Some(bytes) => {
+            Some(Spilled { bytes, scan }) => {
                 bytes.extend_from_slice(&piece);
-                parse_request(bytes, &frontend.limits, &mut head)
+                continue_request(bytes, &frontend.limits, &mut head, scan)
             }
         };
         match parsed {
@@ -121,7 +156,7 @@ impl Server {
                 let incoming = self.incoming(
                     client,
                     frontend,
-                    spilled.as_deref().unwrap_or(&piece),
+                    spilled.as_ref().map_or(&piece[..], |head| &head.bytes),
                     &head,
                     started,
                 );
@@ -129,19 +164,19 @@ impl Server {
                 if !piece.is_empty() {
                     *input = Some(piece);
                 }
-                spilled.take().into_iter().for_each(|bytes| self.worker.shard.ring.put_vec(bytes));
+                self.forget(spilled);
                 Ok(Some(incoming))
             }
             Ok(Parsed::Incomplete) => {
                 if spilled.is_none() {
                     let mut bytes = self.worker.shard.ring.take_vec();
                     bytes.extend_from_slice(&piece);
-                    *spilled = Some(bytes);
+                    *spilled = Some(Head { bytes, scan: RequestScan::new() });
                 }
                 Ok(None)
             }
             Err(error) => {
-                spilled.take().into_iter().for_each(|bytes| self.worker.shard.ring.put_vec(bytes));
+                self.forget(spilled);
                 Err(error)
             }
         }

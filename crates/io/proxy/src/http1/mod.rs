@@ -19,6 +19,7 @@ use tidegate_http1::{RequestHead, ResponseHead};
 use tidegate_ring::RecvBuf;
 use tidegate_shard::{Alarm, TaskId};
 
+use self::head::Heard;
 use crate::client::Client;
 use crate::worker::Worker;
 
@@ -38,6 +39,13 @@ pub(crate) struct Scratch {
     response: RefCell<ResponseHead>,
 }
 
+/// A head that comes in pieces: what has come of it, and how far it has been judged.
+#[derive(Default)]
+struct Spilled<S> {
+    bytes: Vec<u8>,
+    scan: S,
+}
+
 /// One connection task's tools, reused from client to client so that a warm connection allocates nothing.
 pub(crate) struct Server {
     worker: Rc<Worker>,
@@ -55,10 +63,15 @@ impl Server {
         let mut input: Option<RecvBuf> = None;
         loop {
             let frontend = client.entrance.frontend();
-            let incoming = self.read_request(&mut client, &frontend, &mut input).await?;
-            match self.exchange(&client, &frontend, incoming, &mut input).await {
-                Next::KeepAlive => {}
-                Next::Close => return None,
+            match self.read_request(&mut client, &frontend, &mut input).await {
+                Heard::Request(incoming) => {
+                    match self.exchange(&client, &frontend, incoming, &mut input).await {
+                        Next::KeepAlive => {}
+                        Next::Close => return None,
+                    }
+                }
+                Heard::EmptyLine => {}
+                Heard::End => return None,
             }
             if input.is_none() && !client.socket.has_arrived() {
                 if self.worker.is_draining() {

@@ -11,10 +11,11 @@ use std::task::Poll;
 use tidegate_exchange::{Action, Failure, Input, Stage, Upload as Rest};
 use tidegate_http1::{
     BodyFraming, BodyLength, ConnectionHeader, Limits, Parsed, ResponseContext, ResponseEdits,
-    ResponseHead, Version, encode_response_head, parse_response,
+    ResponseHead, ResponseScan, Version, continue_response, encode_response_head, parse_response,
 };
 use tidegate_ring::RecvBuf;
 
+use super::Spilled;
 use super::body::{Body, Output, Sink};
 use super::exchange::{Attempt, Driver, Ending};
 use super::head::Incoming;
@@ -97,34 +98,34 @@ impl Relay<'_, '_> {
             method: self.incoming.method,
             upgrade_requested: self.incoming.upgrade,
         };
-        let mut spilled: Option<Vec<u8>> = None;
+        let mut spilled: Option<Spilled<ResponseScan>> = None;
         loop {
             let mut received = match piece.take() {
                 Some(received) => received,
                 None => self.receive(spilled.is_none()).await?,
             };
-            let before = spilled.as_ref().map_or(0, Vec::len);
-            let bytes = match &mut spilled {
-                None => &received[..],
-                Some(bytes) => {
+            let before = spilled.as_ref().map_or(0, |head| head.bytes.len());
+            let mut head = self.driver.worker.scratch.response.borrow_mut();
+            let (bytes, parsed) = match &mut spilled {
+                None => (&received[..], parse_response(&received, &limits, context, &mut head)),
+                Some(Spilled { bytes, scan }) => {
                     bytes.extend_from_slice(&received);
-                    bytes
+                    (&bytes[..], continue_response(bytes, &limits, context, &mut head, scan))
                 }
             };
-            let mut head = self.driver.worker.scratch.response.borrow_mut();
-            match parse_response(bytes, &limits, context, &mut head) {
+            match parsed {
                 Ok(Parsed::Complete { head_bytes }) => {
                     let relayed = self.relay_head(&head, bytes, sink)?;
                     received.advance(head_bytes - before);
                     *piece = (!received.is_empty()).then_some(received);
-                    spilled.into_iter().for_each(|bytes| self.driver.ring().put_vec(bytes));
+                    spilled.into_iter().for_each(|head| self.driver.ring().put_vec(head.bytes));
                     return Ok(relayed);
                 }
                 Ok(Parsed::Incomplete) => {
                     if spilled.is_none() {
                         let mut bytes = self.driver.ring().take_vec();
                         bytes.extend_from_slice(&received);
-                        spilled = Some(bytes);
+                        spilled = Some(Spilled { bytes, scan: ResponseScan::new() });
                     }
                     self.driver.tell(Input::ResponseBytes);
                 }
@@ -143,7 +144,7 @@ impl Relay<'_, '_> {
         let (status, interim) = (head.status(), head.is_interim());
         let rest = match self.driver.input(Input::ResponseHead { status, interim }) {
             Action::Relay { upload } => upload,
-            action => return Err(action),
+            action => return Err(self.counted(action)),
         };
         let client_version = self.incoming.version;
         let relayed = Head { interim, body: head.body(), rest };
@@ -320,8 +321,18 @@ impl Relay<'_, '_> {
     }
 
     fn counted(&self, action: Action) -> Action {
-        if let Action::Respond(failure) | Action::Cut(failure) = action {
-            self.attempt.slot.0.stats.failures.increment(failure.index());
+        let failed = match action {
+            Action::Respond(failure) | Action::Cut(failure) => Some(failure.kind),
+            Action::Connect { .. } => self.driver.machine.borrow().retried(),
+            Action::Pick { .. }
+            | Action::Send { .. }
+            | Action::Wait
+            | Action::Relay { .. }
+            | Action::Abort(_)
+            | Action::Finish { .. } => None,
+        };
+        if let Some(kind) = failed {
+            self.attempt.slot.0.stats.failures.increment(kind.index());
         }
         action
     }

@@ -69,7 +69,7 @@ impl Core {
         if let Some(waker) = &slot.send_waker {
             waker.wake_by_ref();
         }
-        if slot.send_errno != 0 && slot.parked != Slot::NOT_PARKED {
+        if slot.send_errno != 0 && slot.is_parked() {
             self.notify_recv(index);
         }
     }
@@ -107,7 +107,7 @@ impl Core {
             return;
         }
         // What was asked for meanwhile begins now.
-        if slot.recv_waker.is_some() || slot.parked != Slot::NOT_PARKED {
+        if slot.recv_waker.is_some() || slot.is_parked() {
             self.arm_recv(index);
         }
         self.flush(index);

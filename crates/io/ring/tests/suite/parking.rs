@@ -54,6 +54,31 @@ fn bytes_give_the_token_back_once_for_each_parking() {
     });
 }
 
+#[test]
+fn tokens_come_back_in_the_order_in_which_bytes_arrived() {
+    with_ring(&small(), |rig| {
+        let connections: Vec<_> = (0..3).map(|_| connection(&rig.ring, Transport::Tcp)).collect();
+        for (token, (socket, _)) in (0..).zip(&connections) {
+            assert!(socket.park(ParkToken(token)));
+        }
+        rig.turns(2);
+        for order in [[0, 1, 2], [2, 0, 1]] {
+            for token in order {
+                connections[token as usize].1.write(b"x");
+                // Seen by the ring before the next one arrives.
+                let seen = rig.ring.counters().completed;
+                rig.until("the bytes", || rig.ring.counters().completed > seen);
+            }
+            for token in order {
+                assert_eq!(rig.ring.next_unparked(), Some(ParkToken(token)));
+                let socket = &connections[token as usize].0;
+                assert_eq!(take(rig, socket), b"x");
+                assert!(socket.park(ParkToken(token)));
+            }
+        }
+    });
+}
+
 /// A way for a peer to end a connection, by its name.
 type End = (&'static str, fn(Peer));
 

@@ -113,7 +113,7 @@ families! {
     SERVER_REQUESTS: Counter "tidegate_server_requests_total" ["backend", "server", "status"]
         "Responses received from the server, by status class.";
     SERVER_FAILED: Counter "tidegate_server_attempts_failed_total" ["backend", "server", "reason"]
-        "Attempts that failed, by reason, once there was one: connections that failed, and responses that ended their request.";
+        "Attempts that failed, by reason, once there was one, retried or not: connections that failed, and requests without a whole and valid response.";
 }
 
 scalars! {
