@@ -278,7 +278,7 @@ impl Worker {
         for spec in specs {
             let entrance = self.entrance(spec.frontend);
             let known = before.remove(&spec.id);
-            let acceptor = match (known, spec.socket, self.this.upgrade()) {
+            let (task, acceptor) = match (known, spec.socket, self.this.upgrade()) {
                 (Some((task, acceptor)), ..) => {
                     *acceptor.entrance.borrow_mut() = entrance;
                     // Its limit may be another one now.
