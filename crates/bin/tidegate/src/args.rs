@@ -124,8 +124,9 @@ Options:
   -c, --config FILE               the configuration
   -h, --help                      this text
 
-Signals: SIGHUP reads the file again, without closing a connection; SIGTERM stops accepting,
-finishes what is in flight within global.shutdown_timeout and ends; SIGINT ends at once.
+Signals: SIGHUP reads the file again, without closing a connection; SIGTERM serves on for
+global.shutdown_delay while /readyz says 503, stops accepting, finishes what is in flight within
+global.shutdown_timeout and ends; SIGINT ends at once.
 
 With global.daemon = true the command returns once every address is being served, and the server
 stays in the background: in a session of its own, in the same directory, its standard input and

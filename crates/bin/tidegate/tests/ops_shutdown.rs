@@ -1,5 +1,5 @@
-//! Ending: SIGTERM lets requests finish within a deadline, SIGINT does not, neither loses one that
-//! was answered.
+//! Ending: SIGTERM lets requests finish within a deadline, after a delay where one is configured,
+//! SIGINT does not, neither loses one that was answered.
 //!
 //! Owns the way from a signal to the exit. Leaves what a supervisor sees on the admin port at other
 //! times to `ops_admin`.
@@ -108,6 +108,86 @@ fn requests_in_flight_finish_and_idle_connections_close() {
         assert_exits_quickly(&mut tidegate);
         assert!(tidegate.process().lines().iter().any(|line| line.is_event("ended")));
     }
+}
+
+#[test]
+fn during_the_delay_everything_is_served_and_the_program_says_that_it_is_not_ready() {
+    for shards in [1, 2] {
+        let origin = Origin::start(script::answer_ok("hello"));
+        let config = site(shards, [origin.address()]) + "global.shutdown_delay = \"1h\"\n";
+        let mut tidegate = tidegate().start(&config);
+        let address = tidegate.address("web");
+        let mut kept = Client::connect(address);
+        assert_eq!(kept.get("/").text(), "hello");
+        let mut idle = Client::connect(address);
+        assert_eq!(tidegate.admin_get("/readyz").0, 200);
+
+        tidegate.signal(Signal::TERM);
+        let line = tidegate.wait_log(|line| line.is_event("shutdown_delayed"));
+        assert_eq!(line.field("delay").as_deref(), Some("1h"), "{}", line.text);
+        let serves = |client: &mut Client| {
+            let response = client.get("/");
+            assert_eq!(response.text(), "hello");
+            assert_eq!(response.headers.value("connection"), None, "nobody is sent away");
+        };
+        for _ in 0..10 {
+            assert_eq!(tidegate.admin_get("/readyz").0, 503, "a load balancer in front is told");
+            assert_eq!(tidegate.admin_get("/healthz").0, 200, "a supervisor is not");
+            serves(&mut kept);
+            serves(&mut Client::connect(address));
+        }
+        assert!(tidegate.reload(&config).is_event("reloaded"));
+        assert_eq!(tidegate.admin_get("/readyz").0, 503, "whatever is reloaded");
+        serves(&mut kept);
+        serves(&mut idle);
+
+        tidegate.signal(Signal::TERM);
+        tidegate.wait_log(|line| line.is_event("draining"));
+        kept.expect_eof();
+        idle.expect_eof();
+        drop((kept, idle));
+        assert_exits_quickly(&mut tidegate);
+    }
+}
+
+#[test]
+fn after_the_delay_it_drains_by_itself() {
+    for shards in [1, 2] {
+        let gate = Gate::new();
+        let origin = slow_origin(&gate);
+        let config = site(shards, [origin.address()]) + "global.shutdown_delay = \"700ms\"\n";
+        let mut tidegate = tidegate().start(&config);
+        let before = Instant::now();
+        tidegate.signal(Signal::TERM);
+        tidegate.wait_log(|line| line.is_event("shutdown_delayed"));
+        // In flight from the delay into draining.
+        let mut silent = Client::connect(tidegate.address("web"));
+        silent.send("GET /silent HTTP/1.1\r\nHost: a\r\n\r\n");
+        let line = tidegate.wait_log(|line| line.is_event("draining"));
+        assert!(before.elapsed() >= Duration::from_millis(700), "{:?}", before.elapsed());
+        assert_eq!(line.field("connections").as_deref(), Some("1"), "{}", line.text);
+        gate.open();
+        assert_eq!(silent.read_response().text(), "silent");
+        silent.expect_eof();
+        drop(silent);
+        assert_exits_quickly(&mut tidegate);
+    }
+}
+
+#[test]
+fn an_interrupt_during_the_delay_ends_it_at_once() {
+    let origin = Origin::start(Connection::hang);
+    let config = site(2, [origin.address()]) + "global.shutdown_delay = \"1h\"\n";
+    let mut tidegate = tidegate().start(&config);
+    let mut busy = Client::connect(tidegate.address("web"));
+    busy.send(REQUEST);
+    origin.wait_connections(1);
+    tidegate.signal(Signal::TERM);
+    tidegate.wait_log(|line| line.is_event("shutdown_delayed"));
+    tidegate.signal(Signal::INT);
+    assert_exits_quickly(&mut tidegate);
+    busy.expect_end();
+    assert!(!tidegate.process().lines().iter().any(|line| line.is_event("draining")));
 }
 
 #[test]

@@ -4,20 +4,20 @@
 //! their modules. Invariant: a configuration of which anything cannot be had changes nothing; a
 //! shard that does not take one is reported, and gets the newest when it goes on.
 
+mod ending;
 mod reload;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use tidegate_config::{Config, Frontend, Global};
-use tidegate_proxy::{Command, Event, Report};
+use tidegate_proxy::{Event, Report};
 use tidegate_ring::{Listener, ParkToken, Settings};
 use tidegate_shard::{
-    PanicPayload, Service, Shard, ShardHandle, TaskId, TimerId, drive, own_payload, queue, spawn,
+    PanicPayload, Service, Shard, TaskId, TimerId, drive, own_payload, queue, spawn,
 };
 
 use crate::admin::metrics::{Exposition, ProcessInfo};
@@ -69,7 +69,7 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// Signals waiting to be acted on: at most one asks for a reload, and the second to end ends at once.
+/// Signals waiting to be acted on: at most one asks for a reload, and the third to end ends at once.
 const SIGNALS_QUEUED_MAX: usize = 16;
 
 /// How long a start waits for an address that is in use: the kernel closes the sockets of a process that was killed a
@@ -79,11 +79,14 @@ const START_PATIENCE: Duration = Duration::from_secs(2);
 /// The value of the timer that ends draining.
 const DRAIN_DEADLINE: u32 = 0;
 
+/// The value of the timer that ends the delay before draining.
+const DELAY_END: u32 = 1;
+
 /// The value of the timer that sums up what a flood left out of the log.
-const FLOOD_SUMMARY: u32 = 1;
+const FLOOD_SUMMARY: u32 = 2;
 
 /// The value of the timer that looks after shards that are behind.
-const LAG_CHECK: u32 = 2;
+const LAG_CHECK: u32 = 3;
 
 /// Runs the load balancer until SIGTERM or SIGINT has been carried out.
 ///
@@ -131,6 +134,8 @@ async fn control(options: Options, config: Config) -> Result<(), StartError> {
 enum Phase {
     Starting,
     Serving,
+    /// Serving, and saying that it is not ready.
+    Leaving,
     Draining,
     Ending,
 }
@@ -158,6 +163,8 @@ struct Runtime {
     announced: RefCell<Ready>,
     phase: Cell<Phase>,
     flood: RefCell<Flood>,
+    drain_deadline: TimerId,
+    delay_end: TimerId,
     flood_summary: TimerId,
     lag_check: TimerId,
     generation: Cell<u64>,
@@ -197,6 +204,8 @@ impl Runtime {
             announced: RefCell::default(),
             phase: Cell::new(Phase::Starting),
             flood: RefCell::default(),
+            drain_deadline: timer(DRAIN_DEADLINE),
+            delay_end: timer(DELAY_END),
             flood_summary: timer(FLOOD_SUMMARY),
             lag_check: timer(LAG_CHECK),
             generation: Cell::new(0),
@@ -210,35 +219,6 @@ impl Runtime {
             runtime.links.borrow_mut().push(link);
         }
         Ok(runtime)
-    }
-
-    fn drain(&self) {
-        if self.phase.replace(Phase::Draining) == Phase::Draining {
-            self.stop();
-            return;
-        }
-        let limit = self.config.borrow().global.shutdown_timeout;
-        Line::new(Level::Info, "draining")
-            .with("connections", self.publisher.borrow().connections_open())
-            .with("timeout", humantime::format_duration(limit))
-            .write();
-        self.send_order(|| Command::Drain);
-        let mut timers = self.shard.timers.borrow_mut();
-        let timer = timers.insert(own_payload(DRAIN_DEADLINE));
-        timers.set(timer, Instant::now() + limit);
-    }
-
-    /// Orders the shards to end; the turn in which the last of them has been handed the order is the executor's last.
-    fn stop(&self) {
-        if self.phase.replace(Phase::Ending) != Phase::Ending {
-            self.send_order(|| Command::Stop);
-        }
-    }
-
-    fn send_order(&self, order: impl Fn() -> Command) {
-        let now = self.shard.clock.now();
-        self.links.borrow_mut().iter_mut().for_each(|link| link.send(order(), now));
-        self.check_lag();
     }
 
     /// Tells the log of shards that have been without the newest configuration for long, and looks again while a shard has
@@ -382,29 +362,6 @@ impl Runtime {
             admin: self.admin.borrow().iter().map(|admin| admin.now.clone()).collect(),
         }
     }
-
-    /// Waits for the shards' threads and cleans up.
-    fn end(&self) -> Result<(), StartError> {
-        for (index, link) in self.links.borrow_mut().iter_mut().enumerate() {
-            if let Some(Err(error)) = link.thread.take().map(ShardHandle::join) {
-                self.failed.set(true);
-                Line::new(Level::Error, "shard_died")
-                    .with("shard", index)
-                    .with("reason", error)
-                    .write();
-            }
-        }
-        self.sum_up_flood();
-        self.addresses.borrow_mut().retain(&HashSet::new());
-        self.forget_admin_but(&[]);
-        self.shard.tasks.clear();
-        *self.server.borrow_mut() = None;
-        if self.failed.get() {
-            return Err(StartError("a shard ended by itself".into()));
-        }
-        Line::new(Level::Info, "ended").write();
-        Ok(())
-    }
 }
 
 impl Status for Runtime {
@@ -433,12 +390,10 @@ impl Service for Runtime {
         match timer {
             FLOOD_SUMMARY => self.sum_up_flood(),
             LAG_CHECK => self.check_lag(),
+            DELAY_END => self.delay_over(),
             _ => {
                 debug_assert_eq!(timer, DRAIN_DEADLINE, "every timer has its value");
-                Line::new(Level::Warn, "drain_timeout")
-                    .with("connections", self.publisher.borrow().connections_open())
-                    .write();
-                self.stop();
+                self.drain_over();
             }
         }
     }
@@ -449,7 +404,7 @@ impl Service for Runtime {
                 drop(asked);
                 self.reload();
             }
-            Request::Drain => self.drain(),
+            Request::Drain => self.end_in_time(),
             Request::Stop => self.stop(),
         }
     }

@@ -17,7 +17,7 @@ use tidegate_shard::Sender;
 pub(crate) enum Request {
     /// SIGHUP: read the configuration again.
     Reload(Asked),
-    /// SIGTERM: finish what is in flight, then end.
+    /// SIGTERM: finish what is in flight, then end; each further one is less patient.
     Drain,
     /// SIGINT: end.
     Stop,

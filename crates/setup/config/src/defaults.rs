@@ -47,6 +47,10 @@ pub const MAX_CONNECTIONS: u32 = 50_000;
 /// use allow.
 pub const MAX_CONNECTIONS_RANGE: RangeInclusive<u32> = 1..=10_000_000;
 
+/// Who stops Tidegate by hand wants it to stop: only who has a load balancer in front of it, which has to see that
+/// `/readyz` says no, knows how long that takes.
+pub const SHUTDOWN_DELAY: Duration = Duration::ZERO;
+
 /// Requests in flight at SIGTERM get as long as an orchestrator waits before it kills (Kubernetes:
 /// 30 s).
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);

@@ -17,6 +17,9 @@ pub(crate) const GLOBAL_KEYS: &[Key<Global>] = &[
         set(&mut global.max_connections, node.integer(defaults::MAX_CONNECTIONS_RANGE));
     }),
     key("daemon", "false", |global, node| set(&mut global.daemon, node.boolean())),
+    key("shutdown_delay", "\"0s\"", |global, node| {
+        set(&mut global.shutdown_delay, node.delay());
+    }),
     key("shutdown_timeout", "\"30s\"", |global, node| {
         set(&mut global.shutdown_timeout, node.timeout());
     }),

@@ -54,7 +54,9 @@ pub struct Global {
     pub max_connections: u32,
     /// Go to the background once ready.
     pub daemon: bool,
-    /// Time that requests in flight get after SIGTERM.
+    /// After SIGTERM, how long to go on serving as one that is not ready, before draining begins; may be zero.
+    pub shutdown_delay: Duration,
+    /// Time that requests in flight get once draining has begun.
     pub shutdown_timeout: Duration,
     /// `listen(2)` backlog of every listener; the kernel cuts it to `net.core.somaxconn`.
     pub listen_backlog: u32,
@@ -66,6 +68,7 @@ impl Default for Global {
             cores: Cores::Auto,
             max_connections: defaults::MAX_CONNECTIONS,
             daemon: false,
+            shutdown_delay: defaults::SHUTDOWN_DELAY,
             shutdown_timeout: defaults::SHUTDOWN_TIMEOUT,
             listen_backlog: defaults::LISTEN_BACKLOG,
         }

@@ -54,6 +54,19 @@ impl<'a> Node<'a> {
 
     /// A span of time for which something is waited: text with a unit, from 1 ms to 30 days.
     pub fn timeout(&self) -> Option<Duration> {
+        self.duration(
+            defaults::TIMEOUT_MIN..=defaults::TIMEOUT_MAX,
+            "; zero would fail everything at once, and there is no \"for ever\"",
+        )
+    }
+
+    /// A span of time that passes before something is done: text with a unit, from 0 to 30 days.
+    pub fn delay(&self) -> Option<Duration> {
+        self.duration(Duration::ZERO..=defaults::TIMEOUT_MAX, "")
+    }
+
+    /// A span of time in `range`; `why_not_zero` ends the advice where that is what was written.
+    fn duration(&self, range: RangeInclusive<Duration>, why_not_zero: &str) -> Option<Duration> {
         let DeValue::String(text) = self.value else {
             return self.wrong_type("a string with a duration");
         };
@@ -65,19 +78,18 @@ impl<'a> Node<'a> {
                 return None;
             }
         };
-        let (min, max) = (defaults::TIMEOUT_MIN, defaults::TIMEOUT_MAX);
-        if (min..=max).contains(&duration) {
+        if range.contains(&duration) {
             return Some(duration);
         }
         let message =
             format!("{} is {}, which is out of range", quoted(&self.path()), quoted(text));
         let mut help = format!(
             "take a time from {} to {}",
-            units::duration_text(min),
-            units::duration_text(max)
+            units::duration_text(*range.start()),
+            units::duration_text(*range.end())
         );
         if duration.is_zero() {
-            help.push_str("; zero would fail everything at once, and there is no \"for ever\"");
+            help.push_str(why_not_zero);
         }
         self.report(Problem::error(self.span, message).help(help));
         None

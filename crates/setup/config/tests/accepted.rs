@@ -50,6 +50,7 @@ fn reads_every_key_of_the_process() {
         cores = [2, 0]
         max_connections = 0x100
         daemon = true
+        shutdown_delay = "5s"
         shutdown_timeout = "1m"
         listen_backlog = 1_000
         [admin]
@@ -60,6 +61,7 @@ fn reads_every_key_of_the_process() {
     assert_eq!(global.cores, Cores::List(vec![2, 0]));
     assert_eq!((global.max_connections, global.listen_backlog), (256, 1_000));
     assert!(global.daemon);
+    assert_eq!(global.shutdown_delay, Duration::from_secs(5));
     assert_eq!(global.shutdown_timeout, Duration::from_secs(60));
     let binds: Vec<_> = config
         .admin

@@ -190,8 +190,8 @@ fn the_guide_links_to_every_example_and_the_unit_waits_for_draining() {
     let timeout = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec="));
     let seconds: u64 = timeout.expect("the unit limits the stop").parse().expect("seconds");
     let config = accepted("config/examples/minimal.toml");
-    let draining = config.global.shutdown_timeout.as_secs();
-    assert!(seconds > draining, "systemd kills after {seconds} s what may take {draining} s");
+    let ending = (config.global.shutdown_delay + config.global.shutdown_timeout).as_secs();
+    assert!(seconds > ending, "systemd kills after {seconds} s what may take {ending} s");
 }
 
 #[test]

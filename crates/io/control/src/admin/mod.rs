@@ -31,7 +31,7 @@ const FAILURE_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the admin listener tells about the process.
 pub(crate) trait Status {
-    /// Whether every shard serves the newest configuration and none is draining.
+    /// Whether every shard serves the newest configuration and the process is to go on.
     fn is_ready(&self) -> bool;
 
     /// The metrics' text.

@@ -131,7 +131,7 @@ impl Runtime {
 
     /// Reads the file again and carries it out, or says why not and changes nothing.
     pub(super) fn reload(&self) {
-        if self.phase.get() == Phase::Draining {
+        if matches!(self.phase.get(), Phase::Draining | Phase::Ending) {
             return;
         }
         let path = self.options.borrow().config_path.clone();
