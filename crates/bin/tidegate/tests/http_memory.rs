@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use support::{client, on_one_and_two_shards, patterned, start, take_time};
-use tidegate_testkit::{Connection, Gate, Origin, Tidegate, script};
+use tidegate_testkit::{Connection, Deadline, Gate, Origin, Tidegate, script};
 
 /// One body, for each of the transfers that go on at once.
 const BODY_BYTES: usize = 200 << 20;
@@ -248,4 +248,38 @@ fn tunnels_with_a_slow_end_cost_little_memory() {
         expect_bounded(grown, "tunnels");
         expect_others_served(&tidegate);
     });
+}
+
+/// Waits for the program's memory to be as `condition` wants it; the last size seen.
+fn wait_resident(tidegate: &Tidegate, condition: impl Fn(u64) -> bool) -> u64 {
+    let deadline = Deadline::after(Duration::from_secs(60));
+    loop {
+        let resident = tidegate.process().resident_bytes();
+        if condition(resident) || deadline.remaining().is_none() {
+            return resident;
+        }
+        take_time(STEP);
+    }
+}
+
+#[test]
+fn memory_that_a_burst_took_is_given_back() {
+    const READERS_COUNT: u64 = 200;
+    let (origin, _taken) = supplier("HTTP/1.1 200 OK\r\nContent-Length: 209715200\r\n\r\n", false);
+    let tidegate = start(1, [origin.address()], "");
+    expect_others_served(&tidegate);
+    let before = tidegate.process().resident_bytes();
+    let mut readers: Vec<TcpStream> = (0..READERS_COUNT).map(|_| connect(&tidegate)).collect();
+    for reader in &mut readers {
+        reader.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect("a fresh connection");
+    }
+    let expected = before + READERS_COUNT * 96 * 1024;
+    let full = wait_resident(&tidegate, |resident| resident >= expected);
+    assert!(full >= expected, "{} KiB are no burst", (full - before) / 1024);
+    drop(readers);
+    // Tasks and small vectors are kept for the next one.
+    let allowed = before + (full - before) / 4;
+    let left = wait_resident(&tidegate, |resident| resident <= allowed);
+    assert!(left <= allowed, "{} of {} KiB stay", (left - before) / 1024, (full - before) / 1024);
+    expect_others_served(&tidegate);
 }

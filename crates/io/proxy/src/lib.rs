@@ -6,6 +6,7 @@
 
 mod accept;
 mod budget;
+mod chores;
 mod client;
 mod command;
 mod http1;

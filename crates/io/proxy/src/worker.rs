@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tidegate_ring::{Listener, ParkToken};
-use tidegate_shard::{Full, Receiver, Sender, Service, Shard, TaskId, TimerId, drive, own_payload};
+use tidegate_shard::{Full, Receiver, Sender, Service, Shard, TaskId, drive, own_payload};
 use tidegate_telemetry::ShardStats;
 
 use crate::accept::{Acceptor, accept_connections};
 use crate::budget::{Budget, Waiter};
+use crate::chores::Chores;
 use crate::client::Client;
 use crate::command::{Command, Event, EventKind, ListenerId, ListenerSpec, Report};
 use crate::http1;
@@ -28,9 +29,6 @@ const LAST_REPORT_PATIENCE: std::time::Duration = std::time::Duration::from_secs
 
 /// Connection tasks kept for reuse when idle; one holds a few KiB.
 const TASKS_KEPT_MAX: usize = 4096;
-
-/// The value of the timer that sweeps; all others are indices of parked connections.
-pub(crate) const SWEEP: u32 = (1 << 31) - 1;
 
 /// What a shard starts from.
 pub struct Context {
@@ -74,8 +72,7 @@ pub(crate) struct Worker {
     /// Reports that found the queue full. At most a few per command.
     unsent: RefCell<VecDeque<Report>>,
     waiting_for_room: RefCell<Vec<(TaskId, [Arc<Waiter>; 2])>>,
-    pub(crate) sweep: Cell<Option<TimerId>>,
-    pub(crate) sweeping: Cell<bool>,
+    pub(crate) chores: Chores,
     clients_open: Cell<u32>,
     pub(crate) draining: Cell<bool>,
     this: std::rc::Weak<Worker>,
@@ -112,8 +109,7 @@ impl Service for Worker {
     }
 
     fn fired(&self, value: u32) {
-        if value == SWEEP {
-            self.sweep_idle();
+        if self.do_chore(value) {
             return;
         }
         let mut parked = self.parked.borrow_mut();
@@ -203,8 +199,7 @@ impl Worker {
             reports: RefCell::new(reports),
             unsent: RefCell::default(),
             waiting_for_room: RefCell::default(),
-            sweep: Cell::new(None),
-            sweeping: Cell::new(false),
+            chores: Chores::default(),
             clients_open: Cell::new(0),
             draining: Cell::new(false),
             this: this.clone(),
@@ -443,6 +438,7 @@ impl Worker {
         self.stats.buffers_exhausted.publish(counters.buffers_exhausted);
         self.stats.buffers_total.set(u64::from(self.shard.ring.buffers().0));
         self.stats.tasks.set(self.shard.tasks.len() as u64);
+        self.start_trimming();
     }
 }
 

@@ -1,8 +1,10 @@
 //! Receive buffers: one memory region shared with the kernel as a provided-buffer ring.
 //!
 //! Owns the region and who holds which buffer; leaves receiving to `core`. Invariant: a buffer is either in
-//! the kernel's ring or held by exactly one [`RecvBuf`] (or a queued completion), never both.
+//! the kernel's ring, held by exactly one [`RecvBuf`] (or a queued completion), or kept back while their number shrinks.
 #![allow(unsafe_code, reason = "memory is shared with the kernel; each block says why it is sound")]
+
+mod trim;
 
 use std::cell::Cell;
 use std::io;
@@ -12,6 +14,10 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::types::BufRingEntry;
+
+use self::trim::Trimming;
+
+pub(crate) use self::trim::RECALLED_MAX;
 
 /// Bytes of one receive buffer. 32 KiB holds the largest head allowed by default (16 KiB) with room for the start
 /// of a body, and moves a large body in few completions; untouched pages of a buffer cost no memory.
@@ -68,7 +74,8 @@ impl Drop for Mapping {
 
 /// The provided-buffer ring and its buffers.
 ///
-/// It starts with few buffers, which stay in the cache, and doubles on demand up to its capacity.
+/// It starts with few buffers, which stay in the cache, doubles on demand up to its capacity, and shrinks again when they
+/// have not been needed for a while.
 pub(crate) struct Buffers {
     entries: Mapping,
     memory: Mapping,
@@ -78,6 +85,7 @@ pub(crate) struct Buffers {
     /// Buffers that the kernel may fill now.
     available: Cell<u16>,
     tail: Cell<u16>,
+    trimming: Trimming,
 }
 
 impl Buffers {
@@ -98,6 +106,7 @@ impl Buffers {
             made: Cell::new(0),
             available: Cell::new(0),
             tail: Cell::new(0),
+            trimming: Trimming::new(initial),
         };
         buffers.grow(initial);
         Ok(Rc::new(buffers))
@@ -106,7 +115,7 @@ impl Buffers {
     /// Whether most of the buffers are in use and no more can be made.
     pub(crate) fn is_scarce(&self) -> bool {
         let low = self.available.get() < self.capacity / 4;
-        low && self.made.get() == self.capacity && self.capacity >= COPYING_CAPACITY_MIN
+        low && self.circulating_max() == self.capacity && self.capacity >= COPYING_CAPACITY_MIN
     }
 
     /// Address and entry count to register with the kernel.
@@ -118,14 +127,16 @@ impl Buffers {
         self.available.get()
     }
 
+    /// Buffers in circulation: those that the kernel may fill and those that it has filled.
     pub(crate) fn made(&self) -> u16 {
-        self.made.get()
+        self.made.get() - self.kept_back()
     }
 
     /// Doubles the buffers when fewer than half of them are left to the kernel; whether it did.
     pub(crate) fn grow_if_low(&self) -> bool {
         let (made, available) = (self.made.get(), self.available.get());
-        if available >= made.div_ceil(2) || made == self.capacity {
+        self.note_available(available);
+        if available >= made.div_ceil(2) || self.growing_waits() || made == self.capacity {
             return false;
         }
         self.grow(made.min(self.capacity - made));
@@ -136,15 +147,20 @@ impl Buffers {
         let first = self.made.get();
         assert!(count <= self.capacity - first, "more buffers than the ring has room for");
         self.made.set(first + count);
+        self.circulate_all();
         for id in first..first + count {
             self.give_to_kernel(id);
         }
     }
 
-    /// Puts buffer `id` at the tail of the kernel's ring.
+    /// Puts buffer `id` at the tail of the kernel's ring, unless their number is shrinking and it is one too many.
     pub(crate) fn give_to_kernel(&self, id: u16) {
         debug_assert!(id < self.made.get(), "a buffer that does not exist");
         debug_assert!(self.available.get() < self.made.get(), "a buffer returned twice");
+        if id >= self.circulating_max() {
+            self.keep_back(id);
+            return;
+        }
         let tail = self.tail.get();
         let index = usize::from(tail & (self.capacity - 1));
         let base: *mut BufRingEntry = self.entries.base.as_ptr().cast();

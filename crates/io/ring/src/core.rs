@@ -6,6 +6,7 @@
 #![allow(unsafe_code, reason = "hands entries to the kernel; each block says why it is sound")]
 
 mod listen;
+mod recall;
 mod transmit;
 
 use std::collections::{HashMap, VecDeque};
@@ -20,6 +21,8 @@ use crate::buffers::{Buffers, GROUP, RecvBuf};
 use crate::operation::{GENERATION_MASK, Kind, pack, unpack};
 use crate::send::{Recycled, Transmit};
 use crate::slots::{Arrived, Flags, RECV_QUEUE_MAX, Slot, Slots};
+
+use self::recall::Recall;
 
 pub(crate) use listen::Shots;
 
@@ -76,6 +79,7 @@ pub(crate) struct Core {
     addresses: HashMap<u32, Box<SockAddr>>,
     /// Sockets that wait for a buffer, in the order of their waiting.
     starved: VecDeque<u32>,
+    recall: Option<Recall>,
 }
 
 impl Core {
@@ -92,6 +96,7 @@ impl Core {
             transmits: Vec::new(),
             addresses: HashMap::new(),
             starved: VecDeque::new(),
+            recall: None,
         }
     }
 
@@ -222,6 +227,10 @@ impl Core {
             self.wakeup_armed = false;
             return;
         }
+        if kind == Kind::Recall {
+            self.recall_completed(flags);
+            return;
+        }
         assert_eq!(
             self.slots.get(index).generation & GENERATION_MASK,
             generation,
@@ -238,7 +247,7 @@ impl Core {
             Kind::Accept => self.accept_completed(index, result, more),
             Kind::Readable => self.readable_completed(index, result),
             Kind::Hangup => self.hangup_completed(index, result),
-            Kind::Detached | Kind::Wakeup => {}
+            Kind::Detached | Kind::Wakeup | Kind::Recall => {}
         }
         if self.slots.get(index).flags.has(Flags::RELEASED) {
             self.remove_if_done(index);

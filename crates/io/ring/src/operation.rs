@@ -21,9 +21,11 @@ pub(crate) enum Kind {
     Wakeup,
     /// A wait for the peer's disappearance, on a socket that is not received from.
     Hangup,
+    /// A receive of the ring's own, for the buffer that it takes from the kernel.
+    Recall,
 }
 
-const KINDS: [Kind; 8] = [
+const KINDS: [Kind; 9] = [
     Kind::Detached,
     Kind::Recv,
     Kind::Send,
@@ -32,6 +34,7 @@ const KINDS: [Kind; 8] = [
     Kind::Readable,
     Kind::Wakeup,
     Kind::Hangup,
+    Kind::Recall,
 ];
 
 /// Packs `kind` and the slot's index and generation: `kind:8 | generation:24 | index:32`.

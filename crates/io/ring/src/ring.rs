@@ -198,9 +198,20 @@ impl Ring {
         self.0.core.borrow().counters
     }
 
-    /// Receive buffers made, and how many of them the kernel may fill now.
+    /// Receive buffers in circulation, and how many of them the kernel may fill now.
     pub fn buffers(&self) -> (u16, u16) {
         (self.0.buffers.made(), self.0.buffers.available())
+    }
+
+    /// Whether more receive buffers have been made than at the start, or their memory is not given back yet.
+    pub fn has_grown(&self) -> bool {
+        self.0.buffers.has_grown()
+    }
+
+    /// One step of giving back the receive buffers that a burst needed, once they have not been needed for ten steps. To be
+    /// taken about once a second while [`Ring::has_grown`]; a step takes less than a millisecond.
+    pub fn trim(&self) {
+        self.0.core.borrow_mut().trim();
     }
 
     /// Whether received bytes should be copied out rather than held: most of the buffers are in use and no more can be made.

@@ -4,18 +4,13 @@
 //! connection is in its server's list and in the table of parked sockets, or in neither.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use tidegate_ring::{ParkToken, Socket};
-use tidegate_shard::own_payload;
 
 use crate::parked::Parked;
 use crate::site::Server;
 use crate::upstream::connect::Connection;
-use crate::worker::{SWEEP, Worker};
-
-/// How often idle server connections are looked through for old ones.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+use crate::worker::Worker;
 
 impl Worker {
     /// Takes a server's idle connection, when a living one is left.
@@ -50,17 +45,7 @@ impl Worker {
         }
     }
 
-    fn start_sweeping(&self) {
-        if !self.sweeping.replace(true) {
-            let mut timers = self.shard.timers.borrow_mut();
-            let timer = self.sweep.get().unwrap_or_else(|| timers.insert(own_payload(SWEEP)));
-            self.sweep.set(Some(timer));
-            timers.set(timer, self.shard.clock.now() + SWEEP_INTERVAL);
-        }
-    }
-
     pub(crate) fn sweep_idle(&self) {
-        self.sweeping.set(false);
         let (site, now) = (self.site.borrow().clone(), self.shard.clock.now());
         let mut left = 0;
         for backend in &site.backends {

@@ -9,7 +9,7 @@ use socket2::SockAddr;
 use super::{Core, TRANSMITS_KEPT_MAX};
 use crate::operation::Kind;
 use crate::send::{SendBuf, Transmit};
-use crate::slots::{Flags, Slot};
+use crate::slots::Flags;
 
 impl Core {
     pub(crate) fn queue_send(&mut self, index: u32, piece: SendBuf) {

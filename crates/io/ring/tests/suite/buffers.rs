@@ -20,7 +20,7 @@ fn four_buffers() -> Settings {
 }
 
 #[test]
-fn buffers_grow_on_demand_up_to_the_limit_and_stay() {
+fn buffers_grow_on_demand_up_to_the_limit_and_stay_until_trimmed() {
     let settings = Settings { buffers_max: 32, buffers_initial: 1, ..small() };
     with_ring(&settings, |rig| {
         assert_eq!(rig.ring.buffers(), (1, 1));

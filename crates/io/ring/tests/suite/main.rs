@@ -22,3 +22,4 @@ mod rig;
 mod send;
 mod sleeping;
 mod traffic;
+mod trim;
