@@ -9,7 +9,9 @@ use tidegate_http1::Limits;
 use toml::de::DeValue;
 
 use crate::diagnostic::{Problem, Span, quoted};
+use crate::log::LogDraft;
 use crate::model::{Bind, BindAddress, Frontend, FrontendTimeouts, Mode};
+use crate::templates::Templates;
 use crate::walk::{Key, Node, key, set, unsupported, walk};
 use crate::{address, defaults};
 
@@ -22,6 +24,7 @@ pub(crate) struct FrontendDraft {
     pub default_backend: Reference,
     /// Where `max_connections` stands.
     pub max_connections_span: Span,
+    pub log: LogDraft,
 }
 
 /// A name that stands for something defined elsewhere in the file.
@@ -59,6 +62,10 @@ pub(crate) const FRONTEND_KEYS: &[Key<FrontendDraft>] = &[
     key("timeouts", "{ client = \"30s\" }", |draft, node| {
         walk(node, FRONTEND_TIMEOUT_KEYS, &mut draft.frontend.timeouts);
     }),
+    key("log_format", "\"json\"", |draft, node| draft.log.read_format(node)),
+    key("log_headers", "{ request = [\"Host\"] }", |draft, node| draft.log.read_headers(node)),
+    key("log_sampling", "{ one_in = 10 }", |draft, node| draft.log.read_sampling(node)),
+    key("log_empty_connections", "true", |draft, node| draft.log.read_empty_connections(node)),
     unsupported("conditions"),
     unsupported("connection_limits"),
     unsupported("rules"),
@@ -105,16 +112,18 @@ pub(crate) const BIND_KEYS: &[Key<BindDraft>] = &[
     unsupported("tls"),
 ];
 
-/// Reads one frontend on top of `template`.
-pub(crate) fn read(node: &Node<'_>, template: &Frontend) -> FrontendDraft {
+/// Reads one frontend on top of `[defaults]`.
+pub(crate) fn read(node: &Node<'_>, templates: &Templates) -> FrontendDraft {
     let mut draft = FrontendDraft {
-        frontend: Frontend { name: node.name.into(), ..template.clone() },
+        frontend: Frontend { name: node.name.into(), ..templates.frontend.clone() },
         name_span: node.name_span,
         bind_written: node.obscures("bind"),
         default_backend: Reference::Absent,
         max_connections_span: Span::default(),
+        log: templates.log.clone(),
     };
     walk(node, FRONTEND_KEYS, &mut draft);
+    draft.frontend.log = draft.log.finish(node.problems);
     draft
 }
 

@@ -27,6 +27,7 @@ mod diagnostic;
 mod file;
 mod frontend;
 mod global;
+mod log;
 mod model;
 mod schema;
 mod source;

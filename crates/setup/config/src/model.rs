@@ -7,6 +7,8 @@
 //! [`load`](crate::load) is usable as it stands: every reference resolves, every number is in
 //! range, and every frontend has an address to listen on.
 
+mod log;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,6 +17,8 @@ use std::time::Duration;
 
 use tidegate_balance::{Policy, Weight};
 use tidegate_http1::Limits;
+
+pub use log::{FrontendLog, LogTargets};
 
 use crate::{Diagnostic, Span, defaults};
 
@@ -60,6 +64,8 @@ pub struct Global {
     pub shutdown_timeout: Duration,
     /// `listen(2)` backlog of every listener; the kernel cuts it to `net.core.somaxconn`.
     pub listen_backlog: u32,
+    /// Where the access log goes; `None`: there is none.
+    pub log: Option<LogTargets>,
 }
 
 impl Default for Global {
@@ -71,6 +77,7 @@ impl Default for Global {
             shutdown_delay: defaults::SHUTDOWN_DELAY,
             shutdown_timeout: defaults::SHUTDOWN_TIMEOUT,
             listen_backlog: defaults::LISTEN_BACKLOG,
+            log: None,
         }
     }
 }
@@ -128,6 +135,8 @@ pub struct Frontend {
     pub max_connections: Option<u32>,
     /// Append the client's address to `X-Forwarded-For`.
     pub forwarded_for: bool,
+    /// What is logged of its requests.
+    pub log: FrontendLog,
 }
 
 /// How long a frontend waits for a client. Each is between 1 ms and 30 days.

@@ -9,6 +9,7 @@ use crate::backend::{BACKEND_KEYS, BACKEND_TIMEOUT_KEYS, POOL_KEYS, SERVER_KEYS}
 use crate::file::FILE_KEYS;
 use crate::frontend::{BIND_KEYS, FRONTEND_KEYS, FRONTEND_TIMEOUT_KEYS, HEADER_LIMIT_KEYS};
 use crate::global::{ADMIN_KEYS, GLOBAL_KEYS};
+use crate::log::{LOG_HEADER_KEYS, LOG_KEYS, SAMPLING_KEYS};
 use crate::templates::{DEFAULT_TIMEOUT_KEYS, DEFAULTS_KEYS};
 use crate::walk::{Key, Reader};
 
@@ -43,15 +44,20 @@ pub fn keys() -> Vec<KeyInfo> {
     let mut keys = Vec::new();
     table("", FILE_KEYS, &mut keys);
     table("global", GLOBAL_KEYS, &mut keys);
+    table("global.log", LOG_KEYS, &mut keys);
     table("admin", ADMIN_KEYS, &mut keys);
     table("admin.bind", BIND_KEYS, &mut keys);
     table("defaults", DEFAULTS_KEYS, &mut keys);
     table("defaults.header_limits", HEADER_LIMIT_KEYS, &mut keys);
+    table("defaults.log_headers", LOG_HEADER_KEYS, &mut keys);
+    table("defaults.log_sampling", SAMPLING_KEYS, &mut keys);
     table("defaults.pool", POOL_KEYS, &mut keys);
     table("defaults.timeouts", DEFAULT_TIMEOUT_KEYS, &mut keys);
     table("frontends.NAME", FRONTEND_KEYS, &mut keys);
     table("frontends.NAME.bind", BIND_KEYS, &mut keys);
     table("frontends.NAME.header_limits", HEADER_LIMIT_KEYS, &mut keys);
+    table("frontends.NAME.log_headers", LOG_HEADER_KEYS, &mut keys);
+    table("frontends.NAME.log_sampling", SAMPLING_KEYS, &mut keys);
     table("frontends.NAME.timeouts", FRONTEND_TIMEOUT_KEYS, &mut keys);
     table("backends.NAME", BACKEND_KEYS, &mut keys);
     table("backends.NAME.pool", POOL_KEYS, &mut keys);

@@ -12,12 +12,17 @@ use tidegate_http1::Limits;
 use crate::backend::{POOL_KEYS, balance};
 use crate::defaults;
 use crate::frontend::{HEADER_LIMIT_KEYS, mode};
-use crate::model::{Backend, BackendTimeouts, Frontend, FrontendTimeouts, Mode, PoolSettings};
-use crate::walk::{Key, key, set, unsupported, walk};
+use crate::log::LogDraft;
+use crate::model::{
+    Backend, BackendTimeouts, Frontend, FrontendLog, FrontendTimeouts, Mode, PoolSettings,
+};
+use crate::walk::{Key, key, set, walk};
 
 /// A frontend and a backend that only lack what cannot have a default: name, addresses, servers.
 pub(crate) struct Templates {
     pub frontend: Frontend,
+    /// What becomes the frontend's log.
+    pub log: LogDraft,
     pub backend: Backend,
 }
 
@@ -32,6 +37,7 @@ impl Default for Templates {
             header_limits: Limits::default(),
             max_connections: None,
             forwarded_for: defaults::FORWARDED_FOR,
+            log: FrontendLog::default(),
         };
         let backend = Backend {
             name: "".into(),
@@ -43,7 +49,7 @@ impl Default for Templates {
             reuse_server_connections: defaults::REUSE_SERVER_CONNECTIONS,
             pool: PoolSettings::default(),
         };
-        Self { frontend, backend }
+        Self { frontend, log: LogDraft::default(), backend }
     }
 }
 
@@ -65,8 +71,10 @@ pub(crate) const DEFAULTS_KEYS: &[Key<Templates>] = &[
     key("timeouts", "{ connect = \"5s\", client = \"30s\", server = \"30s\" }", |to, node| {
         walk(node, DEFAULT_TIMEOUT_KEYS, to);
     }),
-    unsupported("log_format"),
-    unsupported("log_empty_connections"),
+    key("log_format", "\"json\"", |to, node| to.log.read_format(node)),
+    key("log_headers", "{ request = [\"Host\"] }", |to, node| to.log.read_headers(node)),
+    key("log_sampling", "{ one_in = 10 }", |to, node| to.log.read_sampling(node)),
+    key("log_empty_connections", "true", |to, node| to.log.read_empty_connections(node)),
 ];
 
 pub(crate) const DEFAULT_TIMEOUT_KEYS: &[Key<Templates>] = &[
