@@ -59,7 +59,7 @@ pub const TABLE: &[Row] = &[
     row(
         "tidegate-config",
         Layer::Setup,
-        &["strsim", "tidegate-balance", "tidegate-http1", "toml"],
+        &["strsim", "tidegate-access-log", "tidegate-balance", "tidegate-http1", "toml"],
         &["proptest"],
     ),
     row(
@@ -81,9 +81,11 @@ pub const TABLE: &[Row] = &[
         &[
             "rustix",
             "socket2",
+            "tidegate-access-log",
             "tidegate-balance",
             "tidegate-exchange",
             "tidegate-http1",
+            "tidegate-log",
             "tidegate-ring",
             "tidegate-shard",
             "tidegate-telemetry",
@@ -100,10 +102,12 @@ pub const TABLE: &[Row] = &[
             "rustix",
             "signal-hook",
             "socket2",
+            "tidegate-access-log",
             "tidegate-balance",
             "tidegate-config",
             "tidegate-exchange",
             "tidegate-http1",
+            "tidegate-log",
             "tidegate-proxy",
             "tidegate-ring",
             "tidegate-shard",

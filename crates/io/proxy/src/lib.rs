@@ -10,15 +10,18 @@ mod chores;
 mod client;
 mod command;
 mod http1;
+mod journal;
 mod parked;
 mod settings;
 mod site;
+mod tally;
 mod tunnel;
 mod upstream;
 mod worker;
 
 pub use budget::Budget;
 pub use command::{Command, Event, EventKind, ListenerId, ListenerSpec, Report};
+pub use journal::AccessLog;
 pub use settings::{
     BackendSettings, ClientTimeouts, FrontendSettings, ServerSettings, Snapshot, reasons,
 };

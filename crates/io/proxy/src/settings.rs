@@ -12,6 +12,7 @@ use tidegate_http1::{ChunkedError, Limits, RequestError};
 use tidegate_telemetry::{BackendStats, FrontendStats, PerShard, Reasons, ServerStats, ShardStats};
 
 use crate::budget::Budget;
+use crate::journal::AccessLog;
 
 /// Everything a shard needs to know, for all shards.
 pub struct Snapshot {
@@ -44,6 +45,8 @@ pub struct FrontendSettings {
     pub limits: Limits,
     /// Whether servers are told the client's address in `X-Forwarded-For`.
     pub forwarded_for: bool,
+    /// Where its requests are logged; none: nowhere.
+    pub log: Option<Arc<AccessLog>>,
     /// Client connections of this frontend.
     pub connections: Arc<Budget>,
     /// Its counters.

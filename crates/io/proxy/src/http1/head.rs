@@ -6,6 +6,7 @@
 use std::io::Write;
 use std::time::Instant;
 
+use tidegate_access_log::Ending;
 use tidegate_exchange::{Failure, FailureKind};
 use tidegate_http1::{
     BodyLength, ConnectionHeader, Method, Parsed, RequestEdits, RequestError, RequestHead,
@@ -14,6 +15,7 @@ use tidegate_http1::{
 use tidegate_ring::{PeerAddress, RecvBuf};
 
 use super::respond;
+use super::trace::{Outcome, Trace};
 use super::{Server, Spilled};
 use crate::client::Client;
 use crate::site::Frontend;
@@ -33,9 +35,17 @@ pub(super) struct Incoming {
     pub(super) started: Instant,
     /// Its head as every server gets it.
     pub(super) head: Vec<u8>,
+    /// What the log quotes of it.
+    pub(super) trace: Trace,
 }
 
 type Head = Spilled<RequestScan>;
+
+/// A head that is refused, and what the log quotes of it.
+struct Refused {
+    error: RequestError,
+    trace: Trace,
+}
 
 /// What came of waiting for a request.
 pub(super) enum Heard {
@@ -71,13 +81,14 @@ impl Server {
                             piece
                         }
                         Ok(Ok(None) | Err(_)) => {
-                            self.left(client, frontend, spilled);
+                            self.left(client, frontend, spilled, started);
                             return Heard::End;
                         }
                         Err(_expired) => {
                             client.requests += 1;
                             let failure = Failure::in_request(FailureKind::RequestHeadTimeout);
-                            self.refuse(client, frontend, failure).await;
+                            let trace = self.unfinished(frontend, &mut spilled);
+                            self.refuse(client, frontend, failure, started, trace).await;
                             return Heard::End;
                         }
                     }
@@ -94,9 +105,10 @@ impl Server {
                     client.empty_line_seen = false;
                     return Heard::Request(incoming);
                 }
-                Err(error) => {
+                Err(Refused { error, trace }) => {
                     client.requests += 1;
-                    self.refuse(client, frontend, respond::rejected(error)).await;
+                    let failure = respond::rejected(error);
+                    self.refuse(client, frontend, failure, started, trace).await;
                     return Heard::End;
                 }
             }
@@ -115,6 +127,14 @@ impl Server {
         true
     }
 
+    /// What the log quotes of a head that does not end.
+    fn unfinished(&self, frontend: &Frontend, spilled: &mut Option<Head>) -> Trace {
+        let bytes = spilled.as_ref().map_or(&[][..], |head| &head.bytes);
+        let trace = Trace::of_invalid(self, frontend, bytes);
+        self.forget(spilled);
+        trace
+    }
+
     fn forget(&self, spilled: &mut Option<Head>) {
         if let Some(head) = spilled.take() {
             self.worker.shard.ring.put_vec(head.bytes);
@@ -122,13 +142,22 @@ impl Server {
     }
 
     /// The client closed between two requests, or within a head: an abandoned head is a failure that is counted.
-    fn left(&self, client: &mut Client, frontend: &Frontend, mut spilled: Option<Head>) {
-        if spilled.is_some() {
-            client.requests += 1;
-            let failure = Failure::in_request(FailureKind::ClientGone);
-            frontend.stats.failures.increment(failure.index());
-            self.forget(&mut spilled);
+    fn left(
+        &self,
+        client: &mut Client,
+        frontend: &Frontend,
+        mut spilled: Option<Head>,
+        started: Instant,
+    ) {
+        if spilled.is_none() {
+            return self.worker.log_empty(client, FailureKind::ClientGone);
         }
+        client.requests += 1;
+        let failure = Failure::in_request(FailureKind::ClientGone);
+        frontend.stats.failures.increment(failure.index());
+        let trace = self.unfinished(frontend, &mut spilled);
+        let outcome = Outcome { ending: Ending::Failed(failure), status: None, sent: 0 };
+        self.log_refused(client, frontend, started, trace, &outcome);
     }
 
     /// Takes one more piece. The head is parsed where it was received unless it spans pieces, and then each byte of it is
@@ -141,7 +170,7 @@ impl Server {
         spilled: &mut Option<Head>,
         input: &mut Option<RecvBuf>,
         started: Instant,
-    ) -> Result<Option<Incoming>, RequestError> {
+    ) -> Result<Option<Incoming>, Refused> {
         let before = spilled.as_ref().map_or(0, |head| head.bytes.len());
         let mut head = self.worker.scratch.request.borrow_mut();
         let parsed = match spilled {
@@ -176,8 +205,10 @@ impl Server {
                 Ok(None)
             }
             Err(error) => {
+                let bytes = spilled.as_ref().map_or(&piece[..], |head| &head.bytes);
+                let trace = Trace::of_invalid(self, frontend, bytes);
                 self.forget(spilled);
-                Err(error)
+                Err(Refused { error, trace })
             }
         }
     }
@@ -226,6 +257,7 @@ impl Server {
             upgrade: parsed.upgrade(),
             started,
             head,
+            trace: Trace::of_head(self, frontend, parsed, bytes),
         }
     }
 }

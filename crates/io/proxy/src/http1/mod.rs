@@ -9,6 +9,7 @@ mod exchange;
 mod head;
 mod respond;
 mod response;
+mod trace;
 mod upload;
 
 use std::cell::RefCell;

@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use tidegate_access_log::Ending;
 use tidegate_exchange::{Failure, FailureKind, Origin};
 use tidegate_http1::{
     ConnectionHeader, Method, RequestError, SimpleResponse, Version, encode_simple_response,
@@ -16,6 +17,7 @@ use tidegate_shard::Alarm;
 
 use super::exchange::Driver;
 use super::head::Incoming;
+use super::trace::{Outcome, Trace};
 use super::upload::Upload;
 use super::{Next, Server};
 use crate::client::Client;
@@ -67,7 +69,8 @@ struct Answer {
     method: Method,
 }
 
-fn queue_answer(client: &Client, frontend: &Frontend, out: Vec<u8>, answer: &Answer) {
+/// Queues the answer; how many bytes that are.
+fn queue_answer(client: &Client, frontend: &Frontend, out: Vec<u8>, answer: &Answer) -> u64 {
     let mut out = out;
     let text = format!("{} {}\n", answer.status, reason_phrase(answer.status));
     let headers: &[(&[u8], &[u8])] =
@@ -82,17 +85,26 @@ fn queue_answer(client: &Client, frontend: &Frontend, out: Vec<u8>, answer: &Ans
     };
     encode_simple_response(&mut out, &response);
     client.socket.queue(SendBuf::Vec(out));
-    frontend.stats.bytes_out.add(client.newly_sent());
+    let sent = client.newly_sent();
+    frontend.stats.bytes_out.add(sent);
     if answer.connection == ConnectionHeader::Close {
         client.socket.flush_last();
     } else {
         client.socket.flush();
     }
+    sent
 }
 
 impl Server {
     /// Answers a request that goes no further, counts and logs it, and closes.
-    pub(super) async fn refuse(&self, client: &Client, frontend: &Frontend, failure: Failure) {
+    pub(super) async fn refuse(
+        &self,
+        client: &Client,
+        frontend: &Frontend,
+        failure: Failure,
+        started: Instant,
+        trace: Trace,
+    ) {
         let status = failure.status().unwrap_or(400);
         frontend.stats.requests.record(status);
         count_failure(frontend, failure);
@@ -104,18 +116,21 @@ impl Server {
             version: Version::Http11,
             method: Method::Get,
         };
-        queue_answer(client, frontend, out, &answer);
+        let sent = queue_answer(client, frontend, out, &answer);
+        let outcome = Outcome { ending: Ending::Failed(failure), status: Some(status), sent };
+        self.log_refused(client, frontend, started, trace, &outcome);
         close_with_care(&self.alarm, client, self.alarm.now() + frontend.timeouts.client).await;
     }
 }
 
 impl Driver<'_> {
-    /// Answers a request that failed. The connection persists if the client has sent all of the request.
+    /// Answers a request that failed, and logs it. The connection persists if the client has sent all of the request.
     pub(super) async fn answer(
         &self,
         incoming: &Incoming,
         upload: &Upload,
         failure: Failure,
+        sent_before: u64,
     ) -> Next {
         let Some(status) = failure.status() else { return Next::Close };
         let persists = incoming.keep_alive
@@ -126,7 +141,9 @@ impl Driver<'_> {
             if persists { ConnectionHeader::KeepAlive } else { ConnectionHeader::Close };
         let answer =
             Answer { status, connection, version: incoming.version, method: incoming.method };
-        queue_answer(self.client, self.frontend, self.ring().take_vec(), &answer);
+        let sent = queue_answer(self.client, self.frontend, self.ring().take_vec(), &answer);
+        let (ending, sent) = (Ending::Failed(failure), sent_before + sent);
+        self.log(incoming, upload, &Outcome { ending, status: Some(status), sent });
         if persists {
             return Next::KeepAlive;
         }

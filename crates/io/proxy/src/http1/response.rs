@@ -159,6 +159,8 @@ impl Relay<'_, '_> {
             && !self.driver.worker.is_draining();
         if !interim {
             self.driver.status.set(status);
+            self.driver.marks.answered.set(Some(self.driver.alarm.now()));
+            self.incoming.trace.note_response(self.driver.frontend, head, bytes);
             self.attempt.persists.set(head.keep_alive());
             self.attempt.slot.0.stats.requests.record(status);
             self.ending.set(match (persists, delimited) {
@@ -348,6 +350,8 @@ impl Relay<'_, '_> {
         };
         let moved =
             tunnel::run(driver.ring(), driver.alarm, sides, driver.backend.tunnel_timeout).await;
+        driver.marks.tunnelled.set(moved.from_client);
+        driver.marks.tunnel_expired.set(moved.expired);
         driver.frontend.stats.bytes_in.add(moved.from_client);
         driver.backend.stats.bytes_in.add(moved.from_server);
         self.attempt.slot.0.stats.bytes_in.add(moved.from_server);

@@ -24,6 +24,8 @@ pub(super) struct Upload {
     pub(super) expects_continue: Cell<bool>,
     /// Some of the body has been taken: the request cannot be sent from its start again.
     pub(super) began: Cell<bool>,
+    /// Bytes of the body taken so far, its framing included.
+    pub(super) received: Cell<u64>,
     /// The server answered without wanting the rest.
     pub(super) stopped: Cell<bool>,
 }
@@ -44,8 +46,11 @@ impl Upload {
 
     fn forward(&self, piece: RecvBuf, sink: &mut Sink<'_>) -> Result<(), Input> {
         self.began.set(true);
+        let length = piece.len();
         match self.body.borrow_mut().forward(piece, sink) {
             Ok(rest) => {
+                let taken = length - rest.as_ref().map_or(0, |rest| rest.len());
+                self.received.set(self.received.get() + taken as u64);
                 *self.input.borrow_mut() = rest;
                 Ok(())
             }
