@@ -23,6 +23,7 @@ mod recorder;
 mod report;
 mod results;
 mod scenario;
+mod syslog;
 
 use std::error::Error;
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! The proxies under test and their configurations: one core each, logs off, connections to the
+//! The proxies under test and their configurations: one core each, connections to the
 //! origin kept, production-like limits and time-outs, the same for all. Owns the configuration
 //! texts; starting is `process`, measuring the runner.
 //!
@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::process::Launch;
+use crate::scenario::Logging;
 
 /// Connections a proxy must hold: 6,000 idle ones, their servers' and room, below the usual
 /// descriptor limit of 20,000 (HAProxy reckons two descriptors for each).
@@ -51,6 +52,7 @@ impl Proxy {
         listen: SocketAddr,
         origin: SocketAddr,
         cpus: &[usize],
+        logging: Logging,
         directory: &Path,
     ) -> io::Result<Launch> {
         let name = self.name();
@@ -58,17 +60,20 @@ impl Proxy {
         let (program, arguments): (PathBuf, Vec<OsString>) = match self {
             Self::Tidegate(path) => {
                 let config = file("toml");
-                std::fs::write(&config, tidegate_toml(listen, origin, cpus))?;
+                std::fs::write(
+                    &config,
+                    tidegate_toml(listen, origin, cpus) + &tidegate_log(logging, directory),
+                )?;
                 (path.clone(), vec!["run".into(), "-c".into(), config.into()])
             }
             Self::Haproxy => {
                 let config = file("cfg");
-                std::fs::write(&config, haproxy_cfg(listen, origin))?;
+                std::fs::write(&config, haproxy_cfg(listen, origin, logging, directory))?;
                 ("haproxy".into(), vec!["-db".into(), "-q".into(), "-f".into(), config.into()])
             }
             Self::Nginx => {
                 let config = file("conf");
-                std::fs::write(&config, nginx_conf(listen, origin, directory))?;
+                std::fs::write(&config, nginx_conf(listen, origin, logging, directory))?;
                 let prefix = directory.into();
                 ("nginx".into(), vec!["-p".into(), prefix, "-c".into(), config.into()])
             }
@@ -103,17 +108,46 @@ app1 = "{origin}"
     )
 }
 
+fn tidegate_log(logging: Logging, directory: &Path) -> String {
+    match logging {
+        Logging::Off => String::new(),
+        Logging::On => {
+            format!(
+                "\n[global.log]\nto = \"{}\"\n",
+                directory.join("tidegate-access.log").display()
+            )
+        }
+    }
+}
+
+/// Where HAProxy's log goes: a syslog daemon has to listen there.
+pub fn syslog_socket(directory: &Path) -> PathBuf {
+    directory.join("syslog.sock")
+}
+
 /// `nbthread 1` with the process pinned from outside; `http-reuse always` shares the connections
 /// to the server among all clients, as a proxy in front of one's own servers does.
-fn haproxy_cfg(listen: SocketAddr, origin: SocketAddr) -> String {
+fn haproxy_cfg(
+    listen: SocketAddr,
+    origin: SocketAddr,
+    logging: Logging,
+    directory: &Path,
+) -> String {
+    let (target, logs) = match logging {
+        Logging::Off => (String::new(), "no log"),
+        Logging::On => {
+            let socket = syslog_socket(directory);
+            (format!("\n    log {} local0", socket.display()), "log global\n    option httplog")
+        }
+    };
     format!(
         "global
     nbthread 1
-    maxconn {CONNECTIONS_MAX}
+    maxconn {CONNECTIONS_MAX}{target}
 
 defaults
     mode http
-    no log
+    {logs}
     option http-keep-alive
     http-reuse always
     timeout connect 5s
@@ -135,8 +169,17 @@ backend app
 
 /// One worker beside the master; `keepalive` large enough that no connection to the server is
 /// closed for want of a place. Temporary files of buffered responses stay in the directory.
-fn nginx_conf(listen: SocketAddr, origin: SocketAddr, directory: &Path) -> String {
+fn nginx_conf(
+    listen: SocketAddr,
+    origin: SocketAddr,
+    logging: Logging,
+    directory: &Path,
+) -> String {
     let directory = directory.display();
+    let access_log = match logging {
+        Logging::Off => "off".to_owned(),
+        Logging::On => format!("{directory}/nginx-access.log combined"),
+    };
     format!(
         r#"user root;
 daemon off;
@@ -153,7 +196,7 @@ events {{
 }}
 
 http {{
-    access_log off;
+    access_log {access_log};
     sendfile on;
     tcp_nodelay on;
     keepalive_timeout 60s;
@@ -195,11 +238,21 @@ mod tests {
     fn configurations_name_both_addresses_and_the_cores() {
         let listen: SocketAddr = ([127, 0, 0, 1], 1001).into();
         let origin: SocketAddr = ([127, 0, 0, 1], 2002).into();
+        let directory = Path::new("/somewhere");
         let texts = [
             tidegate_toml(listen, origin, &[0, 1]),
-            haproxy_cfg(listen, origin),
-            nginx_conf(listen, origin, Path::new("/somewhere")),
+            haproxy_cfg(listen, origin, Logging::Off, directory),
+            nginx_conf(listen, origin, Logging::Off, directory),
         ];
+        let logging = [
+            tidegate_log(Logging::On, directory),
+            haproxy_cfg(listen, origin, Logging::On, directory),
+            nginx_conf(listen, origin, Logging::On, directory),
+        ];
+        let logs = ["tidegate-access.log", "syslog.sock local0", "nginx-access.log combined;"];
+        for (text, log) in logging.iter().zip(logs) {
+            assert!(text.contains(&format!("/somewhere/{log}")), "{text}");
+        }
         for text in &texts {
             assert!(text.contains("127.0.0.1:1001") && text.contains("127.0.0.1:2002"), "{text}");
         }

@@ -3,6 +3,15 @@
 
 use crate::protocol::http1::Persistence;
 
+/// Whether the proxies log each request: Tidegate and nginx into a file, HAProxy, which writes none, to a syslog socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Logging {
+    /// They do not.
+    Off,
+    /// They do.
+    On,
+}
+
 /// Traffic of one shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scenario {
@@ -20,6 +29,8 @@ pub struct Scenario {
     pub persistence: Persistence,
     /// Whether the plain baselines can take part (they keep connections and know small bodies).
     pub suits_spikes: bool,
+    /// Whether each request is logged.
+    pub logging: Logging,
 }
 
 /// Name of the scenario that measures memory and CPU time of idle connections.
@@ -36,11 +47,19 @@ pub const KEEPALIVE_64: Scenario = Scenario {
     connections: 64,
     persistence: Persistence::KeepAlive,
     suits_spikes: true,
+    logging: Logging::Off,
 };
 
 /// All scenarios with traffic, in the order in which they run.
-pub const TRAFFIC: [Scenario; 5] = [
+pub const TRAFFIC: [Scenario; 6] = [
     KEEPALIVE_64,
+    Scenario {
+        name: "keepalive-64-log",
+        title: "Keep-alive, 64 connections, 100-byte bodies, each request logged",
+        suits_spikes: false,
+        logging: Logging::On,
+        ..KEEPALIVE_64
+    },
     Scenario {
         name: "keepalive-2000",
         title: "Keep-alive, 2,000 connections, 100-byte bodies",

@@ -203,8 +203,8 @@ mod tests {
         assert_eq!(plan.traffic.len(), TRAFFIC.len());
         assert!(plan.idle && plan.shards == Some(2) && plan.rounds == 5);
         assert_eq!(plan.levels, [25, 50, 75, 90]);
-        // 5 scenarios × 3 proxies × 5 rounds × 5 loads of 6.4 s, idle and shards besides.
-        assert!(plan.expected() > Duration::from_secs(5 * 3 * 5 * 5 * 6));
+        // 6 scenarios × 3 proxies × 5 rounds × 5 loads of 6.4 s, idle and shards besides.
+        assert!(plan.expected() > Duration::from_secs(6 * 3 * 5 * 5 * 6));
     }
 
     #[test]

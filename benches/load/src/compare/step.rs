@@ -13,12 +13,13 @@ use crate::generator::{Generator, Outcome, Settings, Window};
 use crate::harness::Harness;
 use crate::idle;
 use crate::pacer::Load;
-use crate::peers::Proxy;
+use crate::peers::{Proxy, syslog_socket};
 use crate::process::{Running, free_address};
 use crate::procstat::Memory;
 use crate::protocol::http1::{Http1, Persistence};
 use crate::results::{IdleRun, Latency, Level, Run};
-use crate::scenario::Scenario;
+use crate::scenario::{Logging, Scenario};
+use crate::syslog::Syslog;
 
 /// Longest wait for a response.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -43,8 +44,13 @@ pub struct Measured<'a> {
 impl Traffic<'_> {
     /// Starts the proxy, loads it and stops it.
     pub fn run(&self, harness: &mut Harness, directory: &Path) -> io::Result<Measured<'_>> {
-        let (running, target) = start(self.proxy, &self.cpus, harness, directory)?;
         let scenario = self.scenario;
+        let _syslog = match scenario.logging {
+            Logging::On => Some(Syslog::listen(&syslog_socket(directory))?),
+            Logging::Off => None,
+        };
+        let (running, target) =
+            start(self.proxy, &self.cpus, scenario.logging, harness, directory)?;
         let expected = Some(scenario.body_bytes);
         let protocol = Http1::get(scenario.path, "bench", scenario.persistence, expected);
         let settings = Settings {
@@ -106,7 +112,7 @@ impl Idle<'_> {
         harness: &mut Harness,
         directory: &Path,
     ) -> io::Result<IdleRun> {
-        let (running, target) = start(self.proxy, &[self.cpu], harness, directory)?;
+        let (running, target) = start(self.proxy, &[self.cpu], Logging::Off, harness, directory)?;
         let group = running.group()?;
         let cpu_percent = || -> io::Result<f64> {
             let (cpu, started) = (group.cpu_time(), Instant::now());
@@ -146,13 +152,14 @@ impl Idle<'_> {
 fn start(
     proxy: &Proxy,
     cpus: &[usize],
+    logging: Logging,
     harness: &mut Harness,
     directory: &Path,
 ) -> io::Result<(Running, SocketAddr)> {
     let listen = free_address()?;
     let origin =
         harness.origin_address().ok_or_else(|| io::Error::other("the harness has no origin"))?;
-    let running = proxy.launch(listen, origin, cpus, directory)?.start()?;
+    let running = proxy.launch(listen, origin, cpus, logging, directory)?.start()?;
     running.wait_ready(listen)?;
     let protocol = Http1::get("/100", "bench", Persistence::KeepAlive, Some(100));
     let settings = Settings {

@@ -71,6 +71,16 @@ impl Format {
         self.0 == Kind::Json
     }
 
+    /// Whether a line shows the address that the client connected to, which costs a system call to know.
+    #[must_use]
+    pub fn shows_frontend_address(&self) -> bool {
+        match &self.0 {
+            Kind::Http | Kind::Tcp => false,
+            Kind::Json => true,
+            Kind::Template(template) => template.shows_frontend_address(),
+        }
+    }
+
     /// Replaces what is in `line` by the record's line, without a line break.
     pub fn write(&self, record: &Record<'_>, dates: &mut DateCache, line: &mut Line) {
         line.clear();

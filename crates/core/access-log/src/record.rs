@@ -76,7 +76,7 @@ pub struct Times {
     pub queue: Option<Micros>,
     /// To establish the connection to the server (`Tc`); zero for a connection that was reused.
     pub connect: Option<Micros>,
-    /// From the request sent to the end of the response's head (`Tr`).
+    /// From the connection being there to the end of the response's head (`Tr`).
     pub response_head: Option<Micros>,
     /// From the request's first byte to the response's last one (`Ta`); for TCP from accepting to closing (`Tt`).
     pub total: Micros,

@@ -29,6 +29,13 @@ enum Piece {
 }
 
 impl Template {
+    /// Whether the line shows where the client connected to.
+    pub(crate) fn shows_frontend_address(&self) -> bool {
+        let shows =
+            |piece: &Piece| matches!(piece, Piece::Field(Field::FrontendIp | Field::FrontendPort));
+        self.0.iter().any(shows)
+    }
+
     pub(crate) fn parse(text: &str, captures: &mut Captures) -> Result<Self, FormatError> {
         let (mut pieces, mut literal, mut rest) = (Vec::new(), String::new(), text);
         while let Some(brace) = rest.find(['{', '}']) {

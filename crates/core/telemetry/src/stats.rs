@@ -162,6 +162,8 @@ stats! {
         /// Requests answered, by class of the status sent to the client; one per request, whatever
         /// the retries.
         requests: StatusCounters = StatusCounters::new(),
+        /// Requests handled now: from the choice of the backend to the response's end.
+        in_flight: Gauge = Gauge::new(),
         /// Further attempts made after a failed one.
         retries: Counter = Counter::new(),
         /// Those of the further attempts that went to another server.

@@ -5,6 +5,8 @@
 
 use std::time::SystemTime;
 
+use tidegate_log::Counts;
+
 use crate::link::ShardLink;
 
 /// How reloads went.
@@ -48,6 +50,8 @@ pub(crate) struct Figures {
     pub(crate) suppressed: Vec<(&'static str, u64)>,
     /// The shards, in their order.
     pub(crate) shards: Vec<ShardFigures>,
+    /// What became of the lines of access logs; absent at the end.
+    pub(crate) access_log: Option<Counts>,
 }
 
 /// What the control plane knows of one shard.

@@ -1,9 +1,10 @@
 //! The control plane: starts the shards, tells them what to do, and answers about the process.
 //!
-//! Owns configuration at run time, signals, listening sockets, the log and the admin listener, all on one executor of its
+//! Owns configuration at run time, signals, listening sockets, the logs and the admin listener, all on one executor of its
 //! own; leaves serving clients to the data plane. Invariant: nothing in here runs on a shard, and a configuration that does
 //! not validate changes nothing.
 
+mod access;
 mod admin;
 mod figures;
 mod flood;

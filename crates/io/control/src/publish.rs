@@ -11,8 +11,8 @@ use tidegate_config as config;
 use tidegate_config::{Backend, Config, ForwardedHeader, Frontend, ServerAddress};
 use tidegate_exchange::{Policy, Redispatch};
 use tidegate_proxy::{
-    BackendSettings, Budget, ClientTimeouts, ForwardedField, Forwarding, FrontendSettings,
-    OwnFieldSettings, ServerSettings, Snapshot, Tables, Verifier, reasons,
+    AccessLog, BackendSettings, Budget, ClientTimeouts, ForwardedField, Forwarding,
+    FrontendSettings, OwnFieldSettings, ServerSettings, Snapshot, Tables, Verifier, reasons,
 };
 use tidegate_rules::ValueList;
 use tidegate_telemetry::{EntityName, Registry};
@@ -52,11 +52,17 @@ impl Publisher {
         self.process.open()
     }
 
-    /// The snapshot of `config`.
-    pub(crate) fn publish(&mut self, config: &Config) -> Arc<Snapshot> {
+    /// The snapshot of `config`; `logs` are those of its frontends in their order, and whoever has none logs nowhere.
+    pub(crate) fn publish(
+        &mut self,
+        config: &Config,
+        logs: Vec<Option<Arc<AccessLog>>>,
+    ) -> Arc<Snapshot> {
         self.generation += 1;
         self.process.set_max(config.global.max_connections);
-        let frontends = config.frontends.iter().map(|frontend| self.frontend(frontend)).collect();
+        let mut logs = logs.into_iter();
+        let mut frontend = |frontend| self.frontend(frontend, logs.next().flatten());
+        let frontends = config.frontends.iter().map(&mut frontend).collect();
         let backends = config.backends.iter().map(|backend| self.backend(backend)).collect();
         self.forget_what_is_not_in(config);
         Arc::new(Snapshot {
@@ -98,7 +104,7 @@ impl Publisher {
         queues.saturating_mul(queue)
     }
 
-    fn frontend(&mut self, frontend: &Frontend) -> FrontendSettings {
+    fn frontend(&mut self, frontend: &Frontend, log: Option<Arc<AccessLog>>) -> FrontendSettings {
         let connections = self.budget(&frontend.name);
         connections.set_max(frontend.max_connections.unwrap_or(u32::MAX));
         FrontendSettings {
@@ -115,6 +121,7 @@ impl Publisher {
             response_rules: frontend.rules.response.clone(),
             error_pages: frontend.error_pages.0.clone(),
             own_fields: own_fields(frontend),
+            log,
             connections,
             stats: self.registry.frontend(&frontend.name).clone(),
         }
@@ -247,10 +254,10 @@ mod tests {
     #[test]
     fn names_keep_their_counts_and_indices_point_into_the_snapshot() {
         let mut publisher = Publisher::new(2);
-        let first = publisher.publish(&config(&["web"], ""));
+        let first = publisher.publish(&config(&["web"], ""), Vec::new());
         first.frontends[0].connections.take();
         first.frontends[0].stats.shard(1).connections_total.add(3);
-        let second = publisher.publish(&config(&["web"], "max_connections = 7"));
+        let second = publisher.publish(&config(&["web"], "max_connections = 7"), Vec::new());
         assert_eq!((first.generation, second.generation), (1, 2));
         assert_eq!(second.frontends[0].connections.room(), 6);
         assert_eq!(second.frontends[0].stats.shard(1).connections_total.value(), 3);
@@ -265,7 +272,7 @@ mod tests {
         let burst_max = |publisher: &mut Publisher, backlog: u32| {
             let mut config = config(&["web", "more"], "");
             config.global.listen_backlog = backlog;
-            publisher.publish(&config).accept_burst_max
+            publisher.publish(&config, Vec::new()).accept_burst_max
         };
         assert_eq!(burst_max(&mut publisher, 16), 2 * 2 * 16);
         assert_eq!(burst_max(&mut publisher, 32), 2 * 2 * 32);
@@ -275,19 +282,19 @@ mod tests {
     #[test]
     fn a_frontend_that_comes_back_counts_the_connections_that_it_left_open() {
         let mut publisher = Publisher::new(2);
-        let first = publisher.publish(&config(&["web", "more"], ""));
+        let first = publisher.publish(&config(&["web", "more"], ""), Vec::new());
         // As a client connection holds it, after the shards have given the snapshot back.
         let held = first.frontends[1].connections.clone();
         held.take();
         drop(first);
-        drop(publisher.publish(&config(&["web"], "")));
-        let again = publisher.publish(&config(&["web", "more"], "max_connections = 7"));
+        drop(publisher.publish(&config(&["web"], ""), Vec::new()));
+        let again = publisher.publish(&config(&["web", "more"], "max_connections = 7"), Vec::new());
         assert_eq!(again.frontends[1].connections.room(), 6);
         drop(again);
         // The last connection closes while the name is not configured: nothing is kept of it.
         held.give_back();
         drop(held);
-        drop(publisher.publish(&config(&["web"], "")));
+        drop(publisher.publish(&config(&["web"], ""), Vec::new()));
         assert!(!publisher.frontends.contains_key("more"));
     }
 }

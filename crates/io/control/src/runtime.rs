@@ -20,6 +20,7 @@ use tidegate_shard::{
     PanicPayload, Service, Shard, TaskId, TimerId, drive, own_payload, queue, spawn,
 };
 
+use crate::access::AccessLogs;
 use crate::admin::metrics::{Exposition, ProcessInfo};
 use crate::admin::{Admin, Status};
 use crate::figures::{Figures, Reloads, ShardFigures};
@@ -157,6 +158,8 @@ struct Runtime {
     publisher: RefCell<Publisher>,
     addresses: RefCell<Addresses>,
     links: RefCell<Vec<ShardLink>>,
+    /// Until the end.
+    logs: RefCell<Option<AccessLogs>>,
     admin: RefCell<Vec<AdminListener>>,
     server: RefCell<Option<Rc<Admin<Runtime>>>>,
     /// What the log says is being listened on.
@@ -190,6 +193,7 @@ impl Runtime {
                 .with("help", "a client and its server take two: raise LimitNOFILE= (ulimit -n) or lower max_connections")
                 .write();
         }
+        let (logs, writers) = AccessLogs::start(cpus.len()).map_err(StartError::new)?;
         let timer = |value| shard.timers.borrow_mut().insert(own_payload(value));
         let runtime = Rc::new(Runtime {
             shard: shard.clone(),
@@ -199,6 +203,7 @@ impl Runtime {
             publisher: RefCell::new(Publisher::new(shards_count)),
             addresses: RefCell::default(),
             links: RefCell::default(),
+            logs: RefCell::new(Some(logs)),
             admin: RefCell::default(),
             server: RefCell::default(),
             announced: RefCell::default(),
@@ -214,8 +219,10 @@ impl Runtime {
         });
         *runtime.server.borrow_mut() = Some(Admin::new(shard.clone(), runtime.clone()));
         let (snapshot, listeners) = runtime.prepare(config, cpus.len()).map_err(StartError)?;
-        for ((index, cpu), listeners) in cpus.into_iter().enumerate().zip(listeners) {
-            let link = shards::start(index, cpu, snapshot.clone(), listeners, shard.ring.wakeup())?;
+        let own = listeners.into_iter().zip(writers);
+        for ((index, cpu), (listeners, writer)) in cpus.into_iter().enumerate().zip(own) {
+            let (snapshot, wakeup) = (snapshot.clone(), shard.ring.wakeup());
+            let link = shards::start(index, cpu, snapshot, listeners, wakeup, writer)?;
             runtime.links.borrow_mut().push(link);
         }
         Ok(runtime)
@@ -378,6 +385,7 @@ impl Status for Runtime {
             reloads: self.reloads.get(),
             suppressed: suppressed.map(|(kind, count)| (event_name(kind), count)).into(),
             shards: self.links.borrow().iter().map(ShardFigures::of).collect(),
+            access_log: self.logs.borrow().as_ref().map(AccessLogs::totals),
         };
         exposition.render(&self.publisher.borrow().registry, process, &figures)
     }

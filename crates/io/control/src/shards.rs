@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::mpsc;
 
+use tidegate_log::Writer;
 use tidegate_proxy::{Context, ListenerSpec, Snapshot};
 use tidegate_ring::{Settings, Wakeup};
 use tidegate_shard::{Shard, queue, spawn};
@@ -28,6 +29,7 @@ pub(crate) fn start(
     snapshot: Arc<Snapshot>,
     listeners: Vec<ListenerSpec>,
     control: Wakeup,
+    log: Writer,
 ) -> Result<ShardLink, StartError> {
     let (mut commands, for_shard) = queue(COMMANDS_QUEUED_MAX);
     let (mut from_shard, reports) = queue(REPORTS_QUEUED_MAX);
@@ -44,6 +46,7 @@ pub(crate) fn start(
                     listeners,
                     commands: for_shard,
                     reports: from_shard,
+                    log,
                 };
                 tidegate_proxy::run(shard, context).await;
             }

@@ -82,7 +82,8 @@ pub(crate) async fn accept_connections(worker: Rc<Worker>, acceptor: Rc<Acceptor
             Next::Accepted(Ok(socket)) => {
                 worker.stats.accepted.increment();
                 let entrance = acceptor.entrance.borrow().clone();
-                worker.welcome(Box::new(Client::new(socket, entrance, worker.connections())));
+                let (process, now) = (worker.connections(), worker.shard.clock.now());
+                worker.welcome(Box::new(Client::new(socket, entrance, process, now)));
             }
             Next::Accepted(Err(error)) => {
                 worker.stats.accept_errors.increment();

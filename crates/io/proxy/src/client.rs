@@ -6,6 +6,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tidegate_ring::{PeerAddress, Socket};
 
@@ -17,6 +18,8 @@ pub(crate) struct Client {
     pub(crate) socket: Socket,
     pub(crate) entrance: Rc<Entrance>,
     pub(crate) peer: PeerAddress,
+    /// When it was accepted.
+    pub(crate) accepted: Instant,
     /// Requests begun.
     pub(crate) requests: u32,
     /// An empty line came after the last request.
@@ -30,12 +33,18 @@ pub(crate) struct Client {
 
 impl Client {
     /// A connection that has been accepted and taken from both budgets.
-    pub(crate) fn new(socket: Socket, entrance: Rc<Entrance>, process: Arc<Budget>) -> Client {
+    pub(crate) fn new(
+        socket: Socket,
+        entrance: Rc<Entrance>,
+        process: Arc<Budget>,
+        accepted: Instant,
+    ) -> Client {
         let stats = &entrance.frontend().stats;
         stats.connections_total.increment();
         stats.connections_open.increment();
         Client {
             peer: socket.peer_address(),
+            accepted,
             socket,
             entrance,
             requests: 0,

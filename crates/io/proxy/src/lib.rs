@@ -10,16 +10,19 @@ mod chores;
 mod client;
 mod command;
 mod http1;
+mod journal;
 mod parked;
 mod rules;
 mod settings;
 mod site;
+mod tally;
 mod tunnel;
 mod upstream;
 mod worker;
 
 pub use budget::Budget;
 pub use command::{Command, Event, EventKind, ListenerId, ListenerSpec, Report};
+pub use journal::AccessLog;
 pub use rules::Verifier;
 pub use settings::{
     BackendSettings, ClientTimeouts, ForwardedField, Forwarding, FrontendSettings,

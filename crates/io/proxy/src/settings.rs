@@ -17,6 +17,7 @@ use tidegate_semantics::via::Pseudonym;
 use tidegate_telemetry::{BackendStats, FrontendStats, PerShard, Reasons, ServerStats, ShardStats};
 
 use crate::budget::Budget;
+use crate::journal::AccessLog;
 use crate::rules::{Answered, Dropped, Verifier};
 
 /// Everything a shard needs to know, for all shards.
@@ -110,6 +111,8 @@ pub struct FrontendSettings {
     pub error_pages: Arc<ErrorPages>,
     /// The header fields that the proxy itself writes.
     pub own_fields: OwnFieldSettings,
+    /// Where its requests are logged; none: nowhere.
+    pub log: Option<Arc<AccessLog>>,
     /// Client connections of this frontend.
     pub connections: Arc<Budget>,
     /// Its counters.

@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::SockAddr;
 use tidegate_balance::{Pool, ServerSettings as Weighted, ShardId, Weight};
@@ -16,10 +16,12 @@ use tidegate_routing::{BackendIndex, ErrorPage, ErrorPages, RequestRule, Respons
 use tidegate_telemetry::{BackendStats, FrontendStats, ServerStats};
 
 use crate::budget::Budget;
+use crate::journal::FrontendLog;
 use crate::rules::{Needs, Verifier};
 use crate::settings::{
     BackendSettings, ClientTimeouts, FrontendSettings, OwnFieldSettings, Snapshot, Tables,
 };
+use crate::tally::Tally;
 use crate::upstream::idle_pool::IdleList;
 
 /// A snapshot as this shard uses it.
@@ -44,6 +46,7 @@ pub(crate) struct Frontend {
     pub(crate) verifier: Option<Arc<Verifier>>,
     /// Those that rules choose from.
     backends: Rc<[Rc<Backend>]>,
+    pub(crate) log: Option<FrontendLog>,
     pub(crate) stats: Arc<FrontendStats>,
 }
 
@@ -59,12 +62,14 @@ pub(crate) struct Backend {
     pub(crate) idle_max: usize,
     pub(crate) idle_timeout: Duration,
     pub(crate) stats: Arc<BackendStats>,
+    everywhere: Tally<BackendStats>,
 }
 
 pub(crate) struct Server {
     pub(crate) name: Arc<str>,
     pub(crate) address: SockAddr,
     pub(crate) stats: Arc<ServerStats>,
+    everywhere: Tally<ServerStats>,
     pub(crate) idle: IdleList,
     /// Small responses in a row, up to [`SMALL_RESPONSES_MIN`].
     small_responses: Cell<u8>,
@@ -78,6 +83,11 @@ pub(crate) struct Server {
 const SMALL_RESPONSES_MIN: u8 = 16;
 
 impl Server {
+    /// Requests at the server, those of other shards as of a moment ago.
+    pub(crate) fn in_flight(&self, now: Instant) -> u32 {
+        self.everywhere.total(now, |stats| &stats.in_flight)
+    }
+
     /// Takes note of a response.
     pub(crate) fn note_response(&self, large: bool) {
         let small = if large { 0 } else { self.small_responses.get().saturating_add(1) };
@@ -140,6 +150,7 @@ impl Frontend {
             tables: snapshot.tables.clone(),
             verifier: snapshot.verifier.clone(),
             backends: backends.clone(),
+            log: settings.log.as_ref().map(FrontendLog::new),
             stats: settings.stats.shard(usize::from(shard)).clone(),
         }
     }
@@ -166,6 +177,11 @@ impl Backend {
         self.servers_up
     }
 
+    /// Requests that the backend handles, those of other shards as of a moment ago.
+    pub(crate) fn in_flight(&self, now: Instant) -> u32 {
+        self.everywhere.total(now, |stats| &stats.in_flight)
+    }
+
     fn new(
         settings: &BackendSettings,
         shard: u16,
@@ -187,6 +203,7 @@ impl Backend {
                         name: server.name.clone(),
                         address: server.address.clone(),
                         stats: server.stats.shard(usize::from(shard)).clone(),
+                        everywhere: Tally::new(&server.stats, shard, shards_count),
                         idle: IdleList::default(),
                         small_responses: Cell::new(0),
                         retired: Cell::new(false),
@@ -215,6 +232,7 @@ impl Backend {
             idle_max: settings.idle_max,
             idle_timeout: settings.idle_timeout,
             stats: settings.stats.shard(usize::from(shard)).clone(),
+            everywhere: Tally::new(&settings.stats, shard, shards_count),
         }
     }
 }

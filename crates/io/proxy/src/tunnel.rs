@@ -31,6 +31,8 @@ pub(crate) struct Sides<'a> {
 pub(crate) struct Moved {
     pub(crate) from_client: u64,
     pub(crate) from_server: u64,
+    /// Whether it ended because nothing moved for too long.
+    pub(crate) expired: bool,
 }
 
 /// Passes bytes on until both directions have ended, one side breaks, or nothing moves for `silence_max`.
@@ -41,7 +43,7 @@ pub(crate) async fn run(
     silence_max: Duration,
 ) -> Moved {
     let (up, down) = (Cell::new(0), Cell::new(0));
-    {
+    let expired = {
         let mut upwards = pin!(pass(ring, sides.client, sides.server, sides.from_client, &up));
         let mut downwards = pin!(pass(ring, sides.server, sides.client, sides.from_server, &down));
         let (mut up_ended, mut down_ended) = (false, false);
@@ -55,24 +57,24 @@ pub(crate) async fn run(
                 if !*ended {
                     match direction.poll(context) {
                         Poll::Ready(true) => *ended = true,
-                        Poll::Ready(false) => return Poll::Ready(()),
+                        Poll::Ready(false) => return Poll::Ready(false),
                         Poll::Pending => {}
                     }
                 }
             }
             if up_ended && down_ended {
-                return Poll::Ready(());
+                return Poll::Ready(false);
             }
             let progress = (sides.server.sent_bytes(), sides.client.sent_bytes());
             if progress != seen {
                 seen = progress;
                 deadline = alarm.now() + silence_max;
             }
-            alarm.poll(deadline).map(|_| ())
+            alarm.poll(deadline).map(|_| true)
         })
-        .await;
-    }
-    Moved { from_client: up.get(), from_server: down.get() }
+        .await
+    };
+    Moved { from_client: up.get(), from_server: down.get(), expired }
 }
 
 /// One direction, to its end: `true` after the half-close was passed on, `false` when a side broke.

@@ -9,6 +9,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tidegate_exchange::FailureKind;
+use tidegate_log::Writer;
 use tidegate_ring::{Listener, ParkToken};
 use tidegate_shard::{Full, Receiver, Sender, Service, Shard, TaskId, drive, own_payload};
 use tidegate_telemetry::ShardStats;
@@ -19,6 +21,7 @@ use crate::chores::Chores;
 use crate::client::Client;
 use crate::command::{Command, Event, EventKind, ListenerId, ListenerSpec, Report};
 use crate::http1;
+use crate::journal::Journal;
 use crate::parked::{Parked, ParkedTable};
 use crate::settings::Snapshot;
 use crate::site::{Entrance, Site};
@@ -42,6 +45,8 @@ pub struct Context {
     pub commands: Receiver<Command>,
     /// What the control plane is told.
     pub reports: Sender<Report>,
+    /// Its end of the access logs.
+    pub log: Writer,
 }
 
 /// The tasks that serve connections: each takes a job, serves it until it is idle or gone, and takes the next.
@@ -62,6 +67,7 @@ pub(crate) struct Worker {
     pub(crate) shard: Rc<Shard>,
     pub(crate) stats: Arc<ShardStats>,
     pub(crate) scratch: http1::Scratch,
+    pub(crate) journal: Journal,
     index: u16,
     pub(crate) site: RefCell<Rc<Site>>,
     entrances: RefCell<Vec<Rc<Entrance>>>,
@@ -84,11 +90,12 @@ pub(crate) struct Worker {
 
 /// Runs the data plane of one shard until it is told to stop or has drained.
 pub async fn run(shard: Rc<Shard>, context: Context) {
-    let worker = Worker::new(&shard, context.index, &context.snapshot, context.reports);
-    worker.listen(context.listeners);
-    worker.report(Report::Applied(context.snapshot.generation));
-    drop(context.snapshot);
-    drive(&shard, &*worker, context.commands).await;
+    let Context { index, snapshot, listeners, commands, reports, log } = context;
+    let worker = Worker::new(&shard, index, &snapshot, reports, log);
+    worker.listen(listeners);
+    worker.report(Report::Applied(snapshot.generation));
+    drop(snapshot);
+    drive(&shard, &*worker, commands).await;
     worker.report_last();
     worker.acceptors.borrow_mut().clear();
     shard.tasks.clear();
@@ -133,6 +140,9 @@ impl Service for Worker {
         // An idle client's time is over: dropping it closes the connection.
         let client = parked.take(value);
         drop(parked);
+        if let Parked::Client(client) = &client {
+            self.log_empty(client, FailureKind::RequestHeadTimeout);
+        }
         drop(client);
         self.client_closed();
     }
@@ -188,12 +198,14 @@ impl Worker {
         index: u16,
         snapshot: &Arc<Snapshot>,
         reports: Sender<Report>,
+        log: Writer,
     ) -> Rc<Worker> {
         let site = Rc::new(Site::new(snapshot.clone(), index, None));
         Rc::new_cyclic(|this| Worker {
             shard: shard.clone(),
             stats: snapshot.shards.shard(usize::from(index)).clone(),
             scratch: http1::Scratch::default(),
+            journal: Journal::new(log),
             index,
             site: RefCell::new(site),
             entrances: RefCell::default(),
@@ -215,6 +227,11 @@ impl Worker {
     /// The budget of the whole process.
     pub(crate) fn connections(&self) -> Arc<Budget> {
         self.site.borrow().snapshot.connections.clone()
+    }
+
+    /// Client connections of the whole process.
+    pub(crate) fn connections_open(&self) -> u32 {
+        self.site.borrow().snapshot.connections.open()
     }
 
     /// As [`Snapshot::accept_burst_max`].
@@ -354,6 +371,7 @@ impl Worker {
                 client.socket.unpark();
                 self.dispatch(client);
             } else if client.socket.queued_bytes() == 0 {
+                self.log_unused(&client);
                 drop(client);
                 self.clients_open.set(self.clients_open.get() - 1);
             } else if let Some(worker) = self.this.upgrade() {

@@ -10,13 +10,15 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use tidegate_access_log::{Captures, Format, Sampling, Severity, Target};
 use tidegate_balance::{Policy as Balance, Weight};
 use tidegate_exchange::Policy;
 use tidegate_http1::Limits;
+use tidegate_log::{Logs, Settings as LogSettings, Writer};
 use tidegate_proxy::{
-    BackendSettings, Budget, ClientTimeouts, Command, Context, ForwardedField, Forwarding,
-    FrontendSettings, ListenerId, ListenerSpec, OwnFieldSettings, ServerSettings, Snapshot,
-    reasons,
+    AccessLog, BackendSettings, Budget, ClientTimeouts, Command, Context, ForwardedField,
+    Forwarding, FrontendSettings, ListenerId, ListenerSpec, OwnFieldSettings, ServerSettings,
+    Snapshot, reasons,
 };
 use tidegate_ring::Settings;
 use tidegate_routing::{
@@ -25,7 +27,7 @@ use tidegate_routing::{
 };
 use tidegate_rules::{Condition, Conditions, Environment, Names, Phase, Template, ValueList};
 use tidegate_semantics::forwarded::Received;
-use tidegate_semantics::traceparent::Sampling;
+use tidegate_semantics::traceparent::Sampling as TraceSampling;
 use tidegate_semantics::via::Pseudonym;
 use tidegate_shard::{Sender, Shard, queue, spawn};
 use tidegate_telemetry::Registry;
@@ -60,6 +62,22 @@ fn start_server(answer: &'static [u8]) -> SocketAddr {
         }
     });
     address
+}
+
+/// A log of this format to nowhere, with a header captured from each side.
+fn access_log(logs: &Logs, format: &str) -> AccessLog {
+    let target = Target::parse("/dev/null").expect("a target");
+    let mut captures = Captures::new();
+    captures.add_request("User-Agent");
+    captures.add_response("Content-Length");
+    AccessLog {
+        targets: vec![logs.open(&LogSettings::new(target)).expect("it opens")],
+        format: Format::parse(format, &mut captures).expect("a format"),
+        captures,
+        sampling: Sampling::ALL,
+        least_severe: Severity::Info,
+        empty_connections: false,
+    }
 }
 
 /// The rules of the example in which a request meets most of them before it is routed: conditions, edits, a rewritten path,
@@ -125,7 +143,7 @@ fn rules() -> (Rules<RequestRule>, Rules<ResponseRule>) {
     (rules, response_rules)
 }
 
-fn snapshot(server: SocketAddr) -> Arc<Snapshot> {
+fn snapshot(server: SocketAddr, log: Option<AccessLog>) -> Arc<Snapshot> {
     let (rules, response_rules) = rules();
     let mut registry = Registry::new(1, reasons());
     let second = Duration::from_secs(1);
@@ -168,8 +186,9 @@ fn snapshot(server: SocketAddr) -> Arc<Snapshot> {
             }),
             request_id: Some(HeaderName::new(b"X-Request-Id").expect("a name")),
             via: Pseudonym::new("tidegate"),
-            traceparent: Some(Sampling::NotRecorded),
+            traceparent: Some(TraceSampling::NotRecorded),
         },
+        log: log.map(Arc::new),
         connections: Arc::new(Budget::new(u32::MAX)),
         stats: registry.frontend("web").clone(),
     };
@@ -186,13 +205,17 @@ fn snapshot(server: SocketAddr) -> Arc<Snapshot> {
     })
 }
 
-fn start_shard(server: SocketAddr) -> (SocketAddr, Sender<Command>) {
+fn start_shard(
+    server: SocketAddr,
+    log: Option<AccessLog>,
+    writer: Writer,
+) -> (SocketAddr, Sender<Command>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("bound");
     let (mut commands, for_shard) = queue(4);
     let (from_shard, mut reports) = queue(64);
     let (made, made_here) = mpsc::channel();
-    let snapshot = snapshot(server);
+    let snapshot = snapshot(server, log);
     let listeners = vec![ListenerSpec {
         backlog: None,
         id: ListenerId(0),
@@ -203,8 +226,8 @@ fn start_shard(server: SocketAddr) -> (SocketAddr, Sender<Command>) {
     spawn("shard", None, move || async move {
         let shard = Shard::new(&Settings::default()).expect("io_uring");
         made.send(shard.ring.wakeup()).expect("the test waits for it");
-        let context =
-            Context { index: 0, snapshot, listeners, commands: for_shard, reports: from_shard };
+        let (commands, reports) = (for_shard, from_shard);
+        let context = Context { index: 0, snapshot, listeners, commands, reports, log: writer };
         tidegate_proxy::run(shard, context).await;
     })
     .expect("a thread");
@@ -221,8 +244,11 @@ fn exchange(stream: &mut TcpStream, request: &[u8], received: &mut [u8], length:
 }
 
 /// Allocations of the whole process while `MEASURED` requests are answered on one warm connection: the fewest of all rounds.
-fn allocations(request: &[u8], answer: &'static [u8]) -> usize {
-    let (address, mut commands) = start_shard(start_server(answer));
+fn allocations(request: &[u8], answer: &'static [u8], format: Option<&str>) -> usize {
+    let (logs, mut writers) = Logs::start(1, |_| {}).expect("a thread");
+    let log = format.map(|format| access_log(&logs, format));
+    let writer = writers.pop().expect("one for each shard");
+    let (address, mut commands) = start_shard(start_server(answer), log, writer);
     let mut stream = TcpStream::connect(address).expect("the balancer listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a duration");
     let mut received = vec![0; 64 * 1024];
@@ -247,6 +273,11 @@ fn allocations(request: &[u8], answer: &'static [u8]) -> usize {
     // The executor's own preemption timer allocates a few times in 100 ms, whatever the requests: the round without it
     // counts. An allocation per request would show in each of them.
     let fewest = std::iter::repeat_with(round).take(ROUNDS).min().unwrap_or(usize::MAX);
+    if format.is_some() {
+        assert!(logs.flush(PATIENCE));
+        let requests = 1 + WARM_UP + ROUNDS * MEASURED;
+        assert_eq!(usize::try_from(logs.totals().lines), Ok(requests));
+    }
     commands.send(Command::Stop).unwrap_or_else(|_| panic!("the shard is there"));
     fewest
 }
@@ -270,6 +301,9 @@ fn a_warm_connection_allocates_nothing() {
         ("rewritten", API, LENGTH),
         ("split", MOBILE, LENGTH),
     ] {
-        assert_eq!(allocations(request, answer), 0, "{name}: {MEASURED} requests");
+        for format in [None, Some("http"), Some("json"), Some("{request_header.Accept} {server}")] {
+            let fewest = allocations(request, answer, format);
+            assert_eq!(fewest, 0, "{name}, log {format:?}: {MEASURED} requests");
+        }
     }
 }

@@ -215,6 +215,22 @@ pub const BROTLI_LEVEL: u8 = 4;
 /// The format's own default.
 pub const ZSTD_LEVEL: u8 = 3;
 
+/// Targets of the access log: each is opened twice during a reload, and all together must be few.
+pub const LOG_TARGETS_MAX: usize = 4;
+
+/// What syslog messages are called.
+pub const LOG_TAG: &str = "tidegate";
+
+/// Every request is logged.
+pub const LOG_ONE_IN: u32 = 1;
+
+/// What `log_sampling.one_in` takes: a busy process answers a few hundred thousand requests a second, so that even of these one
+/// is logged every few seconds.
+pub const LOG_ONE_IN_RANGE: RangeInclusive<u32> = 1..=1_000_000;
+
+/// Browsers open connections ahead of need, and probes of other balancers open and close them all the time.
+pub const LOG_EMPTY_CONNECTIONS: bool = false;
+
 /// A retry at another server is what makes one dead server invisible.
 pub const REDISPATCH: bool = true;
 

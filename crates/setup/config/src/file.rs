@@ -12,6 +12,7 @@ use crate::defaults::NAME_BYTES_MAX;
 use crate::diagnostic::{Problem, Span, quoted};
 use crate::frontend::{self, FrontendDraft};
 use crate::global::{ADMIN_KEYS, AdminDraft, GLOBAL_KEYS};
+use crate::log;
 use crate::model::Global;
 use crate::tables::{self, ListDraft, UserListDraft};
 use crate::templates::{DEFAULTS_KEYS, Templates};
@@ -34,7 +35,10 @@ pub(crate) struct FileDraft {
 }
 
 pub(crate) const FILE_KEYS: &[Key<FileDraft>] = &[
-    key("global", "{ cores = \"auto\" }", |file, node| walk(node, GLOBAL_KEYS, &mut file.global)),
+    key("global", "{ cores = \"auto\" }", |file, node| {
+        walk(node, GLOBAL_KEYS, &mut file.global);
+        log::check_background(&file.global, node);
+    }),
     key("admin", "{ bind = [\"127.0.0.1:8404\"] }", |file, node| {
         let mut draft = AdminDraft { bind_written: node.obscures("bind"), ..AdminDraft::default() };
         walk(node, ADMIN_KEYS, &mut draft);
@@ -45,7 +49,7 @@ pub(crate) const FILE_KEYS: &[Key<FileDraft>] = &[
     key("frontends", "{ web = { bind = [\"127.0.0.1:8080\"] } }", |file, node| {
         let read = |entry: &Node<'_>| {
             check_name("frontend", entry);
-            frontend::read(entry, &file.templates.frontend)
+            frontend::read(entry, &file.templates)
         };
         file.frontends = named(node, read);
     }),

@@ -9,9 +9,11 @@ use tidegate_http1::Limits;
 use toml::de::DeValue;
 
 use crate::diagnostic::{Problem, Span, quoted};
+use crate::log::LogDraft;
 use crate::model::{Bind, BindAddress, Frontend, FrontendTimeouts, Mode};
 use crate::pages::{self, PagesDraft};
 use crate::rules::{self, RulesDraft};
+use crate::templates::Templates;
 use crate::walk::{Key, Node, key, set, unsupported, walk};
 use crate::{address, compression, defaults, headers};
 
@@ -24,6 +26,7 @@ pub(crate) struct FrontendDraft {
     pub default_backend: Reference,
     /// Where `max_connections` stands.
     pub max_connections_span: Span,
+    pub log: LogDraft,
     pub error_pages: PagesDraft,
     pub rules: RulesDraft,
 }
@@ -87,6 +90,10 @@ pub(crate) const FRONTEND_KEYS: &[Key<FrontendDraft>] = &[
     key("timeouts", "{ client = \"30s\" }", |draft, node| {
         walk(node, FRONTEND_TIMEOUT_KEYS, &mut draft.frontend.timeouts);
     }),
+    key("log_format", "\"json\"", |draft, node| draft.log.read_format(node)),
+    key("log_headers", "{ request = [\"Host\"] }", |draft, node| draft.log.read_headers(node)),
+    key("log_sampling", "{ one_in = 10 }", |draft, node| draft.log.read_sampling(node)),
+    key("log_empty_connections", "true", |draft, node| draft.log.read_empty_connections(node)),
     unsupported("connection_limits"),
 ];
 
@@ -130,18 +137,20 @@ pub(crate) const BIND_KEYS: &[Key<BindDraft>] = &[
     unsupported("tls"),
 ];
 
-/// Reads one frontend on top of `template`.
-pub(crate) fn read(node: &Node<'_>, template: &Frontend) -> FrontendDraft {
+/// Reads one frontend on top of `[defaults]`.
+pub(crate) fn read(node: &Node<'_>, templates: &Templates) -> FrontendDraft {
     let mut draft = FrontendDraft {
-        frontend: Frontend { name: node.name.into(), ..template.clone() },
+        frontend: Frontend { name: node.name.into(), ..templates.frontend.clone() },
         name_span: node.name_span,
         bind_written: node.obscures("bind"),
         default_backend: Reference::Absent,
         max_connections_span: Span::default(),
         error_pages: PagesDraft::default(),
         rules: RulesDraft::default(),
+        log: templates.log.clone(),
     };
     walk(node, FRONTEND_KEYS, &mut draft);
+    draft.frontend.log = draft.log.finish(node.problems);
     draft
 }
 

@@ -9,7 +9,7 @@ use crate::diagnostic::{Problem, Span, quoted};
 use crate::frontend::binds;
 use crate::model::{Admin, Cores, Global};
 use crate::walk::{Key, Node, key, set, unsupported};
-use crate::{defaults, suggest};
+use crate::{defaults, log, suggest};
 
 pub(crate) const GLOBAL_KEYS: &[Key<Global>] = &[
     key("cores", "\"auto\"", |global, node| set(&mut global.cores, cores(node))),
@@ -26,9 +26,9 @@ pub(crate) const GLOBAL_KEYS: &[Key<Global>] = &[
     key("listen_backlog", "4096", |global, node| {
         set(&mut global.listen_backlog, node.integer(defaults::LISTEN_BACKLOG_RANGE));
     }),
+    key("log", "{ to = \"/dev/log\" }", log::read),
     unsupported("user"),
     unsupported("group"),
-    unsupported("log"),
 ];
 
 /// `[admin]` while it is read: `bind` is told apart from a `bind` that could not be read.

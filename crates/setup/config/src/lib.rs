@@ -30,6 +30,7 @@ mod files;
 mod frontend;
 mod global;
 mod headers;
+mod log;
 mod model;
 mod pages;
 mod references;

@@ -7,6 +7,8 @@
 //! [`load`](crate::load) is usable as it stands: every reference resolves, every number is in
 //! range, and every frontend has an address to listen on.
 
+mod log;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,6 +20,8 @@ use tidegate_http1::Limits;
 use tidegate_routing::HeaderName;
 use tidegate_semantics::traceparent::Sampling;
 use tidegate_semantics::via::Pseudonym;
+
+pub use log::{FrontendLog, LogTargets};
 
 use crate::{Diagnostic, Span, defaults};
 
@@ -68,6 +72,8 @@ pub struct Global {
     pub shutdown_timeout: Duration,
     /// `listen(2)` backlog of every listener; the kernel cuts it to `net.core.somaxconn`.
     pub listen_backlog: u32,
+    /// Where the access log goes; `None`: there is none.
+    pub log: Option<LogTargets>,
 }
 
 impl Default for Global {
@@ -79,6 +85,7 @@ impl Default for Global {
             shutdown_delay: defaults::SHUTDOWN_DELAY,
             shutdown_timeout: defaults::SHUTDOWN_TIMEOUT,
             listen_backlog: defaults::LISTEN_BACKLOG,
+            log: None,
         }
     }
 }
@@ -149,6 +156,8 @@ pub struct Frontend {
     pub error_pages: Pages,
     /// `rules` and `response_rules`.
     pub rules: FrontendRules,
+    /// What is logged of its requests.
+    pub log: FrontendLog,
 }
 
 /// How long a frontend waits for a client. Each is between 1 ms and 30 days.

@@ -11,6 +11,7 @@ use crate::file::FILE_KEYS;
 use crate::frontend::{BIND_KEYS, FRONTEND_KEYS, FRONTEND_TIMEOUT_KEYS, HEADER_LIMIT_KEYS};
 use crate::global::{ADMIN_KEYS, GLOBAL_KEYS};
 use crate::headers::{FORWARDED_KEYS, TRACE_KEYS};
+use crate::log::{LOG_HEADER_KEYS, LOG_KEYS, SAMPLING_KEYS};
 use crate::rules::{
     AUTHENTICATE_KEYS, DENY_KEYS, MIRROR_KEYS, REDIRECT_KEYS, RESPOND_KEYS, RESPONSE_RULE_KEYS,
     REWRITE_KEYS, RULE_KEYS, SPLIT_KEYS, TARPIT_KEYS, TIMEOUT_EDIT_KEYS,
@@ -50,17 +51,22 @@ pub fn keys() -> Vec<KeyInfo> {
     let mut keys = Vec::new();
     table("", FILE_KEYS, &mut keys);
     table("global", GLOBAL_KEYS, &mut keys);
+    table("global.log", LOG_KEYS, &mut keys);
     table("admin", ADMIN_KEYS, &mut keys);
     table("admin.bind", BIND_KEYS, &mut keys);
     table("defaults", DEFAULTS_KEYS, &mut keys);
     table("defaults.forwarded_for", FORWARDED_KEYS, &mut keys);
     table("defaults.traceparent", TRACE_KEYS, &mut keys);
     table("defaults.header_limits", HEADER_LIMIT_KEYS, &mut keys);
+    table("defaults.log_headers", LOG_HEADER_KEYS, &mut keys);
+    table("defaults.log_sampling", SAMPLING_KEYS, &mut keys);
     table("defaults.pool", POOL_KEYS, &mut keys);
     table("defaults.timeouts", DEFAULT_TIMEOUT_KEYS, &mut keys);
     table("frontends.NAME", FRONTEND_KEYS, &mut keys);
     table("frontends.NAME.bind", BIND_KEYS, &mut keys);
     table("frontends.NAME.header_limits", HEADER_LIMIT_KEYS, &mut keys);
+    table("frontends.NAME.log_headers", LOG_HEADER_KEYS, &mut keys);
+    table("frontends.NAME.log_sampling", SAMPLING_KEYS, &mut keys);
     table("frontends.NAME.timeouts", FRONTEND_TIMEOUT_KEYS, &mut keys);
     table("frontends.NAME.forwarded_for", FORWARDED_KEYS, &mut keys);
     table("frontends.NAME.traceparent", TRACE_KEYS, &mut keys);

@@ -13,14 +13,18 @@ use crate::backend::{POOL_KEYS, balance};
 use crate::defaults;
 use crate::frontend::{HEADER_LIMIT_KEYS, mode};
 use crate::headers;
+use crate::log::LogDraft;
 use crate::model::{
-    Backend, BackendTimeouts, Frontend, FrontendRules, FrontendTimeouts, Mode, Pages, PoolSettings,
+    Backend, BackendTimeouts, Frontend, FrontendLog, FrontendRules, FrontendTimeouts, Mode, Pages,
+    PoolSettings,
 };
-use crate::walk::{Key, key, set, unsupported, walk};
+use crate::walk::{Key, key, set, walk};
 
 /// A frontend and a backend that only lack what cannot have a default: name, addresses, servers.
 pub(crate) struct Templates {
     pub frontend: Frontend,
+    /// What becomes the frontend's log.
+    pub log: LogDraft,
     pub backend: Backend,
 }
 
@@ -41,6 +45,7 @@ impl Default for Templates {
             compression: None,
             error_pages: Pages::default(),
             rules: FrontendRules::default(),
+            log: FrontendLog::default(),
         };
         let backend = Backend {
             name: "".into(),
@@ -54,7 +59,7 @@ impl Default for Templates {
             compression: None,
             error_pages: Pages::default(),
         };
-        Self { frontend, backend }
+        Self { frontend, log: LogDraft::default(), backend }
     }
 }
 
@@ -87,8 +92,10 @@ pub(crate) const DEFAULTS_KEYS: &[Key<Templates>] = &[
     key("timeouts", "{ connect = \"5s\", client = \"30s\", server = \"30s\" }", |to, node| {
         walk(node, DEFAULT_TIMEOUT_KEYS, to);
     }),
-    unsupported("log_format"),
-    unsupported("log_empty_connections"),
+    key("log_format", "\"json\"", |to, node| to.log.read_format(node)),
+    key("log_headers", "{ request = [\"Host\"] }", |to, node| to.log.read_headers(node)),
+    key("log_sampling", "{ one_in = 10 }", |to, node| to.log.read_sampling(node)),
+    key("log_empty_connections", "true", |to, node| to.log.read_empty_connections(node)),
 ];
 
 pub(crate) const DEFAULT_TIMEOUT_KEYS: &[Key<Templates>] = &[

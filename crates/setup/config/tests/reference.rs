@@ -105,6 +105,10 @@ fn the_reference_file_holds_every_key() {
 fn the_reference_file_changes_no_default() {
     let mut reference = accepted("config/reference.toml");
     let plain = r#"
+        [global.log]
+        to = "/dev/log"
+        framing = "rfc3164"
+        host = "lb1"
         [admin]
         bind = ["127.0.0.1:8404"]
         [frontends.web]
@@ -132,6 +136,13 @@ fn other_value(value: &str) -> String {
         "true" => "false".to_owned(),
         "false" => "true".to_owned(),
         "\"auto\"" => "[0]".to_owned(),
+        "[]" => "[\"X\"]".to_owned(),
+        "\"http\"" => "\"json\"".to_owned(),
+        "\"local0\"" => "\"local1\"".to_owned(),
+        "\"rfc3164\"" => "\"rfc5424\"".to_owned(),
+        "\"info\"" => "\"error\"".to_owned(),
+        "\"all\"" => "\"sampled\"".to_owned(),
+        "\"tidegate\"" | "\"lb1\"" => "\"other\"".to_owned(),
         size if size.ends_with("KiB\"") => "\"3KiB\"".to_owned(),
         duration if duration.ends_with("s\"") || duration.ends_with("h\"") => "\"7s\"".to_owned(),
         number => {
@@ -144,6 +155,7 @@ fn other_value(value: &str) -> String {
 #[test]
 fn every_key_with_a_default_changes_something() {
     const PLAIN: &str = r#"
+        global.log.to = "/dev/log"
         frontends.web.bind = ["127.0.0.1:8080"]
         frontends.web.default_backend = "app"
         backends.app.servers.app1.address = "127.0.0.1:9001"
@@ -164,6 +176,7 @@ fn every_key_with_a_default_changes_something() {
         "default_backend",
         "address",
         "servers",
+        "to",
         "request_id",
         "via",
         "compression",
@@ -176,7 +189,7 @@ fn every_key_with_a_default_changes_something() {
     ];
     let has_default = |key: &KeyInfo| {
         let table: Vec<_> = key.table.split('.').collect();
-        !table.iter().any(|segment| fixed[6..].contains(segment))
+        !table.iter().any(|segment| fixed[7..].contains(segment))
             && !["forwarded_for", "traceparent"].contains(table.last().expect("never empty"))
     };
     let mut tried = 0;
@@ -339,6 +352,23 @@ fn the_documentation_lists_every_key_that_is_refused() {
         }
     }
     assert_eq!(documented, paths(false));
+}
+
+#[test]
+fn the_documentation_has_every_field_of_the_access_log_with_its_example() {
+    let text = read("docs/CONFIG.md");
+    let (_, section) = text.split_once("### Log formats and fields").expect("has the section");
+    let section = section.split("\n#").next().expect("a section has an end");
+    let rows: Vec<&str> = section.lines().filter(|line| line.starts_with("| `")).collect();
+    let expected: Vec<String> = tidegate_access_log::FIELDS
+        .iter()
+        .map(|field| {
+            let cells = [field.example, field.doc].map(|cell| cell.replace('|', "\\|"));
+            let [example, doc] = cells;
+            format!("| `{}` | `{example}` | {doc} |", field.name)
+        })
+        .collect();
+    assert!(rows == expected, "the table should be:\n{}", expected.join("\n"));
 }
 
 #[test]

@@ -17,10 +17,10 @@ mod tests;
 
 use crate::figures::Figures;
 use families::{
-    BACKEND_DURATION, BACKEND_FAILED, BACKEND_REQUESTS, BACKEND_SCALARS, BUILD_INFO,
-    CONFIG_COMMANDS_HELD, CONFIG_GENERATION, CONFIG_LAST_RELOAD_OK, CONFIG_LAST_RELOAD_TIME,
-    CONFIG_RELOADS, CONFIG_SHARD_GENERATION, CPU_SECONDS, FDS_MAX, FRONTEND_ANSWERED,
-    FRONTEND_DURATION, FRONTEND_FAILED, FRONTEND_REJECTED, FRONTEND_REQUESTS,
+    ACCESS_LOG_DROPPED, ACCESS_LOG_SCALARS, BACKEND_DURATION, BACKEND_FAILED, BACKEND_REQUESTS,
+    BACKEND_SCALARS, BUILD_INFO, CONFIG_COMMANDS_HELD, CONFIG_GENERATION, CONFIG_LAST_RELOAD_OK,
+    CONFIG_LAST_RELOAD_TIME, CONFIG_RELOADS, CONFIG_SHARD_GENERATION, CPU_SECONDS, FDS_MAX,
+    FRONTEND_ANSWERED, FRONTEND_DURATION, FRONTEND_FAILED, FRONTEND_REJECTED, FRONTEND_REQUESTS,
     FRONTEND_RULES_DROPPED, FRONTEND_SCALARS, FRONTEND_SHARD_SCALARS, Family, Kind, LOG_SUPPRESSED,
     OPEN_FDS, RESIDENT_BYTES, SERVER_FAILED, SERVER_REQUESTS, SERVER_SCALARS, SHARD_SCALARS,
     START_TIME, Scalar,
@@ -205,7 +205,7 @@ impl Scrape {
     }
 
     fn control(&self, figures: &Figures) {
-        let Figures { generation, reloads, suppressed, shards } = figures;
+        let Figures { generation, reloads, suppressed, shards, access_log } = figures;
         self.gauge(&CONFIG_GENERATION, *generation as f64, Vec::new());
         for (result, count) in [("ok", reloads.taken), ("failed", reloads.failed)] {
             self.counter(&CONFIG_RELOADS, count, with(&[], "result", result));
@@ -221,6 +221,12 @@ impl Scrape {
         }
         for (event, count) in suppressed {
             self.counter(&LOG_SUPPRESSED, *count, with(&[], "event", event));
+        }
+        if let Some(counts) = access_log {
+            self.scalars(ACCESS_LOG_SCALARS, counts, &[]);
+            for (cause, count) in counts.dropped.iter() {
+                self.counter(&ACCESS_LOG_DROPPED, count, with(&[], "cause", cause));
+            }
         }
     }
 

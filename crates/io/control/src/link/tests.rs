@@ -32,7 +32,7 @@ impl Rig {
     fn apply(&mut self, listeners: Vec<ListenerSpec>) -> Weak<Snapshot> {
         let text = "[frontends.web]\nbind = [\"127.0.0.1:0\"]\n";
         let config = tidegate_config::parse("test.toml", text).expect("valid");
-        let snapshot = self.publisher.publish(&config);
+        let snapshot = self.publisher.publish(&config, Vec::new());
         let weak = Arc::downgrade(&snapshot);
         self.link.send(Command::Apply(snapshot, listeners), self.now);
         weak

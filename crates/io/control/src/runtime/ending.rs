@@ -12,6 +12,10 @@ use tidegate_shard::ShardHandle;
 use super::{Phase, Runtime, StartError};
 use crate::log::{Level, Line};
 
+/// How long the end of the process waits for the targets of access logs to take what is left: as long as a syslog daemon that
+/// restarts is away.
+const ACCESS_LOG_PATIENCE: Duration = Duration::from_secs(2);
+
 impl Runtime {
     /// One more order to end in time: each goes a step further than the one before.
     pub(super) fn end_in_time(&self) {
@@ -84,6 +88,10 @@ impl Runtime {
                     .with("reason", error)
                     .write();
             }
+        }
+        // No shard is left that could push a line.
+        if let Some(logs) = self.logs.take() {
+            logs.stop(ACCESS_LOG_PATIENCE);
         }
         self.sum_up_flood();
         self.addresses.borrow_mut().retain(&HashSet::new());

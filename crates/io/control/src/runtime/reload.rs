@@ -47,6 +47,7 @@ impl Runtime {
         config: &Config,
         shards: usize,
     ) -> Result<(Arc<Snapshot>, Vec<Vec<ListenerSpec>>), String> {
+        let logs = self.logs.borrow().as_ref().map_or(Ok(Vec::new()), |logs| logs.open(config))?;
         let backlog = config.global.listen_backlog;
         let patience =
             if self.phase.get() == Phase::Starting { START_PATIENCE } else { Duration::ZERO };
@@ -104,7 +105,7 @@ impl Runtime {
         }
         self.addresses.borrow_mut().retain(&frontends.into_iter().flatten().collect());
         self.forget_admin_but(&admin);
-        let snapshot = self.publisher.borrow_mut().publish(config);
+        let snapshot = self.publisher.borrow_mut().publish(config, logs);
         self.generation.set(snapshot.generation);
         Ok((snapshot, specs))
     }
@@ -129,8 +130,11 @@ impl Runtime {
         self.admin.borrow_mut().push(AdminListener { place, now, listener, stopping, task });
     }
 
-    /// Reads the file again and carries it out, or says why not and changes nothing.
+    /// Opens the files of access logs anew, then reads the file again and carries it out, or says why not and changes nothing.
     pub(super) fn reload(&self) {
+        if let Some(logs) = &*self.logs.borrow() {
+            logs.reopen();
+        }
         if matches!(self.phase.get(), Phase::Draining | Phase::Ending) {
             return;
         }

@@ -8,6 +8,7 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 
+use tidegate_access_log::Ending;
 use tidegate_http1::{BodyLength, ConnectionHeader, HeaderEdits, HeaderLists};
 use tidegate_ring::RecvBuf;
 use tidegate_routing::{RequestOverlay, RespondBody};
@@ -15,6 +16,7 @@ use tidegate_semantics::basic_auth;
 
 use super::head::Incoming;
 use super::respond::{self, Answer, Both, close_with_care};
+use super::trace::Outcome;
 use super::{Next, Server};
 use crate::client::Client;
 use crate::rules::{Answered, Dropped, Notes};
@@ -67,16 +69,19 @@ impl Server {
         &self,
         client: &Client,
         frontend: &Frontend,
-        incoming: &Incoming,
+        incoming: &mut Incoming,
         answered: Answered,
         input: &mut Option<RecvBuf>,
     ) -> Next {
         frontend.stats.answered.increment(answered.index());
         match answered {
-            Answered::Close => return self.end_without_answer(frontend, incoming),
+            Answered::Close => {
+                return self.end_without_answer(client, frontend, incoming, Ending::ClosedByRule);
+            }
             Answered::Tarpit(_, delay) => {
                 if !self.wait_out(client, frontend, delay).await {
-                    return self.end_without_answer(frontend, incoming);
+                    let ending = Ending::TarpitAbandoned;
+                    return self.end_without_answer(client, frontend, incoming, ending);
                 }
             }
             Answered::Redirect(_)
@@ -94,8 +99,9 @@ impl Server {
             };
         let connection =
             if persists { ConnectionHeader::KeepAlive } else { ConnectionHeader::Close };
-        let status = self.queue(client, frontend, incoming, answered, connection);
-        self.record_answer(frontend, incoming, status);
+        let (status, sent) = self.queue(client, frontend, incoming, answered, connection);
+        let outcome = Outcome { ending: ending(answered), status: Some(status), sent };
+        self.record_answer(client, frontend, incoming, &outcome);
         if persists && self.drain(client, frontend, incoming.body, input).await {
             return Next::KeepAlive;
         }
@@ -108,7 +114,7 @@ impl Server {
         Next::Close
     }
 
-    /// Queues the answer; its status.
+    /// Queues the answer; its status, and how many bytes it has.
     fn queue(
         &self,
         client: &Client,
@@ -116,7 +122,7 @@ impl Server {
         incoming: &Incoming,
         answered: Answered,
         connection: ConnectionHeader,
-    ) -> u16 {
+    ) -> (u16, u64) {
         let out = self.worker.shard.ring.take_vec();
         let notes = self.notes.borrow();
         let (version, method) = (incoming.version, incoming.method);
@@ -125,8 +131,9 @@ impl Server {
             Answered::Redirect(status) => {
                 let fields = [(&b"Location"[..], notes.overlay.location())];
                 let headers = HeaderLists { add: &fields, remove: &[] };
-                respond::queue_answer(client, frontend, out, &answer(status), headers, b"");
-                status
+                let sent =
+                    respond::queue_answer(client, frontend, out, &answer(status), headers, b"");
+                (status, sent)
             }
             Answered::Respond => queue_respond(client, frontend, &notes, out, answer),
             Answered::Unauthorized => {
@@ -135,27 +142,42 @@ impl Server {
                 let realm = asked.map_or(&b""[..], |asked| &asked.realm);
                 basic_auth::push_challenge(realm, &mut challenge);
                 let more: [(&[u8], &[u8]); 1] = [(b"WWW-Authenticate", &challenge)];
-                respond::queue_error(client, frontend, None, out, &answer(401), &more);
-                401
+                (401, respond::queue_error(client, frontend, None, out, &answer(401), &more))
             }
             Answered::Deny(status) | Answered::Tarpit(status, _) => {
-                respond::queue_error(client, frontend, None, out, &answer(status), &[]);
-                status
+                let answer = answer(status);
+                (status, respond::queue_error(client, frontend, None, out, &answer, &[]))
             }
-            Answered::Close => 0,
+            Answered::Close => (0, 0),
         }
     }
 
-    fn end_without_answer(&self, frontend: &Frontend, incoming: &Incoming) -> Next {
-        self.record_answer(frontend, incoming, 0);
+    fn end_without_answer(
+        &self,
+        client: &Client,
+        frontend: &Frontend,
+        incoming: &mut Incoming,
+        ending: Ending,
+    ) -> Next {
+        let outcome = Outcome { ending, status: None, sent: 0 };
+        self.record_answer(client, frontend, incoming, &outcome);
         Next::Close
     }
 
-    fn record_answer(&self, frontend: &Frontend, incoming: &Incoming, status: u16) {
+    /// Counts and logs it.
+    fn record_answer(
+        &self,
+        client: &Client,
+        frontend: &Frontend,
+        incoming: &mut Incoming,
+        outcome: &Outcome,
+    ) {
         let taken = self.alarm.now().saturating_duration_since(incoming.started);
         let micros = u64::try_from(taken.as_micros()).unwrap_or(u64::MAX);
-        frontend.stats.requests.record(status);
+        frontend.stats.requests.record(outcome.status.unwrap_or(0));
         frontend.stats.request_duration.record_micros(micros);
+        let trace = std::mem::take(&mut incoming.trace);
+        self.log_refused(client, frontend, incoming.started, trace, outcome);
     }
 
     /// Makes a client wait; `false` when it has left. With too many waiting, it does not have to.
@@ -205,17 +227,28 @@ impl Server {
     }
 }
 
-/// Queues what a `respond` says; its status.
+/// What the log says of an answer that was given.
+fn ending(answered: Answered) -> Ending {
+    match answered {
+        Answered::Redirect(_) => Ending::Redirected,
+        Answered::Respond => Ending::Responded,
+        Answered::Deny(_) => Ending::Denied,
+        Answered::Tarpit(..) => Ending::Tarpitted,
+        Answered::Close => Ending::ClosedByRule,
+        Answered::Unauthorized => Ending::Unauthorized,
+    }
+}
+
+/// Queues what a `respond` says; its status, and how many bytes it has.
 fn queue_respond(
     client: &Client,
     frontend: &Frontend,
     notes: &Notes,
     out: Vec<u8>,
     answer: impl Fn(u16) -> Answer,
-) -> u16 {
+) -> (u16, u64) {
     let Some(respond) = notes.rule.and_then(|rule| frontend.rules.respond(rule)) else {
-        respond::queue_error(client, frontend, None, out, &answer(500), &[]);
-        return 500;
+        return (500, respond::queue_error(client, frontend, None, out, &answer(500), &[]));
     };
     let content_type = respond.content_type.as_deref().map(|value| (&b"Content-Type"[..], value));
     let fields = HeaderLists { add: content_type.as_slice(), remove: &[] };
@@ -224,6 +257,6 @@ fn queue_respond(
         RespondBody::Bytes(bytes) => bytes,
         RespondBody::Template(_) => notes.overlay.answer_body(),
     };
-    respond::queue_answer(client, frontend, out, &answer(respond.status), headers, body);
-    respond.status
+    let answer = answer(respond.status);
+    (respond.status, respond::queue_answer(client, frontend, out, &answer, headers, body))
 }

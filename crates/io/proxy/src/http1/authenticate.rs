@@ -6,10 +6,13 @@
 use std::future::poll_fn;
 use std::task::Poll;
 
+use tidegate_access_log::Ending;
+use tidegate_exchange::{Failure, FailureKind};
 use tidegate_http1::{Parsed, parse_request};
 
 use super::Server;
 use super::head::{Incoming, received};
+use super::trace::Outcome;
 use crate::client::Client;
 use crate::rules::{Answered, Dropped, Question, Refusal, Route, VERIFICATION_PATIENCE};
 use crate::site::Frontend;
@@ -60,6 +63,9 @@ impl Server {
             }
             Waited::ClientGone => {
                 frontend.stats.requests.record(0);
+                let failure = Failure::in_request(FailureKind::ClientGone);
+                let outcome = Outcome { ending: Ending::Failed(failure), status: None, sent: 0 };
+                self.log_refused(client, frontend, incoming.started, incoming.trace, &outcome);
                 self.worker.shard.ring.put_vec(incoming.head);
                 return None;
             }
@@ -71,7 +77,8 @@ impl Server {
         let received = received(client, frontend, &bytes, &head);
         let judge = self.judge(frontend);
         let route = judge.resume(&received, &mut self.notes.borrow_mut(), &pending, is_right);
-        let next = self.prepare(client, frontend, &received, route, incoming.started);
+        let begun = (incoming.started, incoming.trace);
+        let next = self.prepare(client, frontend, &received, route, begun);
         self.worker.shard.ring.put_vec(bytes);
         Some(next)
     }

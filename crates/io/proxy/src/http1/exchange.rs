@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use tidegate_access_log as access_log;
 use tidegate_balance::{NoServer, ServerId};
 use tidegate_exchange::{
     Action, ConnectFailure, Exchange, Failure, FailureKind, Input, NoServerCause, Policy, Request,
@@ -22,6 +23,7 @@ use tidegate_shard::Alarm;
 use super::body::{Body, Output, Sink};
 use super::head::Incoming;
 use super::respond;
+use super::trace::{Marks, Outcome, Witness};
 use super::upload::{self, Upload};
 use super::{Next, Server, response};
 use crate::client::Client;
@@ -44,6 +46,8 @@ pub(super) struct Driver<'a> {
     pub(super) last_server: Cell<Option<u32>>,
     /// The status that reached the client.
     pub(super) status: Cell<u16>,
+    /// The rest of what the log says.
+    pub(super) marks: Marks,
 }
 
 /// How long one exchange waits: as configured, or as rules say.
@@ -94,6 +98,22 @@ pub(super) struct Attempt {
     pub(super) large: Cell<bool>,
 }
 
+/// A request that a backend handles, counted while it lives.
+struct Handling<'a>(&'a Backend);
+
+impl Handling<'_> {
+    fn begin(backend: &Backend) -> Handling<'_> {
+        backend.stats.in_flight.increment();
+        Handling(backend)
+    }
+}
+
+impl Drop for Handling<'_> {
+    fn drop(&mut self) {
+        self.0.stats.in_flight.decrement();
+    }
+}
+
 impl Driver<'_> {
     #[inline]
     pub(super) fn input(&self, input: Input) -> Action {
@@ -141,6 +161,7 @@ impl Driver<'_> {
         }
         self.last_server.set(Some(index));
         let connection = if fresh_only { None } else { self.worker.take_idle(server) };
+        self.marks.note_pick(index, self.alarm.now(), connection.is_some());
         (
             Input::Picked { server: index, reused: connection.is_some() },
             Some(Slot::new(server.clone())),
@@ -158,6 +179,7 @@ impl Driver<'_> {
             count(failure);
             self.input(Input::ConnectFailed(failure))
         };
+        self.marks.note_connecting(self.alarm.now());
         let socket = match self.ring().connect(&slot.0.address) {
             Ok(socket) => socket,
             Err(error) => return Err(failed(connect_failure(&error))),
@@ -279,6 +301,7 @@ impl Driver<'_> {
                     let Some(slot) = &slot else { return (action, None) };
                     match self.connect(slot).await {
                         Ok(connected) => {
+                            self.marks.connected.set(Some(self.alarm.now()));
                             connection = Some(connected);
                             self.input(Input::Connected)
                         }
@@ -328,6 +351,7 @@ impl Server {
             stopped: Cell::new(false),
             began: Cell::new(false),
             copies: RefCell::new(incoming.copies.take()),
+            received: Cell::new(0),
         };
         let request = Request { repeatable: !has_body && incoming.method.is_idempotent() };
         let timeouts = Timeouts::new(frontend, &backend, self.notes.borrow().overlay.timeouts());
@@ -342,13 +366,18 @@ impl Server {
             notes: &self.notes,
             last_server: Cell::new(None),
             status: Cell::new(0),
+            marks: Marks::default(),
         };
         driver.start_copies(&upload);
+        let _handling = Handling::begin(&backend);
+        let witness = Witness { driver: &driver, incoming: &incoming, upload: &upload };
         let ending = Cell::new(Ending::Closing);
         let (action, attempt) = driver.run(&incoming, &upload, &ending).await;
         let next = driver.finish(&incoming, &upload, action, attempt, &ending).await;
+        drop(witness);
         *input = upload.input.into_inner();
         worker.shard.ring.put_vec(incoming.head);
+        worker.reclaim(incoming.trace);
         next
     }
 }
@@ -365,7 +394,8 @@ impl Driver<'_> {
     ) -> Next {
         match action {
             Action::Finish { reuse } => {
-                self.record(incoming.started, None);
+                let sent = self.record(incoming.started, None);
+                self.log(incoming, upload, &self.completed(sent));
                 let server_persists = reuse && self.backend.reuse;
                 if let Some(attempt) = &attempt {
                     attempt.slot.0.note_response(attempt.large.get());
@@ -397,15 +427,17 @@ impl Driver<'_> {
             }
             Action::Respond(failure) => {
                 drop(attempt);
-                self.record(incoming.started, Some(failure));
-                self.answer(incoming, upload, failure).await
+                let sent = self.record(incoming.started, Some(failure));
+                self.answer(incoming, upload, failure, sent).await
             }
             Action::Cut(failure) | Action::Abort(failure) => {
                 drop(attempt);
                 if ending.get() == Ending::Undelimited {
                     self.client.socket.reset_when_closed();
                 }
-                self.record(incoming.started, Some(failure));
+                let sent = self.record(incoming.started, Some(failure));
+                let (ending, status) = (access_log::Ending::Failed(failure), self.status_sent());
+                self.log(incoming, upload, &Outcome { ending, status, sent });
                 Next::Close
             }
             Action::Pick { .. }
@@ -419,15 +451,16 @@ impl Driver<'_> {
         }
     }
 
-    /// Counts one request and logs what failed.
-    fn record(&self, started: Instant, failure: Option<Failure>) {
+    /// Counts one request and tells of what failed; the bytes that the client was sent.
+    fn record(&self, started: Instant, failure: Option<Failure>) -> u64 {
         let micros = u64::try_from(self.alarm.now().saturating_duration_since(started).as_micros())
             .unwrap_or(u64::MAX);
         let (frontend, backend) = (&self.frontend.stats, &self.backend.stats);
         let answered = failure.and_then(Failure::status).unwrap_or_else(|| self.status.get());
         frontend.requests.record(answered);
         backend.requests.record(answered);
-        frontend.bytes_out.add(self.client.newly_sent());
+        let sent = self.client.newly_sent();
+        frontend.bytes_out.add(sent);
         frontend.request_duration.record_micros(micros);
         backend.request_duration.record_micros(micros);
         let retries = self.machine.borrow().retries();
@@ -439,6 +472,7 @@ impl Driver<'_> {
             backend.failures.increment(failure.index());
             self.log_failure(failure, retries);
         }
+        sent
     }
 }
 

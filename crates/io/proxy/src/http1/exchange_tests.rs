@@ -16,6 +16,7 @@ use socket2::SockRef;
 use tidegate_balance::{Policy as Balance, Weight};
 use tidegate_exchange::Policy;
 use tidegate_http1::Limits;
+use tidegate_log::Logs;
 use tidegate_ring::{PeerAddress, Settings};
 use tidegate_routing::Rules;
 use tidegate_shard::{Shard, drive, queue, spawn};
@@ -69,6 +70,7 @@ fn snapshot(server: SocketAddr) -> Arc<Snapshot> {
         response_rules: Rules::default(),
         error_pages: Arc::default(),
         own_fields: OwnFieldSettings::default(),
+        log: None,
         connections: Arc::new(Budget::new(u32::MAX)),
         stats: registry.frontend("web").clone(),
     };
@@ -120,6 +122,7 @@ async fn serve_on_a_dead_connection(
         ring.adopt(client.into()),
         entrance,
         site.snapshot.connections.clone(),
+        worker.shard.clock.now(),
     ));
     std::future::poll_fn(|context| match client.socket.poll_gone(context) {
         Poll::Pending if !client.socket.has_arrived() => Poll::Pending,
@@ -162,7 +165,9 @@ fn run(request: &'static [u8]) -> (String, Vec<Vec<u8>>) {
     let snapshot = snapshot(server);
     let shard = spawn("shard", None, move || async move {
         let shard = Shard::new(&Settings::default()).expect("io_uring");
-        let worker = Worker::new(&shard, 0, &snapshot, from_shard);
+        let (_logs, mut writers) = Logs::start(1, |_| {}).expect("a thread");
+        let writer = writers.pop().expect("one for each shard");
+        let worker = Worker::new(&shard, 0, &snapshot, from_shard, writer);
         shard.tasks.spawn(serve_on_a_dead_connection(worker.clone(), first, accepted));
         drive(&shard, &*worker, for_shard).await;
         shard.tasks.clear();

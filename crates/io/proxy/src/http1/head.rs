@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use tidegate_access_log::Ending;
 use tidegate_exchange::{Failure, FailureKind};
 use tidegate_http1::{
     BodyLength, ConnectionHeader, Method, Parsed, RequestError, RequestHead, RequestScan, Version,
@@ -15,6 +16,7 @@ use tidegate_ring::{PeerAddress, RecvBuf};
 
 use super::mirror::Copies;
 use super::respond;
+use super::trace::{Outcome, Trace};
 use super::write_head::HeadWriter;
 use super::{Server, Spilled};
 use crate::client::Client;
@@ -37,9 +39,17 @@ pub(super) struct Incoming {
     pub(super) route: Route,
     /// What goes elsewhere besides.
     pub(super) copies: Option<Copies>,
+    /// What the log quotes of it.
+    pub(super) trace: Trace,
 }
 
 type Head = Spilled<RequestScan>;
+
+/// A head that is refused, and what the log quotes of it.
+struct Refused {
+    error: RequestError,
+    trace: Trace,
+}
 
 /// What came of waiting for a request.
 pub(super) enum Heard {
@@ -75,13 +85,14 @@ impl Server {
                             piece
                         }
                         Ok(Ok(None) | Err(_)) => {
-                            self.left(client, frontend, spilled);
+                            self.left(client, frontend, spilled, started);
                             return Heard::End;
                         }
                         Err(_expired) => {
                             client.requests += 1;
                             let failure = Failure::in_request(FailureKind::RequestHeadTimeout);
-                            self.refuse(client, frontend, failure).await;
+                            let trace = self.unfinished(frontend, &mut spilled);
+                            self.refuse(client, frontend, failure, started, trace).await;
                             return Heard::End;
                         }
                     }
@@ -98,9 +109,10 @@ impl Server {
                     client.empty_line_seen = false;
                     return Heard::Request(incoming);
                 }
-                Err(error) => {
+                Err(Refused { error, trace }) => {
                     client.requests += 1;
-                    self.refuse(client, frontend, respond::rejected(error)).await;
+                    let failure = respond::rejected(error);
+                    self.refuse(client, frontend, failure, started, trace).await;
                     return Heard::End;
                 }
             }
@@ -119,6 +131,14 @@ impl Server {
         true
     }
 
+    /// What the log quotes of a head that does not end.
+    fn unfinished(&self, frontend: &Frontend, spilled: &mut Option<Head>) -> Trace {
+        let bytes = spilled.as_ref().map_or(&[][..], |head| &head.bytes);
+        let trace = Trace::of_invalid(self, frontend, bytes);
+        self.forget(spilled);
+        trace
+    }
+
     fn forget(&self, spilled: &mut Option<Head>) {
         if let Some(head) = spilled.take() {
             self.worker.shard.ring.put_vec(head.bytes);
@@ -126,13 +146,22 @@ impl Server {
     }
 
     /// The client closed between two requests, or within a head: an abandoned head is a failure that is counted.
-    fn left(&self, client: &mut Client, frontend: &Frontend, mut spilled: Option<Head>) {
-        if spilled.is_some() {
-            client.requests += 1;
-            let failure = Failure::in_request(FailureKind::ClientGone);
-            frontend.stats.failures.increment(failure.index());
-            self.forget(&mut spilled);
+    fn left(
+        &self,
+        client: &mut Client,
+        frontend: &Frontend,
+        mut spilled: Option<Head>,
+        started: Instant,
+    ) {
+        if spilled.is_none() {
+            return self.worker.log_empty(client, FailureKind::ClientGone);
         }
+        client.requests += 1;
+        let failure = Failure::in_request(FailureKind::ClientGone);
+        frontend.stats.failures.increment(failure.index());
+        let trace = self.unfinished(frontend, &mut spilled);
+        let outcome = Outcome { ending: Ending::Failed(failure), status: None, sent: 0 };
+        self.log_refused(client, frontend, started, trace, &outcome);
     }
 
     /// Takes one more piece. The head is parsed where it was received unless it spans pieces, and then each byte of it is
@@ -145,7 +174,7 @@ impl Server {
         spilled: &mut Option<Head>,
         input: &mut Option<RecvBuf>,
         started: Instant,
-    ) -> Result<Option<Incoming>, RequestError> {
+    ) -> Result<Option<Incoming>, Refused> {
         let before = spilled.as_ref().map_or(0, |head| head.bytes.len());
         let mut head = self.worker.scratch.request.borrow_mut();
         let parsed = match spilled {
@@ -180,8 +209,10 @@ impl Server {
                 Ok(None)
             }
             Err(error) => {
+                let bytes = spilled.as_ref().map_or(&piece[..], |head| &head.bytes);
+                let trace = Trace::of_invalid(self, frontend, bytes);
                 self.forget(spilled);
-                Err(error)
+                Err(Refused { error, trace })
             }
         }
     }
@@ -196,25 +227,29 @@ impl Server {
         started: Instant,
     ) -> Incoming {
         let received = received(client, frontend, bytes, parsed);
+        let trace = Trace::of_head(self, frontend, parsed, bytes);
         let route = match parsed.method() {
-            Method::Connect => Route::Nowhere,
+            Method::Connect => {
+                self.notes.borrow_mut().clear();
+                Route::Nowhere
+            }
             _ => self.judge(frontend).decide(&received, &mut self.notes.borrow_mut()),
         };
-        self.prepare(client, frontend, &received, route, started)
+        self.prepare(client, frontend, &received, route, (started, trace))
     }
 
     pub(super) fn judge<'a>(&'a self, frontend: &'a Frontend) -> Judge<'a> {
         Judge { frontend, scratch: &self.worker.scratch.rules, now: self.alarm.now() }
     }
 
-    /// The request once its route is known.
+    /// The request once its route is known, with when it began and what the log quotes of it.
     pub(super) fn prepare(
         &self,
         client: &Client,
         frontend: &Frontend,
         received: &Received<'_>,
         route: Route,
-        started: Instant,
+        (started, trace): (Instant, Trace),
     ) -> Incoming {
         let parsed = received.head;
         let mut head = self.worker.shard.ring.take_vec();
@@ -251,6 +286,7 @@ impl Server {
             head,
             route,
             copies,
+            trace,
         }
     }
 }

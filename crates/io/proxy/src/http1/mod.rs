@@ -12,6 +12,7 @@ mod head;
 mod mirror;
 mod respond;
 mod response;
+mod trace;
 mod upload;
 mod write_head;
 
@@ -115,7 +116,7 @@ impl Server {
                 self.exchange(client, frontend, backend, incoming, input).await
             }
             Route::Answer(answered) => {
-                let next = self.answer(client, frontend, &incoming, answered, input).await;
+                let next = self.answer(client, frontend, &mut incoming, answered, input).await;
                 self.worker.shard.ring.put_vec(incoming.head);
                 next
             }
@@ -126,7 +127,8 @@ impl Server {
                     }
                     _ => FailureKind::NoServer(NoServerCause::Empty),
                 };
-                self.refuse(client, frontend, Failure::in_request(failure)).await;
+                let (failure, started) = (Failure::in_request(failure), incoming.started);
+                self.refuse(client, frontend, failure, started, incoming.trace).await;
                 Next::Close
             }
         }

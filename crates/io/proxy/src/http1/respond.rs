@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use tidegate_access_log::Ending;
 use tidegate_exchange::{Failure, FailureKind, Origin};
 use tidegate_http1::{
     ConnectionHeader, HeaderEdits, HeaderLists, Method, RequestError, SimpleResponse, Version,
@@ -16,6 +17,7 @@ use tidegate_shard::Alarm;
 
 use super::exchange::Driver;
 use super::head::Incoming;
+use super::trace::{Outcome, Trace};
 use super::upload::Upload;
 use super::{Next, Server};
 use crate::client::Client;
@@ -68,7 +70,7 @@ pub(super) struct Answer {
     pub(super) method: Method,
 }
 
-/// Queues an error answer: the page configured for its status, or a short text.
+/// Queues an error answer: the page configured for its status, or a short text; how many bytes that are.
 pub(super) fn queue_error(
     client: &Client,
     frontend: &Frontend,
@@ -76,7 +78,7 @@ pub(super) fn queue_error(
     out: Vec<u8>,
     answer: &Answer,
     more: &[(&[u8], &[u8])],
-) {
+) -> u64 {
     const NO_STORE: (&[u8], &[u8]) = (b"Cache-Control", b"no-store");
     let text;
     let (content_type, body) = match frontend.error_page(backend, answer.status) {
@@ -89,7 +91,7 @@ pub(super) fn queue_error(
     let own = [(&b"Content-Type"[..], content_type), NO_STORE];
     let headers =
         Both(HeaderLists { add: &own, remove: &[] }, HeaderLists { add: more, remove: &[] });
-    queue_answer(client, frontend, out, answer, headers, body);
+    queue_answer(client, frontend, out, answer, headers, body)
 }
 
 /// The lines of two.
@@ -110,7 +112,7 @@ impl<A: HeaderEdits, B: HeaderEdits> HeaderEdits for Both<A, B> {
     }
 }
 
-/// Queues an answer of our own.
+/// Queues an answer of our own; how many bytes that are.
 pub(super) fn queue_answer<H: HeaderEdits>(
     client: &Client,
     frontend: &Frontend,
@@ -118,7 +120,7 @@ pub(super) fn queue_answer<H: HeaderEdits>(
     answer: &Answer,
     headers: H,
     body: &[u8],
-) {
+) -> u64 {
     let mut out = out;
     let response = SimpleResponse {
         status: answer.status,
@@ -130,17 +132,26 @@ pub(super) fn queue_answer<H: HeaderEdits>(
     };
     encode_simple_response(&mut out, &response);
     client.socket.queue(SendBuf::Vec(out));
-    frontend.stats.bytes_out.add(client.newly_sent());
+    let sent = client.newly_sent();
+    frontend.stats.bytes_out.add(sent);
     if answer.connection == ConnectionHeader::Close {
         client.socket.flush_last();
     } else {
         client.socket.flush();
     }
+    sent
 }
 
 impl Server {
     /// Answers a request that goes no further, counts and logs it, and closes.
-    pub(super) async fn refuse(&self, client: &Client, frontend: &Frontend, failure: Failure) {
+    pub(super) async fn refuse(
+        &self,
+        client: &Client,
+        frontend: &Frontend,
+        failure: Failure,
+        started: Instant,
+        trace: Trace,
+    ) {
         let status = failure.status().unwrap_or(400);
         frontend.stats.requests.record(status);
         count_failure(frontend, failure);
@@ -152,18 +163,21 @@ impl Server {
             version: Version::Http11,
             method: Method::Get,
         };
-        queue_error(client, frontend, None, out, &answer, &[]);
+        let sent = queue_error(client, frontend, None, out, &answer, &[]);
+        let outcome = Outcome { ending: Ending::Failed(failure), status: Some(status), sent };
+        self.log_refused(client, frontend, started, trace, &outcome);
         close_with_care(&self.alarm, client, self.alarm.now() + frontend.timeouts.client).await;
     }
 }
 
 impl Driver<'_> {
-    /// Answers a request that failed. The connection persists if the client has sent all of the request.
+    /// Answers a request that failed, and logs it. The connection persists if the client has sent all of the request.
     pub(super) async fn answer(
         &self,
         incoming: &Incoming,
         upload: &Upload,
         failure: Failure,
+        sent_before: u64,
     ) -> Next {
         let Some(status) = failure.status() else { return Next::Close };
         let persists = incoming.keep_alive
@@ -175,7 +189,9 @@ impl Driver<'_> {
         let answer =
             Answer { status, connection, version: incoming.version, method: incoming.method };
         let out = self.ring().take_vec();
-        queue_error(self.client, self.frontend, Some(self.backend), out, &answer, &[]);
+        let sent = queue_error(self.client, self.frontend, Some(self.backend), out, &answer, &[]);
+        let (ending, sent) = (Ending::Failed(failure), sent_before + sent);
+        self.log(incoming, upload, &Outcome { ending, status: Some(status), sent });
         if persists {
             return Next::KeepAlive;
         }

@@ -161,6 +161,8 @@ impl Relay<'_, '_> {
             && rest != Rest::Stop
             && !self.driver.worker.is_draining();
         if !interim {
+            self.driver.marks.answered.set(Some(self.driver.alarm.now()));
+            self.incoming.trace.note_response(self.driver.frontend, head, bytes);
             self.attempt.persists.set(head.keep_alive());
             self.attempt.slot.0.stats.requests.record(status);
             self.ending.set(match (persists, delimited) {
@@ -403,6 +405,8 @@ impl Relay<'_, '_> {
             from_server,
         };
         let moved = tunnel::run(driver.ring(), driver.alarm, sides, driver.timeouts.tunnel).await;
+        driver.marks.tunnelled.set(moved.from_client);
+        driver.marks.tunnel_expired.set(moved.expired);
         driver.frontend.stats.bytes_in.add(moved.from_client);
         driver.backend.stats.bytes_in.add(moved.from_server);
         self.attempt.slot.0.stats.bytes_in.add(moved.from_server);

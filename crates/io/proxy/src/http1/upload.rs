@@ -27,6 +27,8 @@ pub(super) struct Upload {
     pub(super) began: Cell<bool>,
     /// What goes to other backends once the whole body is here.
     pub(super) copies: RefCell<Option<Copies>>,
+    /// Bytes of the body taken so far, its framing included.
+    pub(super) received: Cell<u64>,
     /// The server answered without wanting the rest.
     pub(super) stopped: Cell<bool>,
 }
@@ -50,11 +52,14 @@ impl Upload {
         if let Some(copies) = &mut *self.copies.borrow_mut() {
             copies.add(&piece);
         }
+        let length = piece.len();
         match self.body.borrow_mut().forward(piece, sink) {
             Ok(rest) => {
                 if let (Some(copies), Some(rest)) = (&mut *self.copies.borrow_mut(), &rest) {
                     copies.cut(rest.len());
                 }
+                let taken = length - rest.as_ref().map_or(0, |rest| rest.len());
+                self.received.set(self.received.get() + taken as u64);
                 *self.input.borrow_mut() = rest;
                 Ok(())
             }

@@ -6,6 +6,7 @@
 //! **Invariant:** a name appears once; it ends in its unit where it has one, and in `_total` when
 //! it is a counter.
 
+use tidegate_log::Counts;
 use tidegate_telemetry::{BackendSnapshot, FrontendSnapshot, ServerSnapshot, ShardSnapshot};
 
 /// A metric: a row of the table in `docs/METRICS.md`.
@@ -94,6 +95,9 @@ families! {
     LOG_SUPPRESSED: Counter "tidegate_log_lines_suppressed_total" ["event"]
         "Log lines of events that were left out because there were too many of them.";
 
+    ACCESS_LOG_DROPPED: Counter "tidegate_access_log_lines_dropped_total" ["cause"]
+        "Lines of access logs that were lost, by cause.";
+
     FRONTEND_REQUESTS: Counter "tidegate_frontend_requests_total" ["frontend", "shard", "status"]
         "Responses sent to clients, by status class; `other` when the client left before its response.";
     FRONTEND_REJECTED: Counter "tidegate_frontend_requests_rejected_total" ["frontend", "reason"]
@@ -118,6 +122,17 @@ families! {
         "Responses received from the server, by status class.";
     SERVER_FAILED: Counter "tidegate_server_attempts_failed_total" ["backend", "server", "reason"]
         "Attempts that failed, by reason, once there was one, retried or not: connections that failed, and requests without a whole and valid response.";
+}
+
+scalars! {
+    ACCESS_LOG_SCALARS: Counts [] {
+        Counter "tidegate_access_log_lines_written_total" = lines:
+            "Lines of access logs that their targets took.";
+        Counter "tidegate_access_log_written_bytes_total" = bytes:
+            "Bytes that the targets of access logs took, syslog headers included.";
+        Counter "tidegate_access_log_reconnects_total" = reconnects:
+            "Times that a target was opened anew after it had failed.";
+    }
 }
 
 scalars! {
@@ -174,6 +189,8 @@ scalars! {
 
 scalars! {
     BACKEND_SCALARS: BackendSnapshot ["backend"] {
+        Gauge "tidegate_backend_requests_in_flight" = in_flight:
+            "Requests that the backend handles now: from its choice to the end of the response.";
         Counter "tidegate_backend_retries_total" = retries:
             "Further attempts made after a failed one.";
         Counter "tidegate_backend_redispatches_total" = redispatches:
@@ -223,6 +240,8 @@ pub(super) fn all() -> impl Iterator<Item = &'static Family> {
             &CONFIG_COMMANDS_HELD,
             &LOG_SUPPRESSED,
         ])
+        .chain(of(ACCESS_LOG_SCALARS))
+        .chain([&ACCESS_LOG_DROPPED])
         .chain(of(SHARD_SCALARS))
         .chain(of(FRONTEND_SHARD_SCALARS))
         .chain([&FRONTEND_REQUESTS])

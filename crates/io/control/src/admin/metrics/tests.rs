@@ -7,7 +7,8 @@ use super::{Exposition, ProcessInfo, families};
 use crate::figures::{Figures, Reloads, ShardFigures};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
-use tidegate_telemetry::{EntityName, Reasons, Registry};
+use tidegate_log::{Cause, Counts};
+use tidegate_telemetry::{CounterSet, EntityName, Reasons, Registry};
 
 const REASONS: Reasons = Reasons {
     rejections: &["bad_chunk", "no_host"],
@@ -171,7 +172,14 @@ fn figures() -> Figures {
         reloads,
         suppressed: vec![("request_failed", 5), ("panic", 0)],
         shards,
+        access_log: Some(access_log()),
     }
+}
+
+fn access_log() -> Counts {
+    let dropped = CounterSet::new(Cause::LABELS);
+    dropped.increment(1);
+    Counts { lines: 11, bytes: 2_200, reconnects: 1, dropped: dropped.snapshot() }
 }
 
 /// Two shards, two frontends, one backend with two servers, every cell of shard 1 in use.
@@ -283,6 +291,8 @@ fn series_show_the_counts_of_their_shard_or_the_sum() {
         ("tidegate_config_shard_generation", &[("shard", "1")], 2.0),
         ("tidegate_config_shard_commands_held_total", &[("shard", "1")], 7.0),
         ("tidegate_log_lines_suppressed_total", &[("event", "request_failed")], 5.0),
+        ("tidegate_access_log_lines_written_total", &[], 11.0),
+        ("tidegate_access_log_lines_dropped_total", &[("cause", "slow")], 1.0),
         ("tidegate_build_info", &[("version", "1.2.3")], 1.0),
         ("process_start_time_seconds", &[], 1_700_000_000.25),
         ("process_cpu_seconds_total", &[], 12.34),
@@ -324,6 +334,7 @@ fn a_registry_without_names_is_a_valid_scrape() {
         || name.starts_with("tidegate_shard_")
         || name.starts_with("tidegate_config_")
         || name.starts_with("tidegate_log_")
+        || name.starts_with("tidegate_access_log_")
         || name == "tidegate_build_info"));
 }
 
