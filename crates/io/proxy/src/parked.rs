@@ -1,6 +1,6 @@
 //! Connections that wait without a task: idle clients and idle server connections, found by the token they parked under.
 //!
-//! Owns the table; leaves what to do when one of them says something to `worker`. Invariant: a place that is not vacant
+//! Owns the table, and how a task without a client waits; leaves what to do when one of them says something to `worker`. Invariant: a place that is not vacant
 //! belongs to exactly one parked socket.
 
 use std::rc::Rc;
@@ -50,4 +50,17 @@ impl ParkedTable {
         }
         parked
     }
+}
+
+/// Pending once: the task goes on when it is woken.
+pub(crate) async fn idle_once() {
+    let mut polled = false;
+    std::future::poll_fn(|_| {
+        if std::mem::replace(&mut polled, true) {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
+    })
+    .await;
 }

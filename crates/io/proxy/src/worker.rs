@@ -473,7 +473,7 @@ async fn serve_connections(worker: Rc<Worker>, job: usize) {
     loop {
         let next = worker.jobs.borrow_mut().slots[job].client.take();
         let Some(client) = next else {
-            idle_once().await;
+            crate::parked::idle_once().await;
             continue;
         };
         match server.serve(client).await {
@@ -488,17 +488,4 @@ async fn serve_connections(worker: Rc<Worker>, job: usize) {
         }
         jobs.free.push(job);
     }
-}
-
-/// Pending once: the task goes on when it is woken.
-async fn idle_once() {
-    let mut polled = false;
-    std::future::poll_fn(|_| {
-        if std::mem::replace(&mut polled, true) {
-            std::task::Poll::Ready(())
-        } else {
-            std::task::Poll::Pending
-        }
-    })
-    .await;
 }
