@@ -55,9 +55,6 @@ impl<H: HeaderSource, W: World> RequestFacts<'_, H, W> {
         if name == b"host" && !self.authority().is_empty() {
             return Some(self.authority());
         }
-        if self.overlay.is_empty() {
-            return self.view.headers.find(name);
-        }
         let received = match self.overlay.removes(name) {
             true => None,
             false => self.view.headers.find(name),
@@ -75,8 +72,13 @@ impl<H: HeaderSource, W: World> RequestFacts<'_, H, W> {
     }
 
     fn cookie(&self, name: &[u8]) -> Option<&[u8]> {
-        let lines = self.fields().filter(|(field, _)| field.eq_ignore_ascii_case(b"cookie"));
-        cookies::find(lines.map(|(_, value)| value), name)
+        let is_cookie = |(field, _): &(&[u8], &[u8])| field.eq_ignore_ascii_case(b"cookie");
+        let in_line = |(_, value)| cookies::find([value], name);
+        let received = match self.overlay.removes(b"cookie") {
+            true => None,
+            false => self.view.headers.fields().filter(is_cookie).find_map(in_line),
+        };
+        received.or_else(|| self.overlay.added().filter(is_cookie).find_map(in_line))
     }
 }
 

@@ -23,6 +23,8 @@ pub(crate) struct HeaderEdits {
     /// A bit for each of them, so that most names are told apart at once.
     removed_bits: u64,
     added: Vec<Added>,
+    /// A bit for each name that was added.
+    added_bits: u64,
     edits_count: usize,
 }
 
@@ -37,6 +39,7 @@ impl HeaderEdits {
         self.removed.clear();
         self.removed_bits = 0;
         self.added.clear();
+        self.added_bits = 0;
         self.edits_count = 0;
     }
 
@@ -54,8 +57,8 @@ impl HeaderEdits {
     ) -> Result<(), Dropped> {
         self.check_count()?;
         let value = arena.push(value).ok_or(Dropped)?;
-        let name = arena.push(name.written()).ok_or(Dropped)?;
-        self.added.push(Added { name, value });
+        let written = arena.push(name.written()).ok_or(Dropped)?;
+        self.push(name, Added { name: written, value });
         self.edits_count += 1;
         Ok(())
     }
@@ -71,8 +74,13 @@ impl HeaderEdits {
         let value = arena.push(value).ok_or(Dropped)?;
         let written = arena.push(name.written()).ok_or(Dropped)?;
         self.remove(name, arena)?;
-        self.added.push(Added { name: written, value });
+        self.push(name, Added { name: written, value });
         Ok(())
+    }
+
+    fn push(&mut self, name: &HeaderName, added: Added) {
+        self.added.push(added);
+        self.added_bits |= bit(name.lower());
     }
 
     /// Removes all fields of the name.
@@ -82,7 +90,9 @@ impl HeaderEdits {
             self.removed.push(arena.push(name.lower()).ok_or(Dropped)?);
             self.removed_bits |= bit(name.lower());
         }
-        self.added.retain(|added| !arena.bytes(added.name).eq_ignore_ascii_case(name.lower()));
+        if self.added_bits & bit(name.lower()) != 0 {
+            self.added.retain(|added| !arena.bytes(added.name).eq_ignore_ascii_case(name.lower()));
+        }
         self.edits_count += 1;
         Ok(())
     }

@@ -9,34 +9,53 @@ pub(crate) fn push_path(bytes: &[u8], out: &mut Vec<u8>) {
     if bytes.first() != Some(&b'/') {
         out.push(b'/');
     }
-    push(bytes, is_path_byte, out);
+    push(bytes, IN_PATH, out);
 }
 
 /// Appends a query, in the same way.
 pub(crate) fn push_query(bytes: &[u8], out: &mut Vec<u8>) {
-    push(bytes, |byte| is_path_byte(byte) || byte == b'?', out);
+    push(bytes, IN_QUERY, out);
 }
 
-fn push(bytes: &[u8], is_allowed: impl Fn(u8) -> bool, out: &mut Vec<u8>) {
+const IN_PATH: u8 = 1;
+const IN_QUERY: u8 = 2;
+
+/// Where each byte may stand as it is. A path has pchar (RFC 3986 §3.3) but for the percent sign, the
+/// slash, and brackets, which stand in received paths too; a query has the question mark besides.
+static PLACES: [u8; 256] = {
+    let mut places = [0; 256];
+    let mut byte = 0_u8;
+    loop {
+        if is_name_byte(byte) || matches!(byte, b':' | b'@' | b'/' | b'[' | b']') {
+            places[byte as usize] = IN_PATH | IN_QUERY;
+        }
+        if byte == u8::MAX {
+            break;
+        }
+        byte += 1;
+    }
+    places[b'?' as usize] = IN_QUERY;
+    places
+};
+
+fn push(bytes: &[u8], place: u8, out: &mut Vec<u8>) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    for (place, &byte) in bytes.iter().enumerate() {
-        let is_escape = || {
-            let digits = bytes.get(place + 1..place + 3);
-            digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-        };
-        if is_allowed(byte) || (byte == b'%' && is_escape()) {
+    let is_allowed = |byte: &u8| PLACES[usize::from(*byte)] & place != 0;
+    let mut rest = bytes;
+    while let Some(length) = rest.iter().position(|byte| !is_allowed(byte)) {
+        out.extend_from_slice(&rest[..length]);
+        let (byte, behind) = (rest[length], &rest[length + 1..]);
+        let is_escape = byte == b'%'
+            && matches!(behind, [a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit());
+        if is_escape {
             out.push(byte);
         } else {
             let digits = [byte >> 4, byte & 15].map(|digit| DIGITS[usize::from(digit)]);
             out.extend_from_slice(&[b'%', digits[0], digits[1]]);
         }
+        rest = behind;
     }
-}
-
-/// pchar (RFC 3986 §3.3) but for the percent sign, and the slash; and brackets, which stand in
-/// received paths too.
-const fn is_path_byte(byte: u8) -> bool {
-    is_name_byte(byte) || matches!(byte, b':' | b'@' | b'/' | b'[' | b']')
+    out.extend_from_slice(rest);
 }
 
 /// Unreserved bytes and sub-delims.

@@ -276,7 +276,7 @@ fn what_goes_beyond_a_bound_is_dropped_and_counted() {
     let mut of = Compiler::default();
     let request = Request::get("/", &[("X-A", "1")]);
     let add = of.add_header("X-A", "2");
-    let (lines, dropped) = edit(vec![add.clone(); HEADER_EDITS_MAX + 3], &request);
+    let (lines, dropped) = edit(vec![add; HEADER_EDITS_MAX + 3], &request);
     assert_eq!((lines.len(), dropped), (3 + HEADER_EDITS_MAX, 3));
 
     // One that does not fit leaves what was there.
@@ -285,8 +285,7 @@ fn what_goes_beyond_a_bound_is_dropped_and_counted() {
     let (lines, dropped) = edit(vec![set.clone(), set.clone()], &request);
     assert_eq!((lines[2].len(), lines.len(), dropped), (long.len() + 5, 3, 1));
     let path = Edit::SetPath(of.template(&format!("/{long}")));
-    let (lines, dropped) =
-        edit(vec![set.clone(), path, Edit::RemoveHeader(header("X-B"))], &request);
+    let (lines, dropped) = edit(vec![set, path, Edit::RemoveHeader(header("X-B"))], &request);
     assert_eq!((&*lines[0], dropped), ("GET /", 1));
 
     let variable = of.names.declare_variable("v").expect("a name");

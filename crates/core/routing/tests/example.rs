@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::net::SocketAddr;
+
 use support::{Around, Compiler, Fields, Request, header, response_rule, rule, shown};
 use tidegate_routing::{
     BackendChoice, BackendIndex, BackendShare, Edit, Ending, Outcome, Redirect, RedirectTarget,
@@ -78,6 +80,21 @@ fn site() -> (Rules<RequestRule>, Rules<ResponseRule>) {
     (requests, responses)
 }
 
+/// Asserts what the second rule makes of a request, and the rewritten path if there is one.
+fn assert_edits(request: &Request, path: Option<&str>, overlay: &RequestOverlay) {
+    let peer: SocketAddr = request.peer.parse().expect("an address");
+    let client = peer.ip().to_canonical();
+    let added = [("X-Request-Start", "1712345678123"), ("X-Client", &client.to_string())];
+    assert_eq!(
+        shown(overlay.added()),
+        added.map(|(name, value)| (name.to_owned(), value.to_owned()))
+    );
+    assert!(overlay.removes(b"x-debug") && overlay.removes(b"X-Client"));
+    let target = overlay.path_and_query(&request.path, request.query.as_deref());
+    assert_eq!(target.map(|target| target.path), path.map(str::as_bytes));
+    assert!(target.is_none_or(|target| target.query == request.query.as_deref()));
+}
+
 #[test]
 fn requests_go_where_the_rules_say() {
     let (rules, _) = site();
@@ -136,16 +153,7 @@ fn requests_go_where_the_rules_say() {
             assert!(overlay.is_empty());
             continue;
         }
-        let client = request.view(&world).peer.expect("an address").ip().to_canonical();
-        let added = [("X-Request-Start", "1712345678123"), ("X-Client", &client.to_string())];
-        assert_eq!(
-            shown(overlay.added()),
-            added.map(|(name, value)| (name.to_owned(), value.to_owned()))
-        );
-        assert!(overlay.removes(b"x-debug") && overlay.removes(b"X-Client"));
-        let target = overlay.path_and_query(&request.path, request.query.as_deref());
-        assert_eq!(target.map(|target| target.path), path.map(str::as_bytes));
-        assert!(target.is_none_or(|target| target.query == request.query.as_deref()));
+        assert_edits(&request, path, &overlay);
         if let Outcome::Redirect { .. } = verdict.outcome {
             assert_eq!(overlay.location(), b"/new?from=/old");
         }

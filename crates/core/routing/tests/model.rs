@@ -291,7 +291,7 @@ proptest! {
         let value: Vec<u8> = bytes.iter().flat_map(|byte| format!("%{byte:02x}").into_bytes()).collect();
         let target = format!("/?a={}", String::from_utf8(value).expect("escapes"));
         let argument = of.template("{request.args[\"a\"]}");
-        let edits = vec![
+        let edits = [
             Edit::SetPath(argument.clone()),
             Edit::SetQuery(argument.clone()),
             Edit::SetHost(argument.clone()),

@@ -150,8 +150,12 @@ impl Template {
     ) -> Result<(), ControlByte> {
         let start = out.len();
         self.write(facts, scratch, out);
-        let is_control = |byte: &&u8| byte.is_ascii_control() && **byte != b'\t';
-        match out[start..].iter().find(is_control).copied() {
+        let is_control = |byte: u8| (byte < b' ' && byte != b'\t') || byte == 0x7f;
+        // Many bytes at a time: there is hardly ever one, so that stopping at it would gain nothing.
+        if !out[start..].iter().fold(false, |found, byte| found | is_control(*byte)) {
+            return Ok(());
+        }
+        match out[start..].iter().copied().find(|byte| is_control(*byte)) {
             None => Ok(()),
             Some(byte) => {
                 out.truncate(start);

@@ -9,7 +9,7 @@ use crate::facts::{Facts, FieldIndex, Key, LimitIndex, MapIndex, VariableIndex};
 use crate::program::Program;
 use crate::ruleset::Change;
 use std::io::Write;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 
 /// Working memory of evaluation, one for each thread, reused so that nothing is allocated.
@@ -237,10 +237,31 @@ impl Shown {
                 write!(scratch.bytes, "{value}")
             }
             Self::Address(value) => match value.find(facts, scratch) {
+                Some(IpAddr::V4(address)) => {
+                    append_ipv4(address, &mut scratch.bytes);
+                    Ok(())
+                }
                 Some(address) => write!(scratch.bytes, "{address}"),
                 None => Ok(()),
             },
         };
+    }
+}
+
+/// Appends an address as four numbers. The formatter of the standard library, which can do more, takes
+/// ten times as long.
+fn append_ipv4(address: Ipv4Addr, out: &mut Vec<u8>) {
+    for (place, octet) in address.octets().into_iter().enumerate() {
+        if place > 0 {
+            out.push(b'.');
+        }
+        if octet >= 100 {
+            out.push(b'0' + octet / 100);
+        }
+        if octet >= 10 {
+            out.push(b'0' + octet / 10 % 10);
+        }
+        out.push(b'0' + octet % 10);
     }
 }
 
@@ -368,6 +389,16 @@ impl KeyValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_are_written_as_the_standard_library_does() {
+        for octet in 0..=u8::MAX {
+            let address = Ipv4Addr::from([octet, 255 - octet, octet / 2, 0]);
+            let mut out = Vec::new();
+            append_ipv4(address, &mut out);
+            assert_eq!(String::from_utf8(out).expect("digits"), address.to_string());
+        }
+    }
 
     #[test]
     fn numbers_are_written_in_decimal() {
