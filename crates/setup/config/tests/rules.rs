@@ -57,7 +57,18 @@ fn literal(template: &Template) -> &str {
 }
 
 #[test]
-fn the_example_of_the_contract_is_read_as_it_stands() {
+fn the_file_of_the_contract_is_read_as_it_stands() {
+    let config = load(&project("crates/setup/config/tests/contract/routing.toml"))
+        .unwrap_or_else(|report| panic!("{report}"));
+    assert_eq!(config.warnings, []);
+    let rules = &config.frontends[0].rules;
+    assert_eq!((rules.request.rules.len(), rules.response.rules.len()), (7, 2));
+    let endings: Vec<_> = rules.request.rules.iter().map(|rule| rule.ending.is_some()).collect();
+    assert_eq!(endings, [true, false, true, true, true, true, true]);
+}
+
+#[test]
+fn the_routing_example_holds_what_it_says() {
     let config =
         load(&project("config/examples/routing.toml")).unwrap_or_else(|report| panic!("{report}"));
     let rules = &config.frontends[0].rules;
