@@ -1,8 +1,8 @@
 //! Counts the instructions of the request path's pure parts and holds them to a committed baseline.
 //!
-//! Owns the command line; leaves what is run to `cases`, `rules` and `routing`, counting to `callgrind`, and judging to
-//! `baseline`. Invariant: a count that grew by more than the tolerance, or that has no baseline,
-//! makes the exit code 1.
+//! Owns the command line; leaves what is run to `cases`, `rules` and `routing`, counting to
+//! `callgrind`, and judging to `baseline`. Invariant: a count that grew by more than the tolerance, or
+//! that has no baseline, makes the exit code 1.
 //!
 //! ```text
 //! cargo run --release -p tidegate-icount                   compare with the baseline

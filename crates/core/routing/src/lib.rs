@@ -4,6 +4,17 @@
 //! its verdict. Leaves conditions and templates to `tidegate-rules`, sockets and heads as bytes to the data plane, and the
 //! file that rules stand in to the configuration. Invariant: whatever rules do, what the edited head holds are valid names
 //! and values, and nothing that frames a message.
+//!
+//! For each request the data plane clears a [`RequestOverlay`], makes a [`RequestView`] over the parsed
+//! head, and calls [`run_request`] with the rules of the frontend, then perhaps with those of the
+//! backend. It acts on the [`Verdict`] and writes the head with what the overlay says. A rule that
+//! asks for credentials may end the run with [`Outcome::Verify`], because verifying is slow and is
+//! done elsewhere; [`resume`] goes on behind it.
+//!
+//! What the bounds ([`HEADER_EDITS_MAX`], [`ARENA_BYTES_MAX`], [`VARIABLE_BYTES_MAX`], [`MIRRORS_MAX`])
+//! leave no room for is dropped and counted in [`RequestOverlay::edits_dropped`], and so is what cannot
+//! stand in a head: the value of a field with a control byte, a host that is none. Bytes that a path or
+//! a query cannot have become percent escapes.
 
 mod arena;
 mod choice;

@@ -64,7 +64,8 @@ impl Workspace {
     /// The credentials to verify, right after a run ended with [`Outcome::Verify`].
     #[must_use]
     pub fn credentials(&self) -> Credentials<'_> {
-        let (user, rest) = self.credentials.split_at(self.user_bytes);
+        let parts = self.credentials.split_at_checked(self.user_bytes);
+        let (user, rest) = parts.unwrap_or_default();
         Credentials { user, password: rest.get(1..).unwrap_or_default() }
     }
 }

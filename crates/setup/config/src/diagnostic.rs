@@ -270,6 +270,11 @@ impl Problem {
         Self { severity: Severity::Warning, ..Self::error(span, message) }
     }
 
+    /// About a string.
+    pub fn about(text: &Text, message: impl Into<String>) -> Self {
+        Self { inside: text.inside.clone(), ..Self::error(text.span, message) }
+    }
+
     /// About the bytes `inside` of what the string says.
     pub fn inside(text: &Text, inside: Range<usize>, message: impl Into<String>) -> Self {
         Self { inside: Some(inside), ..Self::error(text.span, message) }

@@ -46,8 +46,7 @@ impl<'a> Files<'a> {
             Ok(_) => too_long(bytes_max),
             Err(failure) => failure.clone(),
         };
-        let problem =
-            Problem::error(name.span, format!("the file {} {failure}", quoted(&name.value)));
+        let problem = Problem::about(name, format!("the file {} {failure}", quoted(&name.value)));
         self.problems.push(if Path::new(&name.value).is_relative() {
             problem.help("a relative path begins at the directory of the configuration file")
         } else {
@@ -66,8 +65,7 @@ impl<'a> Files<'a> {
                     bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
                 let message =
                     format!("the file {} is not valid UTF-8 in line {line}", quoted(&name.value));
-                self.problems
-                    .push(Problem::error(name.span, message).help("save the file in UTF-8"));
+                self.problems.push(Problem::about(name, message).help("save the file in UTF-8"));
                 None
             }
         }

@@ -15,6 +15,8 @@ pub(crate) struct Text {
     pub value: String,
     /// Where it stands, quotes included.
     pub span: Span,
+    /// Where it is in the string at `span`, if it is not the whole of it.
+    pub inside: Option<Range<usize>>,
 }
 
 /// The place in `file` of the bytes `inside` of the content of the string at `token`.

@@ -36,7 +36,7 @@ impl<'a> Node<'a> {
 
     /// Text in quotes with its place.
     pub fn text(&self) -> Option<Text> {
-        Some(Text { value: self.string()?.to_owned(), span: self.span })
+        Some(Text { value: self.string()?.to_owned(), span: self.span, inside: None })
     }
 
     /// A table whose keys are names and whose values are texts.
@@ -53,7 +53,7 @@ impl<'a> Node<'a> {
 
     /// The key with its place.
     pub fn name_text(&self) -> Text {
-        Text { value: self.name.to_owned(), span: self.name_span }
+        Text { value: self.name.to_owned(), span: self.name_span, inside: None }
     }
 
     /// One of `words`.

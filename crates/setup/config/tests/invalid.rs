@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tidegate_config::{Config, Report, Severity, parse};
+use tidegate_config::{Config, Report, Severity, parse_beside};
 
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../config/invalid")
@@ -25,7 +25,7 @@ fn names(extension: &str) -> BTreeSet<String> {
 fn check(name: &str) -> (String, Result<Config, Report>) {
     let file_name = format!("{name}.toml");
     let text = fs::read_to_string(directory().join(&file_name)).expect("readable");
-    let result = parse(&file_name, &text);
+    let result = parse_beside(&directory(), &file_name, &text);
     (text, result)
 }
 

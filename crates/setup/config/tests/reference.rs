@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use tidegate_config::{Config, KeyInfo, keys, load, parse, parse_beside};
+use tidegate_rules::{ATTRIBUTES, FUNCTIONS, METHODS};
 use toml::de::{DeTable, DeValue};
 
 fn project(path: &str) -> PathBuf {
@@ -54,7 +55,9 @@ fn values<'t>(
     table: &DeTable<'_>,
     found: &mut BTreeMap<String, &'t str>,
 ) {
-    for (key, value) in table {
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|(key, _)| key.span().start);
+    for (key, value) in entries {
         let path: Vec<&str> = path.iter().copied().chain([&**key.get_ref()]).collect();
         found.entry(generic(&path)).or_insert(&text[value.span()]);
         match value.get_ref() {
@@ -367,6 +370,50 @@ fn every_piece_of_toml_in_the_documentation_is_accepted() {
                 let allowed = missing.iter().any(|part| diagnostic.message.contains(part));
                 assert!(allowed, "{diagnostic}");
             }
+        }
+    }
+}
+
+/// What stands in the first and the last cell of a row of a table under `title` in the documentation.
+fn names_and_examples(title: &str) -> Vec<(String, String)> {
+    let text = read("docs/CONFIG.md");
+    let (_, section) = text.split_once(&format!("### {title}\n")).expect("has the section");
+    let section = section.split("\n#").next().unwrap_or_default();
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| {
+        let cells: Vec<_> = row.trim_end_matches([' ', '|']).split(" | ").map(str::trim).collect();
+        let name = cells[0].trim_matches(['|', ' ', '`']);
+        (name.to_owned(), cells[cells.len() - 1].trim_matches('`').to_owned())
+    })
+    .collect()
+}
+
+#[test]
+fn every_attribute_and_function_is_documented_with_an_example_that_is_accepted() {
+    let attributes = names_and_examples("Attributes");
+    // Those of TLS are refused by this version.
+    let known =
+        ATTRIBUTES.iter().map(|row| row.name).filter(|name| !name.starts_with("connection."));
+    let documented: BTreeSet<_> = attributes.iter().map(|(name, _)| &**name).collect();
+    assert_eq!(documented, known.collect());
+    let functions = names_and_examples("Functions");
+    let methods = METHODS.iter().map(|name| format!(".{name}"));
+    let known: BTreeSet<_> = FUNCTIONS
+        .iter()
+        .filter(|name| **name != "rate")
+        .map(ToString::to_string)
+        .chain(methods)
+        .collect();
+    assert_eq!(functions.iter().map(|(name, _)| name.clone()).collect::<BTreeSet<_>>(), known);
+    for (name, example) in attributes.iter().chain(&functions) {
+        assert!(example.contains(name.as_str()), "{name}: {example}");
+        let text = format!(
+            "[frontends.web]\nbind = [\"127.0.0.1:8080\"]\ndefault_backend = \"a\"\n\
+             [[frontends.web.response_rules]]\nwhen = '{example}'\nset_status = 500\n\
+             [lists.blocked]\nvalues = []\n[backends.a.servers]\na = \"127.0.0.1:9001\"\n"
+        );
+        if let Err(report) = parse_beside(&project("config"), "docs", &text) {
+            panic!("{report}");
         }
     }
 }

@@ -142,7 +142,15 @@ impl<'c> Compiler<'c> {
 
     /// A text with `{expression}` in it.
     pub(super) fn template(&mut self, scope: Scope<'_>, text: &Text) -> Option<Template> {
-        let compiled = self.with(scope, |environment| Template::compile(&text.value, environment));
+        let mut compiled =
+            self.with(scope, |environment| Template::compile(&text.value, environment));
+        for problem in compiled.as_mut().err().into_iter().flatten() {
+            // Braces that were meant as such, as those of JSON are, rarely hold an expression.
+            if problem.message.starts_with("expected ") && problem.help.is_none() {
+                problem.help =
+                    Some("write `{{` and `}}` for braces that stand for themselves".to_owned());
+            }
+        }
         self.compiled(text, compiled, Template::uses)
     }
 
@@ -204,7 +212,8 @@ impl Compiler<'_> {
     /// Remembers where maps were first named: only the text that was just compiled can have named new ones.
     fn note_maps(&mut self, text: &Text) {
         for name in self.names.maps().iter().skip(self.maps.len()) {
-            self.maps.push(Text { value: name.clone(), span: text.span });
+            let inside = text.value.find(name.as_str()).map(|start| start..start + name.len());
+            self.maps.push(Text { value: name.clone(), span: text.span, inside });
         }
     }
 

@@ -86,7 +86,7 @@ pub(crate) fn header_name(node: &Node<'_>, name: &str, span: Span) -> Option<Hea
     match HeaderName::new(name.as_bytes()) {
         Ok(name) => Some(name),
         Err(error @ header_rules::NameError::Reserved(_)) => {
-            let message = format!("rules do not change the header {}", quoted(name));
+            let message = format!("the header {} cannot be changed here", quoted(name));
             node.report(Problem::error(span, message).help(error.to_string()));
             None
         }

@@ -102,7 +102,12 @@ fn wrong_start(text: &Text, kind: Kind) -> Option<Problem> {
     let end = value.char_indices().nth(1).map_or(value.len(), |(at, _)| at);
     let known = kind.starts.iter().map(|start| format!("`{start}`")).collect::<Vec<_>>();
     let message = format!("{} begins with {}", kind.what, known.join(" or "));
-    Some(Problem::inside(text, 0..end, message).help(format!("write \"/{}\"", shown(value))))
+    let problem = Problem::inside(text, 0..end, message);
+    Some(if value.contains("://") {
+        problem.help("leave scheme and host out of it")
+    } else {
+        problem.help(format!("write \"/{}\"", shown(value)))
+    })
 }
 
 /// A text inside of an advice.
