@@ -18,7 +18,7 @@ use crate::model::{NamedList, NamedMap};
 use crate::rules::{check_user, password, users};
 use crate::text::Text;
 use crate::walk::{Key, Node, Problems, key, walk};
-use crate::written;
+use crate::written::Written;
 
 /// A list while it is read.
 #[derive(Default)]
@@ -28,7 +28,7 @@ pub(crate) struct ListDraft {
     values_key: Option<Span>,
     file: Option<Text>,
     file_key: Option<Span>,
-    written: String,
+    written: Written,
 }
 
 pub(crate) const LIST_KEYS: &[Key<ListDraft>] = &[
@@ -37,7 +37,7 @@ pub(crate) const LIST_KEYS: &[Key<ListDraft>] = &[
         let elements = node.elements().unwrap_or_default();
         draft.values = elements.iter().filter_map(Node::text).collect();
     }),
-    key("file", "\"blocked.txt\"", |draft, node| {
+    key("file", "\"tables/blocked.txt\"", |draft, node| {
         draft.file_key = Some(node.name_span);
         draft.file = node.text();
     }),
@@ -47,7 +47,7 @@ pub(crate) const LIST_KEYS: &[Key<ListDraft>] = &[
 pub(crate) fn list(node: &Node<'_>) -> ListDraft {
     let mut draft = ListDraft { name: node.name.to_owned(), ..ListDraft::default() };
     walk(node, LIST_KEYS, &mut draft);
-    written::spell(node.value, &mut draft.written);
+    draft.written.spell(node);
     one_source(node, "values", draft.values_key, draft.file_key);
     draft
 }
@@ -82,7 +82,7 @@ pub(crate) struct UserListDraft {
     users_key: Option<Span>,
     file: Option<Text>,
     file_key: Option<Span>,
-    written: String,
+    written: Written,
 }
 
 pub(crate) const USER_LIST_KEYS: &[Key<UserListDraft>] = &[
@@ -90,7 +90,7 @@ pub(crate) const USER_LIST_KEYS: &[Key<UserListDraft>] = &[
         draft.users_key = Some(node.name_span);
         draft.users = users(node);
     }),
-    key("file", "\"users.txt\"", |draft, node| {
+    key("file", "\"tables/users.txt\"", |draft, node| {
         draft.file_key = Some(node.name_span);
         draft.file = node.text();
     }),
@@ -104,7 +104,7 @@ pub(crate) fn user_list(node: &Node<'_>) -> UserListDraft {
         ..UserListDraft::default()
     };
     walk(node, USER_LIST_KEYS, &mut draft);
-    written::spell(node.value, &mut draft.written);
+    draft.written.spell(node);
     one_source(node, "users", draft.users_key, draft.file_key);
     draft
 }
@@ -188,8 +188,8 @@ pub(crate) fn user_lists(
     drafts: Vec<UserListDraft>,
     files: &Files<'_>,
     problems: &Problems,
-) -> (HashMap<String, Arc<Users>>, String) {
-    let (mut lists, mut written) = (HashMap::new(), String::new());
+) -> (HashMap<String, Arc<Users>>, Written) {
+    let (mut lists, mut written) = (HashMap::new(), Written::default());
     for mut draft in drafts {
         if let Some(file) = &draft.file {
             draft.users.extend(users_of_file(file, files, problems));
@@ -200,8 +200,7 @@ pub(crate) fn user_lists(
             problems.push(Problem::error(span, duplicate.to_string()));
             Users::default()
         });
-        written.push_str(&draft.name);
-        written.push_str(&draft.written);
+        written.append(&draft.written);
         lists.insert(draft.name, Arc::new(users));
     }
     (lists, written)

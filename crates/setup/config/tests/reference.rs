@@ -55,7 +55,9 @@ fn values<'t>(
     table: &DeTable<'_>,
     found: &mut BTreeMap<String, &'t str>,
 ) {
-    for (key, value) in table {
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|(key, _)| key.span().start);
+    for (key, value) in entries {
         let path: Vec<&str> = path.iter().copied().chain([&**key.get_ref()]).collect();
         found.entry(generic(&path)).or_insert(&text[value.span()]);
         match value.get_ref() {

@@ -7,7 +7,10 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tidegate_http1::{Limits, Method, Parsed, ResponseContext, parse_response};
+use tidegate_http1::{
+    BodyLength, ChunkedDecoder, Limits, Method, Parsed, Piece, ResponseContext, ResponseHead,
+    parse_response,
+};
 use tidegate_ring::SendBuf;
 use tidegate_shard::Alarm;
 use tidegate_telemetry::FrontendStats;
@@ -172,27 +175,159 @@ async fn is_answered(
     slot.0.stats.bytes_out.add(bytes.len() as u64);
     socket.queue(SendBuf::Vec(bytes));
     socket.flush();
-    let context = ResponseContext { method, upgrade_requested: false };
-    let (mut head, mut status, mut read) = (Vec::new(), None, 0);
-    while read <= ANSWER_BYTES_MAX {
+    let mut answer = Answer::new(ResponseContext { method, upgrade_requested: false });
+    while !answer.is_over() && answer.read <= ANSWER_BYTES_MAX {
         let deadline = alarm.now() + backend.exchange.server_timeout;
         let received = alarm.within(deadline, |context| socket.poll_recv(context)).await;
         let Ok(Ok(Some(piece))) = received else { break };
         slot.0.stats.bytes_in.add(piece.len() as u64);
-        read += piece.len();
-        if status.is_none() {
-            head.extend_from_slice(&piece);
-            let mut parsed = worker.scratch.response.borrow_mut();
-            match parse_response(&head, &Limits::default(), context, &mut parsed) {
-                Ok(Parsed::Complete { .. }) => {
-                    slot.0.stats.requests.record(parsed.status());
-                    status = Some(parsed.status());
-                    head = Vec::new();
+        answer.take(&piece, &mut worker.scratch.response.borrow_mut());
+    }
+    if let Some(status) = answer.status {
+        slot.0.stats.requests.record(status);
+    }
+    answer.status.is_some()
+}
+
+/// What has come of an answer.
+struct Answer {
+    context: ResponseContext,
+    /// What came before the head was whole.
+    head: Vec<u8>,
+    status: Option<u16>,
+    rest: Rest,
+    /// Bytes in all.
+    read: usize,
+}
+
+/// What is still to come.
+enum Rest {
+    Head,
+    Length(u64),
+    Chunked(ChunkedDecoder),
+    UntilClose,
+    Nothing,
+}
+
+impl Answer {
+    fn new(context: ResponseContext) -> Answer {
+        Answer { context, head: Vec::new(), status: None, rest: Rest::Head, read: 0 }
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self.rest, Rest::Nothing)
+    }
+
+    fn take(&mut self, piece: &[u8], parsed: &mut ResponseHead) {
+        self.read += piece.len();
+        if !matches!(self.rest, Rest::Head) {
+            return self.skip(piece);
+        }
+        self.head.extend_from_slice(piece);
+        let mut bytes = std::mem::take(&mut self.head);
+        loop {
+            match parse_response(&bytes, &Limits::default(), self.context, parsed) {
+                Ok(Parsed::Complete { head_bytes }) if parsed.is_interim() => {
+                    bytes.drain(..head_bytes);
                 }
-                Ok(Parsed::Incomplete) => {}
-                Err(_) => break,
+                Ok(Parsed::Complete { head_bytes }) => {
+                    self.status = Some(parsed.status());
+                    self.rest = match parsed.body() {
+                        BodyLength::None => Rest::Nothing,
+                        BodyLength::Length(bytes) => Rest::Length(bytes),
+                        BodyLength::Chunked => {
+                            Rest::Chunked(ChunkedDecoder::new(&Limits::default()))
+                        }
+                        BodyLength::UntilClose | BodyLength::Tunnel => Rest::UntilClose,
+                    };
+                    return self.skip(&bytes[head_bytes..]);
+                }
+                Ok(Parsed::Incomplete) => {
+                    self.head = bytes;
+                    return;
+                }
+                Err(_) => {
+                    self.rest = Rest::Nothing;
+                    return;
+                }
             }
         }
     }
-    status.is_some()
+
+    /// Goes over a piece of the body.
+    fn skip(&mut self, piece: &[u8]) {
+        let is_over = match &mut self.rest {
+            Rest::Length(left) => {
+                *left = left.saturating_sub(piece.len() as u64);
+                *left == 0
+            }
+            Rest::Chunked(decoder) => ends_in(decoder, piece),
+            Rest::Head | Rest::UntilClose => false,
+            Rest::Nothing => true,
+        };
+        if is_over {
+            self.rest = Rest::Nothing;
+        }
+    }
+}
+
+/// Whether a chunked body ends in this piece, by its framing or by breaking it.
+fn ends_in(decoder: &mut ChunkedDecoder, mut piece: &[u8]) -> bool {
+    while !piece.is_empty() {
+        let bytes = match decoder.next(piece) {
+            Ok(Piece::End(_)) | Err(_) => return true,
+            Ok(Piece::NeedMore) => return false,
+            Ok(
+                Piece::Data(bytes)
+                | Piece::Framing(bytes)
+                | Piece::Trailer(bytes)
+                | Piece::Skip(bytes),
+            ) => bytes,
+        };
+        piece = &piece[bytes..];
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The status of an answer that comes in pieces of this many bytes, and whether it is over then.
+    fn outcome(answer: &str, method: Method, bytes: usize) -> (Option<u16>, bool) {
+        let context = ResponseContext { method, upgrade_requested: false };
+        let (mut taken, mut parsed) = (Answer::new(context), ResponseHead::new());
+        let pieces = answer.as_bytes().chunks(bytes);
+        let count = pieces.len();
+        for (place, piece) in pieces.enumerate() {
+            taken.take(piece, &mut parsed);
+            assert!(!taken.is_over() || place + 1 == count, "{answer}: over before its end");
+        }
+        (taken.status, taken.is_over())
+    }
+
+    #[test]
+    fn answers_end_where_their_framing_says() {
+        const CHUNKS: &str =
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+        for (answer, method, expected) in [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", Method::Post, (Some(200), true)),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab", Method::Post, (Some(200), false)),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", Method::Head, (Some(200), true)),
+            ("HTTP/1.1 204 No Content\r\n\r\n", Method::Get, (Some(204), true)),
+            (CHUNKS, Method::Get, (Some(200), true)),
+            ("HTTP/1.1 200 OK\r\n\r\nabc", Method::Get, (Some(200), false)),
+            (
+                "HTTP/1.1 103 Hints\r\n\r\nHTTP/1.1 404 No\r\nContent-Length: 1\r\n\r\na",
+                Method::Get,
+                (Some(404), true),
+            ),
+            ("HTTP/1.1 2", Method::Get, (None, false)),
+        ] {
+            for bytes in [1, 7, 1000] {
+                assert_eq!(outcome(answer, method, bytes), expected, "{answer} by {bytes}");
+            }
+        }
+        assert_eq!(outcome("nonsense", Method::Get, 1000), (None, true));
+    }
 }

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use tidegate_routing::{ErrorPages, RequestRule, ResponseRule, Rules};
 use tidegate_rules::{Names, ValueList, ValueMap};
 
+use crate::written::Written;
+
 /// What a frontend's rules do. A shard works from a clone of its own.
 #[derive(Clone, Debug, Default)]
 pub struct FrontendRules {
@@ -19,7 +21,7 @@ pub struct FrontendRules {
     /// `[[frontends.NAME.response_rules]]`.
     pub response: Rules<ResponseRule>,
     /// The tables `conditions`, `rules` and `response_rules` of the file in one spelling.
-    pub(crate) written: String,
+    pub(crate) written: Written,
 }
 
 impl PartialEq for FrontendRules {
@@ -54,7 +56,7 @@ pub struct Tables {
     /// The files that `lookup` names, in the order of [`MapIndex`](tidegate_rules::MapIndex).
     pub maps: Vec<NamedMap>,
     /// `[user_lists.NAME]` in one spelling: rules that name them depend on it.
-    pub(crate) users_written: String,
+    pub(crate) users_written: Written,
     /// Every file that was read beside the configuration.
     pub files: Vec<FileRead>,
 }
@@ -81,7 +83,7 @@ pub struct NamedList {
     /// What is in it.
     pub list: Arc<ValueList>,
     /// Its table in the file, in one spelling.
-    pub(crate) written: String,
+    pub(crate) written: Written,
 }
 
 /// A file that `lookup` names.

@@ -16,7 +16,7 @@ mod location;
 use crate::diagnostic::{Problem, Span, quoted};
 use crate::text::Text;
 use crate::walk::{Key, Node, entries, key, unsupported, walk};
-use crate::written;
+use crate::written::Written;
 
 pub(crate) use authenticate::{AUTHENTICATE_KEYS, check_user, password, users};
 pub(crate) use compile::Compiler;
@@ -35,7 +35,7 @@ pub(crate) struct RulesDraft {
     pub request: Vec<RuleDraft>,
     pub response: Vec<RuleDraft>,
     /// The three tables in one spelling.
-    pub written: String,
+    pub written: Written,
 }
 
 /// A rule while its file is read; of a list that answers requests or one that changes responses.
@@ -169,27 +169,20 @@ fn name(node: &Node<'_>) -> Option<Text> {
 
 /// Reads `conditions`.
 pub(crate) fn conditions(draft: &mut RulesDraft, node: &Node<'_>) {
-    draft.spell(node);
+    draft.written.spell(node);
     draft.conditions = node.texts();
 }
 
 /// Reads `rules`.
 pub(crate) fn request_rules(draft: &mut RulesDraft, node: &Node<'_>) {
-    draft.spell(node);
+    draft.written.spell(node);
     draft.request = rules(node, RULE_KEYS);
 }
 
 /// Reads `response_rules`.
 pub(crate) fn response_rules(draft: &mut RulesDraft, node: &Node<'_>) {
-    draft.spell(node);
+    draft.written.spell(node);
     draft.response = rules(node, RESPONSE_RULE_KEYS);
-}
-
-impl RulesDraft {
-    fn spell(&mut self, node: &Node<'_>) {
-        self.written.push_str(node.name);
-        written::spell(node.value, &mut self.written);
-    }
 }
 
 fn rules(node: &Node<'_>, keys: &'static [Key<RuleDraft>]) -> Vec<RuleDraft> {
