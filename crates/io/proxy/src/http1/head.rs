@@ -52,6 +52,7 @@ struct Refused {
 }
 
 /// What came of waiting for a request.
+#[allow(clippy::large_enum_variant, reason = "a box would be an allocation for each request")]
 pub(super) enum Heard {
     Request(Incoming),
     /// The line end too many that old clients send behind a body, and nothing else so far.
