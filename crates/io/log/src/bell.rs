@@ -62,9 +62,11 @@ impl Bell {
     /// The thread works again.
     pub(crate) fn wake_up(&self) {
         self.asleep.store(false, Ordering::Relaxed);
-        self.rung.store(false, Ordering::Release);
-        // Read whatever the flag was: who set it may write only now, and then the next wait ends at once, once.
+        // Read whatever the flag is: who set it may write only now, and then the next wait ends at once, once.
         let _ = rustix::io::read(&self.descriptor, &mut [0; 8]);
+        // After the read: were it cleared before, who rings in between would have its ring read away and leave the flag
+        // behind, and nobody would ring again. Who finds the flag set until here has pushed what is looked for next.
+        self.rung.swap(false, Ordering::AcqRel);
     }
 }
 
@@ -99,6 +101,34 @@ mod tests {
         let mut one = [PollFd::new(bell, PollFlags::IN)];
         wait(&mut one, Some(Duration::ZERO));
         !one[0].revents().is_empty()
+    }
+
+    #[test]
+    fn ringing_while_the_thread_wakes_leaves_a_bell_that_rings() {
+        let bell = Bell::new().expect("a descriptor is free");
+        let (begin, end) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
+        const ROUNDS: usize = 20_000;
+        let mut silent = 0;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..ROUNDS {
+                    begin.wait();
+                    bell.ring();
+                    end.wait();
+                }
+            });
+            for _ in 0..ROUNDS {
+                bell.ring();
+                begin.wait();
+                bell.wake_up();
+                end.wait();
+                bell.ring();
+                silent += usize::from(!is_ringing(&bell));
+                bell.wake_up();
+                bell.wake_up();
+            }
+        });
+        assert_eq!(silent, 0, "rounds after which nobody could ring");
     }
 
     #[test]
