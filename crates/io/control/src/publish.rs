@@ -34,6 +34,21 @@ pub(crate) struct Publisher {
     shards_count: u16,
 }
 
+/// The data plane does not compress yet: who asks for it is told, rather than left to find out.
+fn warn_of_compression(config: &Config) {
+    let frontends = config.frontends.iter().filter(|frontend| frontend.compression.is_some());
+    let backends = config.backends.iter().filter(|backend| backend.compression.is_some());
+    let keys = frontends
+        .map(|frontend| format!("frontends.{}.compression", frontend.name))
+        .chain(backends.map(|backend| format!("backends.{}.compression", backend.name)));
+    for key in keys {
+        Line::new(Level::Warn, "not_carried_out")
+            .with("key", key)
+            .with("help", "this version sends responses as servers encode them")
+            .write();
+    }
+}
+
 impl Publisher {
     pub(crate) fn new(shards_count: u16) -> Publisher {
         Publisher {
@@ -65,6 +80,7 @@ impl Publisher {
         let frontends = config.frontends.iter().map(&mut frontend).collect();
         let backends = config.backends.iter().map(|backend| self.backend(backend)).collect();
         self.forget_what_is_not_in(config);
+        warn_of_compression(config);
         Arc::new(Snapshot {
             generation: self.generation,
             shards_count: self.shards_count,
