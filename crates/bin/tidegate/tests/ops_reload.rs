@@ -190,6 +190,10 @@ fn requests_in_flight_finish_on_what_they_started_with() {
         let mut head_begun = Client::connect(address);
         head_begun.send("GET / HTTP/1.1\r\nHo");
         slow.wait_requests(1);
+        // A connection gets a task with the first byte of its request; each shard has one more that accepts.
+        tidegate.wait_metrics("both requests have begun", |metrics| {
+            metrics.count("tidegate_shard_tasks", &[]) == shards as u64 + 2
+        });
         reload(&tidegate, &site(shards, [fast.address()]));
         assert_eq!(Client::connect(address).get("/").text(), "new");
         // A request has begun with the first byte of its head.
