@@ -337,3 +337,83 @@ fn what_is_in_flight_when_the_process_ends_is_logged() {
         assert_eq!(ends, [("KD--".to_owned(), 200), ("KH--".to_owned(), -1)]);
     });
 }
+
+/// A rule, the request that it ends, and how that must be logged.
+const RULES: &[(&str, &str, &str, &str, i64)] = &[
+    ("deny = { status = 403 }", "denied", "PR", "denied", 403),
+    ("redirect = { scheme = \"https\" }", "redirected", "LR", "redirected", 301),
+    ("respond = { status = 200, body = \"pong\" }", "answered", "LR", "responded", 200),
+    ("tarpit = { delay = \"200ms\", status = 429 }", "held", "PT", "tarpitted", 429),
+    ("close = true", "closed", "PR", "closed_by_rule", -1),
+];
+
+#[test]
+fn what_rules_end_is_told_with_the_rule() {
+    on_one_and_two_shards(|shards| {
+        let origin = Origin::start(script::answer_ok("hello"));
+        for (rule, name, letters, reason, status) in RULES {
+            let more = format!(
+                "frontends.web.log_format = '{{termination}} {{status}} {{reason}} {{rule}} {{server}} \
+                 {{request_head_ms}} {{queue_ms}} {{field.tenant}} {{request_id}} {{target}}'\n\
+                 frontends.web.request_id = \"X-Request-Id\"\n\
+                 [[frontends.web.rules]]\nlog_field = {{ tenant = \"{{request.host}}\" }}\n\
+                 [[frontends.web.rules]]\nname = \"{name}\"\nwhen = 'request.path == \"/x\"'\n{rule}\n"
+            );
+            let logged = Logged::start(shards, [origin.address()], &more);
+            let mut asking = client(&logged.tidegate);
+            asking.send("GET /y HTTP/1.1\r\nHost: a\r\nX-Request-Id: id1\r\n\r\n").read_response();
+            asking.send("GET /x HTTP/1.1\r\nHost: b\r\nX-Request-Id: id2\r\n\r\n");
+            if *status < 0 {
+                asking.expect_end();
+            } else {
+                assert_eq!(i64::from(asking.read_response().status), *status, "{rule}");
+            }
+            let lines = logged.raw_lines(2);
+            let words: Vec<Vec<&str>> =
+                lines.iter().map(|line| line.split(' ').collect()).collect();
+            assert_eq!(words[0][..5], ["----", "200", "complete", "-", "s1"], "{rule}");
+            assert_eq!(words[0][7..], ["a", "id1", "/y"], "{rule}");
+            let state = format!("{letters}--");
+            assert_eq!(words[1][..5], [&*state, &*status.to_string(), reason, name, "<NOSRV>"]);
+            assert_eq!(words[1][7..], ["b", "id2", "/x"], "{rule}");
+            let [head, queue] = [5, 6].map(|at: usize| words[1][at].parse::<i64>().expect("ms"));
+            match *reason {
+                "tarpitted" => assert!(head == -1 && queue >= 199, "{lines:?}"),
+                "closed_by_rule" => assert_eq!((head, queue), (-1, -1)),
+                _ => assert!(head >= 0 && queue == -1, "{lines:?}"),
+            }
+        }
+    });
+}
+
+#[test]
+fn a_client_that_does_not_wait_in_a_tarpit_is_told() {
+    let origin = Origin::start(script::answer_ok("hello"));
+    let more = "[[frontends.web.rules]]\ntarpit = { delay = \"1m\", status = 429 }\n";
+    let logged = Logged::start(1, [origin.address()], more);
+    let mut impatient = client(&logged.tidegate);
+    impatient.send(GET);
+    logged.tidegate.wait_metrics("a tarpit", |metrics| {
+        metrics.count("tidegate_frontend_requests_answered_total", &[("reason", "tarpit")]) == 1
+    });
+    drop(impatient);
+    let line = logged.last(1);
+    assert_eq!((line.letters(), line.status, line.times[0]), ("CT", -1, -1));
+}
+
+#[test]
+fn an_invalid_request_has_nothing_of_the_one_before() {
+    let origin = Origin::start(script::answer_ok("hello"));
+    let more = "frontends.web.log_format = '{status} {rule} {fields} {request_id}'\n\
+                frontends.web.request_id = \"X-Request-Id\"\n\
+                [[frontends.web.rules]]\nname = \"marked\"\nlog_field = { a = \"b\" }\n\
+                backend = \"app\"\n";
+    let logged = Logged::start(1, [origin.address()], more);
+    for second in ["GET / HTTP/1.1\r\n\r\n", "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n"] {
+        let mut agent = client(&logged.tidegate);
+        agent.send("GET / HTTP/1.1\r\nHost: a\r\nX-Request-Id: id1\r\n\r\n").read_response();
+        agent.send(second).read_response();
+    }
+    let lines = logged.raw_lines(4);
+    assert_eq!(lines, ["200 marked a=b id1", "400 - - -", "200 marked a=b id1", "501 - - -"]);
+}

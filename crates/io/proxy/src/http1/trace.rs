@@ -282,11 +282,18 @@ impl Server {
             let total = Micros::from(now.saturating_duration_since(started));
             let is_tarpit = matches!(outcome.ending, Ending::Tarpitted | Ending::TarpitAbandoned);
             let waited = trace.read_at.filter(|_| is_tarpit);
+            // HAProxy has no time for the head of a request that is held back or closed.
+            let is_timed = !is_tarpit && outcome.ending != Ending::ClosedByRule;
             let queue = waited.map(|at| Micros::from(now.saturating_duration_since(at)));
             let record = Record {
                 status: outcome.status,
                 ending: outcome.ending,
-                times: Times { request_head: head, queue, total, ..Times::default() },
+                times: Times {
+                    request_head: head.filter(|_| is_timed),
+                    queue,
+                    total,
+                    ..Times::default()
+                },
                 traffic: Traffic { received: trace.head_bytes, sent: outcome.sent },
                 ..self.worker.record(client, frontend, log, started)
             };
