@@ -3,11 +3,8 @@
 mod checks;
 
 use checks::stream::{Flush, Piece, check, check_pieces, decode, encode, levels, start};
-use std::fs;
-use std::path::PathBuf;
 use tidegate_compression::{Coding, Levels, PRODUCED_MIN, Pool, PoolLimits};
-use tidegate_testkit::json;
-use tidegate_testkit::{Rng, seed};
+use tidegate_testkit::{Rng, for_each_seed, json, seed};
 
 fn whole(bytes: &[u8]) -> Vec<Piece> {
     vec![Piece { bytes: bytes.to_vec(), flush: Flush::None }]
@@ -151,15 +148,7 @@ fn wrong_bodies_are_noticed_by_the_decoders() {
 
 #[test]
 fn the_corpus_comes_back() {
-    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../fuzz/corpus/compress");
-    let mut seeds = 0;
-    for entry in fs::read_dir(&directory).expect("the corpus is committed") {
-        let path = entry.expect("the corpus is readable").path();
-        eprintln!("{}", path.display());
-        check(&fs::read(&path).expect("the corpus is readable"));
-        seeds += 1;
-    }
-    assert!(seeds > 0, "{} is empty", directory.display());
+    for_each_seed("compress", check);
 }
 
 #[test]

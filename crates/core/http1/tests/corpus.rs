@@ -3,24 +3,7 @@
 
 mod checks;
 
-use std::fs;
-use std::path::PathBuf;
-
-use tidegate_testkit::malformed;
-
-fn for_each_seed(target: &str, check: fn(&[u8])) {
-    let directory =
-        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../fuzz/corpus").join(target);
-    let mut seeds = 0;
-    for entry in fs::read_dir(&directory).expect("the corpus is committed") {
-        let path = entry.expect("the corpus is readable").path();
-        let bytes = fs::read(&path).expect("the corpus is readable");
-        eprintln!("{}", path.display());
-        check(&bytes);
-        seeds += 1;
-    }
-    assert!(seeds > 0, "{} is empty", directory.display());
-}
+use tidegate_testkit::{for_each_seed, malformed};
 
 #[test]
 fn request_corpus_is_judged_the_same_whole_and_in_pieces() {

@@ -3,22 +3,11 @@
 
 mod checks;
 
-use std::fs;
-use std::path::PathBuf;
+use tidegate_testkit::for_each_seed;
 
 #[test]
 fn conditions_of_the_corpus_compile_or_are_explained() {
-    let directory =
-        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../fuzz/corpus/condition");
-    let mut seeds = 0;
-    for entry in fs::read_dir(&directory).expect("the corpus is committed") {
-        let path = entry.expect("the corpus is readable").path();
-        let bytes = fs::read(&path).expect("the corpus is readable");
-        eprintln!("{}", path.display());
-        checks::check(&bytes);
-        seeds += 1;
-    }
-    assert!(seeds > 0, "{} is empty", directory.display());
+    for_each_seed("condition", checks::check);
 }
 
 #[test]

@@ -22,6 +22,7 @@
 //! ```
 
 mod client;
+mod corpus;
 mod deadline;
 mod json;
 mod log;
@@ -42,6 +43,7 @@ mod tidegate;
 pub mod tools;
 
 pub use client::Client;
+pub use corpus::for_each_seed;
 pub use deadline::{Deadline, Gate, PATIENCE};
 pub use json::json;
 pub use log::{LogLine, Output};

@@ -55,7 +55,7 @@ pub const TABLE: &[Row] = &[
         &["aho-corasick", "memchr", "regex", "strsim"],
         &["cel", "stats_alloc", "tidegate-testkit"],
     ),
-    row("tidegate-semantics", Layer::Core, &[], &["proptest", "stats_alloc"]),
+    row("tidegate-semantics", Layer::Core, &[], &["proptest", "stats_alloc", "tidegate-testkit"]),
     row(
         "tidegate-passwords",
         Layer::Core,
