@@ -7,7 +7,9 @@
 use crate::{log_lines, routing, rules};
 use std::hint::black_box;
 use std::time::Instant;
-use tidegate_balance::{Policy as BalancePolicy, Pool, ServerId, ServerSettings, ShardId, Weight};
+use tidegate_balance::{
+    Ask, Idle, Policy as BalancePolicy, Pool, ServerId, ServerSettings, ShardId, Weight,
+};
 use tidegate_compression::{Coding, GzipLevel, Level, Levels, Pool as EncoderPool, PoolLimits};
 use tidegate_exchange::{Action, Exchange, Input, Policy, Request, Upload};
 use tidegate_http1::{
@@ -210,9 +212,10 @@ fn pool(servers_count: u16) -> Pool {
 }
 
 fn pick_servers(iterations: u64, servers_count: u16) {
-    let mut pool = pool(servers_count);
+    let (mut pool, now) = (pool(servers_count), Instant::now());
     for _ in 0..iterations {
-        black_box(pool.pick(black_box(None)).expect("every server is up"));
+        let ask = Ask { now, random: 0, key: None, avoid: black_box(&[]), loads: &Idle };
+        black_box(pool.pick(&ask).expect("every server is up"));
     }
 }
 
@@ -249,7 +252,8 @@ fn run_whole_exchanges(iterations: u64) {
     let mut pool = pool(10);
     for _ in 0..iterations {
         request_head(&limits, &mut request);
-        let ServerId(server) = pool.pick(None).expect("every server is up");
+        let ask = Ask { now, random: 0, key: None, avoid: &[], loads: &Idle };
+        let ServerId(server) = pool.pick(&ask).expect("every server is up");
         to_server.clear();
         encode_request_head(&mut to_server, REQUEST, &request, &RequestEdits::default());
         response_head(&limits, &mut response);

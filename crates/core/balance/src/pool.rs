@@ -4,8 +4,11 @@
 //! the balancing algorithm's. Invariant: the counts of usable servers agree with the servers, and the
 //! algorithm's state agrees with both before each pick.
 
+use std::time::{Duration, Instant};
+
+use crate::ask::{Ask, NoServer};
 use crate::round_robin::RoundRobin;
-use crate::server::{Availability, ServerId, ServerSettings, ShardId, Weight};
+use crate::server::{Availability, ServerId, ServerSettings, ServerState, ShardId, Weight};
 
 /// How a server is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,40 +18,26 @@ pub enum Policy {
     RoundRobin,
 }
 
-/// Why no server can be chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum NoServer {
-    /// The backend has no servers.
-    Empty,
-    /// All servers are down, draining or of weight zero.
-    AllDown,
-}
-
-impl std::fmt::Display for NoServer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Empty => "the backend has no servers",
-            Self::AllDown => "no server of the backend takes requests",
-        })
-    }
-}
-
-impl std::error::Error for NoServer {}
-
 /// The servers of one backend as one shard sees them.
 #[derive(Debug)]
 pub struct Pool {
     servers: Vec<Server>,
     usable: Usable,
-    round_robin: RoundRobin,
+    algorithm: Algorithm,
     /// A server changed since the last pick. Many changes at once cost one rebuild.
     stale: bool,
 }
 
+/// The state of the policy in force.
+#[derive(Debug)]
+enum Algorithm {
+    RoundRobin(RoundRobin),
+}
+
 #[derive(Debug)]
 struct Server {
-    settings: ServerSettings,
-    availability: Availability,
+    backup: bool,
+    state: ServerState,
 }
 
 /// How many servers are usable.
@@ -78,49 +67,85 @@ impl Pool {
     ) -> Self {
         assert!(servers.len() <= Self::SERVERS_MAX, "the configuration holds SERVERS_MAX");
         assert!(shard.0 < shards_count, "a shard's index is below the number of shards");
-        let round_robin = match policy {
-            Policy::RoundRobin => RoundRobin::new(servers.len(), shard, shards_count),
+        let algorithm = match policy {
+            Policy::RoundRobin => {
+                Algorithm::RoundRobin(RoundRobin::new(servers.len(), shard, shards_count))
+            }
         };
         let servers: Vec<Server> = servers
             .iter()
-            .map(|&settings| Server { settings, availability: Availability::Up })
+            .map(|settings| Server {
+                backup: settings.backup,
+                state: ServerState {
+                    availability: Availability::Up,
+                    weight: settings.weight,
+                    since: None,
+                },
+            })
             .collect();
         let mut usable = Usable::default();
         for server in servers.iter().filter(|server| server.is_usable()) {
-            *usable.count_mut(server.settings.backup) += 1;
+            *usable.count_mut(server.backup) += 1;
         }
-        let mut pool = Self { servers, usable, round_robin, stale: true };
+        let mut pool = Self { servers, usable, algorithm, stale: true };
         pool.rebuild();
         pool
     }
 
-    /// Chooses a server and takes its turn. `avoid` is skipped if any other server is usable; it is not
-    /// skipped in favour of a backup.
+    /// Chooses a server and takes its turn.
     ///
     /// # Errors
-    /// If no server is usable.
+    /// If no server is usable, or all that are are full.
     #[inline]
-    pub fn pick(&mut self, avoid: Option<ServerId>) -> Result<ServerId, NoServer> {
+    pub fn pick(&mut self, ask: &Ask<'_>) -> Result<ServerId, NoServer> {
         if self.stale {
             self.rebuild();
         }
-        match self.round_robin.pick(avoid.map(|server| server.0)) {
-            Some(server) => Ok(ServerId(server)),
-            None if self.servers.is_empty() => Err(NoServer::Empty),
-            None => Err(NoServer::AllDown),
+        let is_full = |server| ask.loads.is_full(ServerId(server));
+        let is_avoided = |server| ask.avoid.contains(&ServerId(server));
+        let picked = match &mut self.algorithm {
+            Algorithm::RoundRobin(turns) => turns
+                .pick(|server| is_avoided(server) || is_full(server))
+                .or_else(|| if ask.avoid.is_empty() { None } else { turns.pick(is_full) }),
+        };
+        picked.map(ServerId).ok_or_else(|| self.none())
+    }
+
+    /// Takes note of what is known of a server now. Unknown servers are ignored: the news may be older than
+    /// the configuration.
+    pub fn set_state(&mut self, server: ServerId, state: ServerState) {
+        let Some(server) = usize::try_from(server.0).ok().and_then(|at| self.servers.get_mut(at))
+        else {
+            return;
+        };
+        let (usable_before, weight_before) = (server.is_usable(), server.state.weight);
+        server.state = state;
+        let usable_after = server.is_usable();
+        let count = self.usable.count_mut(server.backup);
+        *count = *count + usize::from(usable_after) - usize::from(usable_before);
+        self.stale |=
+            usable_before != usable_after || (usable_after && weight_before != state.weight);
+    }
+
+    /// Takes note of how long a server took for a request.
+    pub fn observe(&mut self, server: ServerId, latency: Duration, now: Instant) {
+        match &mut self.algorithm {
+            Algorithm::RoundRobin(_) => {
+                let _ = (server, latency, now);
+            }
         }
     }
 
-    /// Takes note of a server that goes up, down or drains. Unknown servers are ignored: the news may
-    /// be older than the configuration.
-    pub fn set_availability(&mut self, server: ServerId, availability: Availability) {
-        self.change(server, |server| server.availability = availability);
+    /// Whether a request without ties may go to the server.
+    #[must_use]
+    pub fn takes_new(&self, server: ServerId) -> bool {
+        self.server(server).is_some_and(Server::is_usable)
     }
 
-    /// Changes a server's weight. Unknown servers are ignored: the news may be older than the
-    /// configuration.
-    pub fn set_weight(&mut self, server: ServerId, weight: Weight) {
-        self.change(server, |server| server.settings.weight = weight);
+    /// Whether a request that is bound to the server may go to it: also while it drains, and with weight zero.
+    #[must_use]
+    pub fn takes_pinned(&self, server: ServerId) -> bool {
+        self.server(server).is_some_and(|server| server.state.availability != Availability::Down)
     }
 
     /// How many servers requests are spread over at present: the usable backups if nothing else is
@@ -142,18 +167,25 @@ impl Pool {
         self.servers.is_empty()
     }
 
-    fn change(&mut self, id: ServerId, change: impl FnOnce(&mut Server)) {
-        let Some(server) = usize::try_from(id.0).ok().and_then(|index| self.servers.get_mut(index))
-        else {
-            return;
-        };
-        let (usable_before, weight_before) = (server.is_usable(), server.settings.weight);
-        change(server);
-        let usable_after = server.is_usable();
-        let count = self.usable.count_mut(server.settings.backup);
-        *count = *count + usize::from(usable_after) - usize::from(usable_before);
-        self.stale |= usable_before != usable_after
-            || (usable_after && weight_before != server.settings.weight);
+    /// The server's weight; none: there is no such server.
+    #[must_use]
+    pub fn weight(&self, server: ServerId) -> Option<Weight> {
+        self.server(server).map(|server| server.state.weight)
+    }
+
+    fn server(&self, server: ServerId) -> Option<&Server> {
+        self.servers.get(usize::try_from(server.0).ok()?)
+    }
+
+    #[cold]
+    const fn none(&self) -> NoServer {
+        if self.servers.is_empty() {
+            NoServer::Empty
+        } else if self.usable_count() == 0 {
+            NoServer::AllDown
+        } else {
+            NoServer::AllFull
+        }
     }
 
     #[cold]
@@ -161,17 +193,21 @@ impl Pool {
         let backup = self.usable.primaries == 0;
         let usable = (0..)
             .zip(&self.servers)
-            .filter(|(_, server)| server.is_usable() && server.settings.backup == backup)
-            .map(|(index, server): (u32, _)| (server.settings.weight, index));
-        self.round_robin.rebuild(backup, usable);
+            .filter(|(_, server)| server.is_usable() && server.backup == backup)
+            .map(|(index, server): (u32, _)| (server.state.weight, index));
+        match &mut self.algorithm {
+            Algorithm::RoundRobin(turns) => {
+                turns.rebuild(backup, usable);
+                debug_assert_eq!(turns.len(), self.usable_count(), "the counts are kept up");
+            }
+        }
         self.stale = false;
-        debug_assert_eq!(self.round_robin.len(), self.usable_count(), "the counts are kept up");
     }
 }
 
 impl Server {
     fn is_usable(&self) -> bool {
-        self.availability == Availability::Up && self.settings.weight > Weight::ZERO
+        self.state.availability == Availability::Up && self.state.weight > Weight::ZERO
     }
 }
 

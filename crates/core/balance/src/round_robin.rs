@@ -76,11 +76,12 @@ impl RoundRobin {
         self.servers.len()
     }
 
+    /// Takes the next turn of a server that is not skipped. None: all are.
     #[inline]
-    pub(crate) fn pick(&mut self, avoid: Option<u32>) -> Option<u32> {
+    pub(crate) fn pick(&mut self, skips: impl Fn(u32) -> bool) -> Option<u32> {
         let turn = *self.turns.first()?;
-        if avoid.is_some() && avoid == Some(self.next(turn)) {
-            return Some(self.pick_other());
+        if skips(self.next(turn)) {
+            return self.pick_other(skips);
         }
         Some(self.take(0))
     }
@@ -164,31 +165,37 @@ impl RoundRobin {
         server
     }
 
-    /// Another server than the one whose turn it is. Within its class it forfeits the turn. Alone in
-    /// its class it keeps the turn, but only one: it would be flooded by all those it missed, and the
-    /// rounds would come too far apart to be compared.
+    /// Another server than the one whose turn it is. A class that has others gives its turn to the next
+    /// of them, so that the skipped ones forfeit it. A class that is skipped whole keeps the turn, but only
+    /// one: it would be flooded by all those it missed, and the rounds would come too far apart to be
+    /// compared.
     #[cold]
-    fn pick_other(&mut self) -> u32 {
-        let turn = self.turns[0];
+    fn pick_other(&mut self, skips: impl Fn(u32) -> bool) -> Option<u32> {
+        // Sorted is a heap, too.
+        self.turns.sort_unstable_by(|a, b| is_before(*b, *a).cmp(&is_before(*a, *b)));
+        let found = self.turns.iter().enumerate().find_map(|(place, &turn)| {
+            let class = &self.classes[class_of(turn)];
+            let steps = (0..class.count).find(|steps| {
+                let within = (class.cursor + steps) % class.count;
+                !skips(self.servers[class.first + within].1)
+            })?;
+            Some((place, steps))
+        });
+        let (place, steps) = found?;
+        let turn = self.turns[place];
+        for skipped in &mut self.turns[..place] {
+            *skipped = self.classes[class_of(*skipped)].last_turn_before(turn, *skipped);
+        }
         let class = &mut self.classes[class_of(turn)];
-        if class.count > 1 {
-            class.cursor = (class.cursor + 1) % class.count;
-            return self.take(0);
-        }
-        if self.turns.len() == 1 {
-            return self.take(0);
-        }
-        let class = *class;
-        let other = self.turns[self.earliest_child(0)];
-        self.turns[0] = class.last_turn_before(other, turn);
-        self.sift_down(0);
-        let avoided_is_first = class_of(self.turns[0]) == class_of(turn);
-        let place = if avoided_is_first { self.earliest_child(0) } else { 0 };
-        let server = self.take(place);
+        class.cursor = (class.cursor + steps) % class.count;
+        let server = self.servers[class.first + class.cursor].1;
+        class.cursor = (class.cursor + 1) % class.count;
+        self.turns[place] = class.turn_after(turn);
+        self.turns.sort_unstable_by(|a, b| is_before(*b, *a).cmp(&is_before(*a, *b)));
         if cfg!(debug_assertions) {
             self.check_invariants();
         }
-        server
+        Some(server)
     }
 
     #[inline]

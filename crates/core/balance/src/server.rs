@@ -3,6 +3,8 @@
 //! Owns the types and their ranges; what follows from them is the pool's. Invariant: a [`Weight`] lies
 //! between 0 and [`Weight::MAX`].
 
+use std::time::Instant;
+
 /// A server, by its index in its backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerId(pub u32);
@@ -62,4 +64,15 @@ pub enum Availability {
     Draining,
     /// It takes nothing.
     Down,
+}
+
+/// What is known of a server at present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerState {
+    /// Whether it takes requests.
+    pub availability: Availability,
+    /// Its share of the requests.
+    pub weight: Weight,
+    /// When it came up, which is where its slow start begins; none: it has been up all along.
+    pub since: Option<Instant>,
 }

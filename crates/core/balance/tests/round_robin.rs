@@ -1,6 +1,9 @@
 //! What weighted round robin promises for any weights: exact shares, smooth turns, nothing for a server
 //! that is not usable.
 
+mod common;
+
+use common::{avoiding, pick, set_availability, set_weight};
 use proptest::prelude::*;
 use tidegate_balance::{
     Availability, NoServer, Policy, Pool, ServerId, ServerSettings, ShardId, Weight,
@@ -19,7 +22,7 @@ fn pool(servers: &[ServerSettings]) -> Pool {
 }
 
 fn picks(pool: &mut Pool, count: usize) -> Vec<u32> {
-    (0..count).map(|_| pool.pick(None).expect("a usable server").0).collect()
+    (0..count).map(|_| pick(pool).expect("a usable server").0).collect()
 }
 
 fn primaries(weights: &[u16]) -> Vec<ServerSettings> {
@@ -78,23 +81,23 @@ fn weights_have_a_greatest_value() {
 
 #[test]
 fn no_server_says_why() {
-    assert_eq!(pool(&[]).pick(None), Err(NoServer::Empty));
+    assert_eq!(pick(&mut pool(&[])), Err(NoServer::Empty));
     let mut one = pool(&primaries(&[1]));
-    one.set_availability(ServerId(0), Availability::Down);
-    assert_eq!(one.pick(None), Err(NoServer::AllDown));
+    set_availability(&mut one, ServerId(0), Availability::Down);
+    assert_eq!(pick(&mut one), Err(NoServer::AllDown));
     assert_eq!((one.usable_count(), one.len()), (0, 1));
-    one.set_availability(ServerId(0), Availability::Draining);
-    assert_eq!(one.pick(Some(ServerId(0))), Err(NoServer::AllDown));
-    one.set_availability(ServerId(0), Availability::Up);
-    assert_eq!(one.pick(None), Ok(ServerId(0)));
-    assert_eq!(pool(&primaries(&[0, 0])).pick(None), Err(NoServer::AllDown));
+    set_availability(&mut one, ServerId(0), Availability::Draining);
+    assert_eq!(avoiding(&mut one, &[ServerId(0)]), Err(NoServer::AllDown));
+    set_availability(&mut one, ServerId(0), Availability::Up);
+    assert_eq!(pick(&mut one), Ok(ServerId(0)));
+    assert_eq!(pick(&mut pool(&primaries(&[0, 0]))), Err(NoServer::AllDown));
 }
 
 #[test]
 fn news_of_an_unknown_server_changes_nothing() {
     let mut pool = pool(&primaries(&[1, 1]));
-    pool.set_availability(ServerId(2), Availability::Down);
-    pool.set_weight(ServerId(u32::MAX), Weight::MAX);
+    set_availability(&mut pool, ServerId(2), Availability::Down);
+    set_weight(&mut pool, ServerId(u32::MAX), Weight::MAX);
     assert_eq!(pool.usable_count(), 2);
     assert_eq!(picks(&mut pool, 4), [0, 1, 0, 1]);
 }
@@ -103,13 +106,17 @@ fn news_of_an_unknown_server_changes_nothing() {
 fn backups_serve_only_while_no_primary_is_usable() {
     let mut pool = pool(&[primary(1), backup(2), primary(1), backup(1)]);
     assert_eq!((picks(&mut pool, 4), pool.usable_count()), (vec![0, 2, 0, 2], 2));
-    pool.set_availability(ServerId(0), Availability::Down);
+    set_availability(&mut pool, ServerId(0), Availability::Down);
     assert_eq!((picks(&mut pool, 2), pool.usable_count()), (vec![2, 2], 1));
-    assert_eq!(pool.pick(Some(ServerId(2))), Ok(ServerId(2)), "not avoided in favour of a backup");
-    pool.set_weight(ServerId(2), Weight::ZERO);
+    assert_eq!(
+        avoiding(&mut pool, &[ServerId(2)]),
+        Ok(ServerId(2)),
+        "not avoided in favour of a backup"
+    );
+    set_weight(&mut pool, ServerId(2), Weight::ZERO);
     assert_eq!(pool.usable_count(), 2);
     assert_eq!(counts(&picks(&mut pool, 300), 4), [0, 200, 0, 100]);
-    pool.set_weight(ServerId(2), Weight::MAX);
+    set_weight(&mut pool, ServerId(2), Weight::MAX);
     assert_eq!(picks(&mut pool, 3), [2, 2, 2]);
 }
 
@@ -118,9 +125,9 @@ fn the_turn_is_kept_when_another_server_flaps() {
     let mut pool = pool(&primaries(&[1; 5]));
     for round in 0..20 {
         let expected = round % 4;
-        pool.set_availability(ServerId(4), Availability::Down);
-        assert_eq!(pool.pick(None), Ok(ServerId(expected)));
-        pool.set_availability(ServerId(4), Availability::Up);
+        set_availability(&mut pool, ServerId(4), Availability::Down);
+        assert_eq!(pick(&mut pool), Ok(ServerId(expected)));
+        set_availability(&mut pool, ServerId(4), Availability::Up);
     }
 }
 
@@ -129,9 +136,9 @@ fn a_flapping_server_starves_nobody() {
     let mut pool = pool(&primaries(&[2, 2, 1, 2]));
     let mut turns = Vec::new();
     for _ in 0..250 {
-        pool.set_availability(ServerId(3), Availability::Down);
+        set_availability(&mut pool, ServerId(3), Availability::Down);
         turns.extend(picks(&mut pool, 1));
-        pool.set_availability(ServerId(3), Availability::Up);
+        set_availability(&mut pool, ServerId(3), Availability::Up);
         turns.extend(picks(&mut pool, 1));
     }
     let counts = counts(&turns, 4);
@@ -148,7 +155,7 @@ fn shards_spread_when_the_backups_take_over_and_when_they_are_done() {
     let mut first_picks = |availability, in_between: usize| -> Vec<u32> {
         let first_pick = |pool: &mut Pool| {
             for server in 0..4 {
-                pool.set_availability(ServerId(server), availability);
+                set_availability(pool, ServerId(server), availability);
             }
             picks(pool, in_between)[0]
         };
@@ -175,7 +182,7 @@ fn shards_start_at_different_times_of_the_period() {
 fn avoiding_one_of_two_for_ever_does_not_flood_it_afterwards() {
     let mut pool = pool(&primaries(&[1, 2]));
     for _ in 0..100_000 {
-        assert_eq!(pool.pick(Some(ServerId(0))), Ok(ServerId(1)));
+        assert_eq!(avoiding(&mut pool, &[ServerId(0)]), Ok(ServerId(1)));
     }
     let after = picks(&mut pool, 30);
     let zeros = counts(&after, 2)[0];
@@ -186,7 +193,7 @@ fn avoiding_one_of_two_for_ever_does_not_flood_it_afterwards() {
 fn an_avoided_server_keeps_one_turn_at_most() {
     let mut pool = pool(&primaries(&[100, 99, 98]));
     for _ in 0..90 {
-        assert_ne!(pool.pick(Some(ServerId(0))), Ok(ServerId(0)));
+        assert_ne!(avoiding(&mut pool, &[ServerId(0)]), Ok(ServerId(0)));
     }
     let zeros = counts(&picks(&mut pool, 9), 3)[0];
     assert!((3..=4).contains(&zeros), "{zeros} of 9");
@@ -265,7 +272,7 @@ proptest! {
     ) {
         let mut pool = pool(&primaries(&weights));
         for avoid in avoids.into_iter().map(|avoid| avoid.map(ServerId)) {
-            let server = pool.pick(avoid).expect("one has weight");
+            let server = avoiding(&mut pool, avoid.as_slice()).expect("one has weight");
             prop_assert!(weights[index(server.0)] > 0);
             prop_assert!(avoid != Some(server) || pool.usable_count() == 1);
         }

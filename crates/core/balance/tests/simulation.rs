@@ -1,6 +1,9 @@
 //! Several shards with a replica each, servers that come and go, requests that land on any shard:
 //! together the replicas keep the shares. Seeded; a failure names its seed.
 
+mod common;
+
+use common::{pick, set_availability};
 use tidegate_balance::{
     Availability, NoServer, Policy, Pool, ServerId, ServerSettings, ShardId, Weight,
 };
@@ -74,9 +77,9 @@ impl Machine {
         let id = ServerId(u32::try_from(server).expect("few servers"));
         for shard in &mut self.shards {
             for _ in 0..random.below(5) {
-                let _in_flight = shard.pick(None);
+                let _in_flight = pick(shard);
             }
-            shard.set_availability(id, to);
+            set_availability(shard, id, to);
         }
     }
 
@@ -84,7 +87,7 @@ impl Machine {
         let mut served = vec![0; self.settings.len()];
         for _ in 0..REQUESTS {
             let shard = random.below(self.shards.len());
-            let server = self.shards[shard].pick(None)?;
+            let server = pick(&mut self.shards[shard])?;
             served[usize::try_from(server.0).expect("an index")] += 1;
         }
         Ok(served)

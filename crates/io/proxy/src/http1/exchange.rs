@@ -149,11 +149,12 @@ impl Driver<'_> {
         avoid: Option<u32>,
         fresh_only: bool,
     ) -> (Input, Option<Slot>, Option<Connection>) {
-        let picked = self.backend.balance.borrow_mut().pick(avoid.map(ServerId));
+        let avoided = avoid.map(ServerId);
+        let random = self.worker.scratch.random();
+        let picked = self.backend.pick(self.alarm.now(), random, None, avoided.as_slice());
         let ServerId(index) = match picked {
             Ok(picked) => picked,
-            Err(NoServer::Empty) => return (Input::NoServer(NoServerCause::Empty), None, None),
-            Err(NoServer::AllDown) => return (Input::NoServer(NoServerCause::AllDown), None, None),
+            Err(none) => return (Input::NoServer(cause(none)), None, None),
         };
         let server = &self.backend.servers[index as usize];
         if avoid.is_some_and(|avoided| avoided != index) {
@@ -329,6 +330,15 @@ impl Driver<'_> {
                 terminal => return (terminal, None),
             }
         }
+    }
+}
+
+/// Why there is no server, in the words of the exchange.
+const fn cause(none: NoServer) -> NoServerCause {
+    match none {
+        NoServer::Empty => NoServerCause::Empty,
+        NoServer::AllDown => NoServerCause::AllDown,
+        NoServer::AllFull => NoServerCause::PoolFull,
     }
 }
 

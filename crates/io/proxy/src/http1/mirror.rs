@@ -159,7 +159,8 @@ async fn is_answered(
 ) -> bool {
     let Some(task) = worker.shard.tasks.current() else { return false };
     let alarm = Alarm::new(&worker.shard, task);
-    let Ok(picked) = backend.balance.borrow_mut().pick(None) else { return false };
+    let random = worker.scratch.random();
+    let Ok(picked) = backend.pick(alarm.now(), random, None, &[]) else { return false };
     let Some(server) = backend.servers.get(picked.0 as usize) else { return false };
     let slot = Slot::new(server.clone());
     let Ok(socket) = worker.shard.ring.connect(&slot.0.address) else { return false };

@@ -49,6 +49,13 @@ pub(crate) struct Scratch {
     rules: RefCell<rules::Scratch>,
 }
 
+impl Scratch {
+    /// The next number of this shard's chance.
+    pub(crate) fn random(&self) -> u64 {
+        self.rules.borrow_mut().random.next()
+    }
+}
+
 /// A head that comes in pieces: what has come of it, and how far it has been judged.
 #[derive(Default)]
 struct Spilled<S> {

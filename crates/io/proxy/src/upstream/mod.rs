@@ -2,4 +2,5 @@
 
 pub(crate) mod connect;
 pub(crate) mod idle_pool;
+pub(crate) mod pick;
 pub(crate) mod reuse;
