@@ -391,6 +391,10 @@ impl Core {
         Some(token)
     }
 
+    pub(crate) fn unparked_count(&self) -> usize {
+        self.parked_ready.len()
+    }
+
     pub(crate) fn arm_recv(&mut self, index: u32) {
         let slot = self.slots.get_mut(index);
         debug_assert!(!slot.flags.has(Flags::ARMED) && !slot.flags.has(Flags::RELEASED));

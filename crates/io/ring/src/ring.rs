@@ -142,6 +142,11 @@ impl Ring {
         self.0.core.borrow_mut().next_unparked().map(ParkToken)
     }
 
+    /// How many tokens [`Ring::next_unparked`] has to give.
+    pub fn unparked_count(&self) -> usize {
+        self.0.core.borrow().unparked_count()
+    }
+
     /// A handle with which other threads end this ring's sleep.
     pub fn wakeup(&self) -> Wakeup {
         self.0.wakeup.clone()
