@@ -417,3 +417,13 @@ fn an_invalid_request_has_nothing_of_the_one_before() {
     let lines = logged.raw_lines(4);
     assert_eq!(lines, ["200 marked a=b id1", "400 - - -", "200 marked a=b id1", "501 - - -"]);
 }
+
+#[test]
+fn a_loop_is_told() {
+    let origin = Origin::start(script::answer_ok("hello"));
+    let more = "frontends.web.via = \"tide\"\n\
+        frontends.web.log_format = '{termination} {status} {reason} {stage} {target}'";
+    let logged = Logged::start(1, [origin.address()], more);
+    expect(client(&logged.tidegate), "GET /x HTTP/1.1\r\nHost: a\r\nVia: 1.1 tide\r\n\r\n", 508);
+    assert_eq!(logged.raw_lines(1), ["PR-- 508 loop_detected request /x"]);
+}

@@ -8,7 +8,7 @@ mod support;
 
 use std::net::IpAddr;
 
-use support::{client, config, dropped, origin, start};
+use support::{builder, client, config, dropped, origin, start};
 use tidegate_testkit::{Client, Origin, Request, Tidegate};
 
 /// Sends a request and gives it as the server got it.
@@ -241,4 +241,52 @@ fn framing_and_connection_fields_cannot_be_named_in_rules() {
         let exit = support::builder().run_to_exit(&text);
         assert!(!exit.status.success(), "{name}");
     }
+}
+
+#[test]
+fn a_request_that_names_this_proxy_in_via_is_refused_as_a_loop() {
+    let origin = origin("app");
+    // Rules see nothing of it, so that none can take the entry away.
+    let rules = "[[frontends.web.rules]]\nremove_headers = [\"Via\"]\n";
+    let tidegate = start(&origin, "via = \"tide\"", rules);
+    let refused =
+        ["1.1 tide", "HTTP/1.1 TIDE (me)", "1.0 a, 1.1 tide, 1.1 b", "1.1 a\r\nVia: 1.1 tide"];
+    for via in refused {
+        let mut client = client(&tidegate);
+        client.send(format!("GET / HTTP/1.1\r\nHost: a\r\nVia: {via}\r\n\r\n"));
+        let response = client.read_response();
+        assert_eq!((response.status, response.text()), (508, "508 Loop Detected\n"), "{via}");
+        client.expect_eof();
+    }
+    let line = tidegate.wait_log(|line| line.is_event("request_failed"));
+    let [reason, status, flags] = ["reason", "status", "flags"].map(|name| line.field(name));
+    assert_eq!(reason.as_deref(), Some("loop_detected"));
+    assert_eq!((status.as_deref(), flags.as_deref()), (Some("508"), Some("PR")));
+    let failed = |reason| {
+        let labels = [("frontend", "web"), ("reason", reason)];
+        tidegate.metrics().count("tidegate_frontend_requests_failed_total", &labels)
+    };
+    assert_eq!(failed("loop_detected"), refused.len() as u64);
+    assert_eq!(origin.requests_count(), 0);
+    for via in ["1.1 tide2", "1.1 tide:80", "1.1 a (1.1 tide)", "tide"] {
+        let request = format!("GET / HTTP/1.1\r\nHost: a\r\nVia: {via}\r\n\r\n");
+        seen(&tidegate, &origin, &request);
+    }
+    // Who has no name cannot be named.
+    let plain = start(&origin, "", "");
+    seen(&plain, &origin, "GET / HTTP/1.1\r\nHost: a\r\nVia: 1.1 tide\r\n\r\n");
+}
+
+#[test]
+fn a_proxy_that_is_its_own_server_answers_at_once() {
+    let origin = origin("app");
+    let text = |server| config("via = \"tide\"", "", &[("app", server)]);
+    let tidegate = builder().start(&text(origin.address()));
+    let itself = tidegate.address("web");
+    assert!(tidegate.reload(&text(itself)).is_event("reloaded"));
+    let response = client(&tidegate).get("/");
+    assert_eq!(response.status, 508);
+    assert_eq!(response.headers.value("via"), Some("1.1 tide"));
+    let requests = tidegate.metrics().count("tidegate_frontend_requests_total", &[]);
+    assert_eq!(requests, 2, "one from the client, one from here");
 }

@@ -5,10 +5,12 @@
 #[path = "support/rules.rs"]
 mod support;
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use support::{answered, builder, client, config, dropped, origin, start};
-use tidegate_testkit::Response;
+use tidegate_testkit::{Metrics, Response};
 
 #[test]
 fn redirects_say_where_to() {
@@ -274,4 +276,51 @@ fn passwords_that_wait_delay_nobody_else_and_are_bounded() {
         assert_eq!(client(&tidegate).get("/public").text(), "app");
     }
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    // 64 wait behind each other for half a second each: who is late in the queue waits 10 s and no longer.
+    let metrics = tidegate.wait_metrics("one has waited for too long", |metrics| {
+        dropped(metrics, "verification_timeout") > 0
+    });
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    let refused =
+        dropped(&metrics, "verifications_max") + dropped(&metrics, "verification_timeout");
+    let unavailable = [("reason", "deny")];
+    assert_eq!(metrics.count("tidegate_frontend_requests_answered_total", &unavailable), refused);
+    let mut statuses: Vec<u16> =
+        guessing.iter_mut().map(|client| client.read_response().status).collect();
+    statuses.sort_unstable();
+    statuses.dedup();
+    assert_eq!(statuses, [401, 503]);
+}
+
+#[test]
+fn who_finds_the_tarpit_full_is_answered_at_once() {
+    /// The limit of a shard.
+    const TARPITS_MAX: usize = 4096;
+    const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let origin = origin("app");
+    let rules = "[[frontends.web.rules]]\ntarpit = { delay = \"10m\" }\n";
+    let tidegate = start(&origin, "", rules);
+    let mut held: Vec<TcpStream> = (0..TARPITS_MAX)
+        .map(|_| {
+            let mut socket = TcpStream::connect(tidegate.address("web")).expect("it listens");
+            socket.write_all(GET).expect("a fresh connection");
+            socket
+        })
+        .collect();
+    let held_count = |metrics: &Metrics| answered(metrics, "tarpit");
+    let metrics = tidegate.wait_metrics("all wait", |metrics| held_count(metrics) == 4096);
+    assert_eq!(dropped(&metrics, "tarpits_max"), 0);
+    let mut over = client(&tidegate);
+    assert_eq!(over.get("/").status, 429);
+    assert_eq!(dropped(&tidegate.metrics(), "tarpits_max"), 1);
+    // Who leaves makes room.
+    drop(held.pop());
+    let left = [("status", "other")];
+    tidegate.wait_metrics("one has left", |metrics| {
+        metrics.count("tidegate_frontend_requests_total", &left) == 1
+    });
+    over.send(GET);
+    tidegate.wait_metrics("another one waits", |metrics| held_count(metrics) == 4098);
+    over.expect_silence(Duration::from_millis(200));
+    assert_eq!(dropped(&tidegate.metrics(), "tarpits_max"), 1);
 }

@@ -8,7 +8,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use support::{builder, client, config, dropped, origin, start};
-use tidegate_testkit::{Client, Connection, Gate, Origin, refused_address, script};
+use tidegate_testkit::{Client, Connection, Gate, Metrics, Origin, refused_address, script};
 
 #[test]
 fn responses_are_edited_by_what_they_and_their_requests_say() {
@@ -122,6 +122,45 @@ fn a_backend_that_takes_no_copies_is_not_noticed() {
             dropped(metrics, "mirror_failed") == 20 && dropped(metrics, "mirror_body_max") == 1
         });
     }
+}
+
+#[test]
+fn copies_that_are_not_answered_are_bounded() {
+    /// Copies of a shard that are on their way.
+    const MIRRORS_MAX: u64 = 256;
+    let app = origin("app");
+    let (silent, gate) = (Gate::new(), Gate::new());
+    let shadow = Origin::start({
+        let (silent, gate) = (silent.clone(), gate.clone());
+        move |mut connection: Connection| {
+            if connection.read_request()?.is_some() {
+                silent.open();
+                gate.wait();
+                connection.send(script::ok("shadow"))?;
+            }
+            Ok(())
+        }
+    });
+    let text = config("", MIRROR, &[("app", app.address()), ("shadow", shadow.address())]);
+    let tidegate = builder().start(&text);
+    let mut client = client(&tidegate);
+    for _ in 0..MIRRORS_MAX + 3 {
+        assert_eq!(client.get("/").text(), "app");
+    }
+    let mirrored =
+        |metrics: &Metrics| metrics.count("tidegate_frontend_requests_mirrored_total", &[]);
+    let metrics = tidegate.metrics();
+    assert_eq!((mirrored(&metrics), dropped(&metrics, "mirrors_max")), (MIRRORS_MAX, 3));
+    // Answers make room.
+    silent.wait();
+    gate.open();
+    tidegate.wait_metrics("no copy is on its way", |metrics| {
+        metrics.count("tidegate_server_requests_in_flight", &[("backend", "shadow")]) == 0
+    });
+    assert_eq!(client.get("/").text(), "app");
+    let metrics = tidegate.metrics();
+    assert_eq!((mirrored(&metrics), dropped(&metrics, "mirrors_max")), (MIRRORS_MAX + 1, 3));
+    assert_eq!(dropped(&metrics, "mirror_failed"), 0);
 }
 
 #[test]

@@ -31,6 +31,8 @@ pub enum Ending {
     Tarpitted,
     /// The client left while a rule held it back.
     TarpitAbandoned,
+    /// It was ended from outside while a rule held it back.
+    TarpitKilled,
     /// A rule refused the server's response.
     ResponseDenied,
     /// It was ended from outside: by an operator, or because the process had to stop.
@@ -57,6 +59,7 @@ impl Ending {
             Self::Denied | Self::ClosedByRule => *b"PR",
             Self::Tarpitted => *b"PT",
             Self::TarpitAbandoned => *b"CT",
+            Self::TarpitKilled => *b"KT",
             Self::ResponseDenied => *b"PH",
             Self::Killed(stage) => [b'K', stage.letter()],
             Self::ServerDown(stage) => [b'D', stage.letter()],
@@ -81,7 +84,7 @@ impl Ending {
             Self::Tarpitted => "tarpitted",
             Self::TarpitAbandoned => "tarpit_abandoned",
             Self::ResponseDenied => "response_denied",
-            Self::Killed(_) => "killed",
+            Self::Killed(_) | Self::TarpitKilled => "killed",
             Self::ServerDown(_) => "server_down",
             Self::BackupReplaced(_) => "backup_replaced",
             Self::Internal(_) => "internal_error",
@@ -120,6 +123,7 @@ impl Ending {
             Self::Failed(_)
             | Self::ClientGoneAtEnd
             | Self::Killed(_)
+            | Self::TarpitKilled
             | Self::ServerDown(_)
             | Self::BackupReplaced(_)
             | Self::Internal(_) => true,

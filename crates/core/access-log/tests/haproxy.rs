@@ -314,6 +314,8 @@ fn endings() -> Vec<(Ending, &'static str, &'static str, &'static str)> {
         (Ending::ClosedByRule, "PR", "closed_by_rule", "request"),
         (Ending::Tarpitted, "PT", "tarpitted", "tarpit"),
         (Ending::TarpitAbandoned, "CT", "tarpit_abandoned", "tarpit"),
+        (Ending::TarpitKilled, "KT", "killed", "tarpit"),
+        (failed(Kind::Loop, Stage::Request), "PR", "loop_detected", "request"),
         (Ending::ResponseDenied, "PH", "response_denied", "response_head"),
         (Ending::Killed(Stage::Data), "KD", "killed", "data"),
         (Ending::ServerDown(Stage::Head), "DH", "server_down", "response_head"),

@@ -81,6 +81,8 @@ pub enum FailureKind {
     ServerTimeout,
     /// The server closed the connection within a response body.
     TruncatedResponse,
+    /// The request has been here already: it names this proxy in `Via` (RFC 9110 §7.6.3).
+    Loop,
 }
 
 /// How a failure may be made good.
@@ -109,7 +111,7 @@ pub(crate) struct Row {
 
 impl FailureKind {
     /// One value of every kind, in the order of their indices.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::RequestHeadTimeout,
         Self::BadRequest { status: 400, detail: "" },
         Self::ClientTimeout,
@@ -129,6 +131,7 @@ impl FailureKind {
         Self::BadResponse { detail: "" },
         Self::ServerTimeout,
         Self::TruncatedResponse,
+        Self::Loop,
     ];
 
     /// The total function: what follows from each kind. The letters are those HAProxy logs: who ended
@@ -160,6 +163,7 @@ impl FailureKind {
             Self::BadResponse { .. } => (16, "bad_response", Server, Some(502), b'P', Never),
             Self::ServerTimeout => (17, "server_timeout", Server, Some(504), b's', Never),
             Self::TruncatedResponse => (18, "truncated_response", Server, Some(502), b'S', Never),
+            Self::Loop => (19, "loop_detected", Proxy, Some(508), b'P', Never),
         };
         Row { index, reason, origin, status, cause, retry }
     }

@@ -25,6 +25,7 @@ const TABLE: &str = "
     bad_response              502   P  Server  Never
     server_timeout            504   s  Server  Never
     truncated_response        502   S  Server  Never
+    loop_detected             508   P  Proxy   Never
 ";
 
 #[test]

@@ -15,6 +15,7 @@ use tidegate_routing::{RequestOverlay, RespondBody};
 use tidegate_semantics::basic_auth;
 
 use super::head::Incoming;
+use super::held::Held;
 use super::respond::{self, Answer, Both, close_with_care};
 use super::trace::Outcome;
 use super::{Next, Server};
@@ -32,8 +33,8 @@ const TARPITS_MAX: u32 = 4096;
 struct Place<'a>(&'a Cell<u32>);
 
 impl<'a> Place<'a> {
-    fn take(count: &'a Cell<u32>) -> Option<Place<'a>> {
-        (count.get() < TARPITS_MAX).then(|| {
+    fn take(count: &'a Cell<u32>, count_max: u32) -> Option<Place<'a>> {
+        (count.get() < count_max).then(|| {
             count.set(count.get() + 1);
             Place(count)
         })
@@ -79,7 +80,11 @@ impl Server {
                 return self.end_without_answer(client, frontend, incoming, Ending::ClosedByRule);
             }
             Answered::Tarpit(_, delay) => {
-                if !self.wait_out(client, frontend, delay).await {
+                let killed = Ending::TarpitKilled;
+                let held = Held::new(self, client, frontend, incoming, killed);
+                let stayed = self.wait_out(client, frontend, delay).await;
+                held.end();
+                if !stayed {
                     let ending = Ending::TarpitAbandoned;
                     return self.end_without_answer(client, frontend, incoming, ending);
                 }
@@ -182,7 +187,7 @@ impl Server {
 
     /// Makes a client wait; `false` when it has left. With too many waiting, it does not have to.
     async fn wait_out(&self, client: &Client, frontend: &Frontend, delay: Duration) -> bool {
-        let Some(_place) = Place::take(&self.worker.tarpits) else {
+        let Some(_place) = Place::take(&self.worker.tarpits, TARPITS_MAX) else {
             frontend.stats.rules_dropped.increment(Dropped::Tarpits.index());
             return true;
         };
@@ -259,4 +264,22 @@ fn queue_respond(
     };
     let answer = answer(respond.status);
     (respond.status, respond::queue_answer(client, frontend, out, &answer, headers, body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_bounded_and_given_back() {
+        let count = Cell::new(0);
+        let places: Vec<_> = (0..3).filter_map(|_| Place::take(&count, 2)).collect();
+        assert_eq!((places.len(), count.get()), (2, 2));
+        drop(places);
+        assert!(
+            count.get() == 0
+                && Place::take(&count, 2).is_some()
+                && Place::take(&count, 0).is_none()
+        );
+    }
 }

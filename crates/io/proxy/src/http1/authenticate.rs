@@ -7,11 +7,12 @@ use std::future::poll_fn;
 use std::task::Poll;
 
 use tidegate_access_log::Ending;
-use tidegate_exchange::{Failure, FailureKind};
+use tidegate_exchange::{Failure, FailureKind, Stage};
 use tidegate_http1::{Parsed, parse_request};
 
 use super::Server;
 use super::head::{Incoming, received};
+use super::held::Held;
 use super::trace::Outcome;
 use crate::client::Client;
 use crate::rules::{Answered, Dropped, Question, Refusal, Route, VERIFICATION_PATIENCE};
@@ -51,11 +52,15 @@ impl Server {
         &self,
         client: &Client,
         frontend: &Frontend,
-        incoming: Incoming,
+        mut incoming: Incoming,
         question: Question,
     ) -> Option<Incoming> {
         let pending = question.pending;
-        let is_right = match self.compared(client, frontend, question).await {
+        let killed = Ending::Killed(Stage::Request);
+        let held = Held::new(self, client, frontend, &mut incoming, killed);
+        let waited = self.compared(client, frontend, question).await;
+        held.end();
+        let is_right = match waited {
             Waited::Compared(is_right) => is_right,
             Waited::Dropped(dropped) => {
                 frontend.stats.rules_dropped.increment(dropped.index());

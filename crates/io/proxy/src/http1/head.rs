@@ -20,7 +20,7 @@ use super::trace::{Outcome, Trace};
 use super::write_head::HeadWriter;
 use super::{Server, Spilled};
 use crate::client::Client;
-use crate::rules::{Judge, Received, Route};
+use crate::rules::{Judge, OwnFields, Received, Route};
 use crate::site::Frontend;
 
 /// A request whose head is complete: what the exchange has to know of it.
@@ -234,6 +234,10 @@ impl Server {
                 self.notes.borrow_mut().clear();
                 Route::Nowhere
             }
+            _ if OwnFields::is_loop(&frontend.own_fields, parsed, bytes) => {
+                self.notes.borrow_mut().clear();
+                Route::Loop
+            }
             _ => self.judge(frontend).decide(&received, &mut self.notes.borrow_mut()),
         };
         self.prepare(client, frontend, &received, route, (started, trace))
@@ -274,7 +278,7 @@ impl Server {
             }
             // The rules will go on over these bytes.
             Route::Verify(_) => head.extend_from_slice(&received.bytes[..parsed.head_bytes()]),
-            Route::Answer(_) | Route::Nowhere => {}
+            Route::Answer(_) | Route::Nowhere | Route::Loop => {}
         }
         Incoming {
             method,

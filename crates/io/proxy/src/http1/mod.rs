@@ -9,6 +9,7 @@ mod authenticate;
 mod body;
 mod exchange;
 mod head;
+mod held;
 mod mirror;
 mod respond;
 mod response;
@@ -127,9 +128,10 @@ impl Server {
                 self.worker.shard.ring.put_vec(incoming.head);
                 next
             }
-            Route::Nowhere | Route::Verify(_) => {
-                let failure = match incoming.method {
-                    Method::Connect => {
+            route @ (Route::Nowhere | Route::Loop | Route::Verify(_)) => {
+                let failure = match (route, incoming.method) {
+                    (Route::Loop, _) => FailureKind::Loop,
+                    (_, Method::Connect) => {
                         FailureKind::BadRequest { status: 501, detail: CONNECT_NOT_SUPPORTED }
                     }
                     _ => FailureKind::NoServer(NoServerCause::Empty),

@@ -280,7 +280,10 @@ impl Server {
             let head = trace.read_at.map(|at| Micros::from(at.saturating_duration_since(started)));
             let now = self.alarm.now();
             let total = Micros::from(now.saturating_duration_since(started));
-            let is_tarpit = matches!(outcome.ending, Ending::Tarpitted | Ending::TarpitAbandoned);
+            let is_tarpit = matches!(
+                outcome.ending,
+                Ending::Tarpitted | Ending::TarpitAbandoned | Ending::TarpitKilled
+            );
             let waited = trace.read_at.filter(|_| is_tarpit);
             // HAProxy has no time for the head of a request that is held back or closed.
             let is_timed = !is_tarpit && outcome.ending != Ending::ClosedByRule;

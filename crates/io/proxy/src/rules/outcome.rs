@@ -14,6 +14,8 @@ pub(crate) enum Route {
     Backend(Rc<Backend>),
     /// No rule and no default has one for it.
     Nowhere,
+    /// It has come from here.
+    Loop,
     /// Rules have ended it.
     Answer(Answered),
     /// It waits for a password to be compared.

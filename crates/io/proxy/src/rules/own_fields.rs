@@ -219,6 +219,16 @@ impl OwnFields {
         self.fields.push(Own { name, drops, value: start.map(|start| start..end) });
     }
 
+    /// Whether a request has been here already: it names this proxy in `Via`. None may, because whoever leads requests
+    /// through two proxies can give them two names, and each further round doubles what a loop costs.
+    #[inline]
+    pub(crate) fn is_loop(settings: &OwnFieldSettings, head: &RequestHead, bytes: &[u8]) -> bool {
+        let Some(pseudonym) = &settings.via else { return false };
+        let is_via = |name: &[u8]| name.eq_ignore_ascii_case(b"via");
+        let values = head.headers(bytes).filter(|(name, _)| is_via(name)).map(|(_, value)| value);
+        via::own_entries_count(values, pseudonym) > 0
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.fields.is_empty()
     }
