@@ -9,11 +9,15 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::secrets;
 use crate::source::Source;
 use crate::text::{self, Text};
 
 /// Widest part of a line that is shown, in columns; a longer line is cut around the caret.
 const LINE_COLUMNS_MAX: usize = 120;
+
+/// Stands in a line for each byte of a secret, so that every other byte keeps its place. No file has it where a secret is.
+pub const MASK: char = '\u{1}';
 
 /// A tab is shown as this many spaces, so that the caret stands right on every terminal.
 const TAB_COLUMNS: usize = 4;
@@ -71,19 +75,16 @@ pub struct Place {
     pub line: usize,
     /// In characters, counted from 1.
     pub column: usize,
-    /// The whole first line of `span`, without its line ending.
+    /// Where `span` begins in that line, in bytes.
+    pub line_offset: usize,
+    /// The whole first line of `span`, without its line ending. Each byte of a password or of its hash is a [`MASK`].
     pub line_text: String,
 }
 
 impl Place {
     /// The part of `line_text` before the span, in it, and after it.
     fn split(&self) -> (&str, &str, &str) {
-        let start = self
-            .line_text
-            .char_indices()
-            .nth(self.column - 1)
-            .map_or(self.line_text.len(), |(at, _)| at);
-        let (before, rest) = self.line_text.split_at(start);
+        let (before, rest) = self.line_text.split_at(self.line_offset);
         let marked = (self.span.end - self.span.start).min(rest.len());
         let (marked, after) = rest.split_at(marked);
         (before, marked, after)
@@ -104,7 +105,14 @@ impl fmt::Display for Diagnostic {
         let number = place.line.to_string();
         let margin = " ".repeat(number.len());
         let (before, marked, after) = place.split();
-        let (before, mut marked, after) = (printable(before), printable(marked), printable(after));
+        let (mut before, mut marked, mut after) = (shown(before), shown(marked), shown(after));
+        // One secret is shown once, in the part that is marked.
+        if marked.starts_with(secrets::SHOWN) && before.ends_with(secrets::SHOWN) {
+            before.truncate(before.len() - secrets::SHOWN.len());
+        }
+        if marked.ends_with(secrets::SHOWN) && after.starts_with(secrets::SHOWN) {
+            after.drain(..secrets::SHOWN.len());
+        }
         if let Some((at, _)) = marked.char_indices().nth(LINE_COLUMNS_MAX) {
             marked.truncate(at);
         }
@@ -158,6 +166,23 @@ pub(crate) fn printable(text: &str) -> String {
         }
     }
     shown
+}
+
+/// A part of a line as it is shown: printable, and without the length of a secret.
+fn shown(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for piece in text.split_inclusive(MASK) {
+        match piece.strip_suffix(MASK) {
+            // More of the same secret.
+            Some("") if out.ends_with(secrets::SHOWN) => {}
+            Some(before) => {
+                out.push_str(&printable(before));
+                out.push_str(secrets::SHOWN);
+            }
+            None => out.push_str(&printable(piece)),
+        }
+    }
+    out
 }
 
 /// Columns that a terminal gives to `text`.
@@ -308,14 +333,21 @@ impl Problem {
             let place = source.place(note.span);
             format!("{} {}:{}:{}", note.text, source.file_name(), place.line, place.column)
         });
+        let place = source.place(self.span);
+        // The parser hands over numbers that it could not read with whatever stands in them.
+        let mut message = printable(&self.message);
+        let mut help = self.help.as_deref().map(printable);
+        for secret in source.secrets_at(place.span) {
+            message = secrets::hide(&message, secret);
+            help = help.map(|help| secrets::hide(&help, secret));
+        }
         Diagnostic {
             severity: self.severity,
             file: source.file_name().clone(),
-            place: Some(source.place(self.span)),
-            // The parser hands over numbers that it could not read with whatever stands in them.
-            message: printable(&self.message),
+            place: Some(place),
+            message,
             note,
-            help: self.help.as_deref().map(printable),
+            help,
         }
     }
 }

@@ -36,6 +36,7 @@ mod pages;
 mod references;
 mod rules;
 mod schema;
+mod secrets;
 mod source;
 mod suggest;
 mod syntax;
@@ -53,7 +54,7 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
-pub use diagnostic::{Diagnostic, Place, Report, Severity, Span};
+pub use diagnostic::{Diagnostic, MASK, Place, Report, Severity, Span};
 pub use model::*;
 pub use schema::{KeyInfo, keys};
 

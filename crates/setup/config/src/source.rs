@@ -6,22 +6,50 @@
 //! Invariant: [`Source::place`] answers for any span, even one that does not lie in the file: it is
 //! moved inside, onto character boundaries.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use crate::diagnostic::{Place, Span, printable};
+use crate::diagnostic::{MASK, Place, Span, printable};
+use crate::secrets;
 
 /// A file's name and text.
 pub(crate) struct Source<'a> {
     file_name: Arc<str>,
     text: &'a str,
     line_starts: Vec<usize>,
+    secrets: Vec<Range<usize>>,
 }
 
 impl<'a> Source<'a> {
     pub fn new(file_name: &str, text: &'a str) -> Self {
         let line_starts =
             std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Self { file_name: printable(file_name).into(), text, line_starts }
+        let secrets = secrets::find(text);
+        Self { file_name: printable(file_name).into(), text, line_starts, secrets }
+    }
+
+    /// The secrets that `span` is about.
+    pub fn secrets_at(&self, span: Span) -> impl Iterator<Item = &'a str> {
+        let text = self.text;
+        let touching = self
+            .secrets
+            .iter()
+            .filter(move |range| range.start <= span.end && span.start <= range.end);
+        touching.filter_map(move |range| text.get(range.clone()))
+    }
+
+    /// The bytes of a line that begins at `start`, without the secrets in it.
+    fn masked(&self, line: &str, start: usize) -> String {
+        let is_secret = |at: usize| self.secrets.iter().any(|range| range.contains(&at));
+        if self.secrets.iter().all(|range| range.end <= start || start + line.len() <= range.start)
+        {
+            return line.to_owned();
+        }
+        let pieces = line.char_indices().map(|(at, character)| match is_secret(start + at) {
+            true => MASK.to_string().repeat(character.len_utf8()),
+            false => character.to_string(),
+        });
+        pieces.collect()
     }
 
     pub fn file_name(&self) -> &Arc<str> {
@@ -45,6 +73,12 @@ impl<'a> Source<'a> {
         // shown.
         let start = start.min(line_start + line_text.len());
         let column = self.text[line_start..start].chars().count() + 1;
-        Place { span: Span { start, end }, line: line + 1, column, line_text: line_text.to_owned() }
+        Place {
+            span: Span { start, end },
+            line: line + 1,
+            column,
+            line_offset: start - line_start,
+            line_text: self.masked(line_text, line_start),
+        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns their keys and the reading of passwords; leaves `[user_lists.NAME]` to `tables`.
 //!
-//! Invariant: no message holds a password or a hash; the line of the file that is shown with it may.
+//! Invariant: no message holds a password or a hash; `secrets` takes them out of the line that is shown with it.
 
 use tidegate_passwords::PasswordHash;
 use tidegate_semantics::header_rules;
