@@ -5,13 +5,15 @@
 //! Invariant: every setting that could slow a peer down against its maker's advice is absent, and
 //! every one its makers recommend for this job is present.
 
+mod rules;
+
 use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::process::Launch;
-use crate::scenario::Logging;
+use crate::scenario::Setup;
 
 /// Connections a proxy must hold: 6,000 idle ones, their servers' and room, below the usual
 /// descriptor limit of 20,000 (HAProxy reckons two descriptors for each).
@@ -52,7 +54,7 @@ impl Proxy {
         listen: SocketAddr,
         origin: SocketAddr,
         cpus: &[usize],
-        logging: Logging,
+        setup: Setup,
         directory: &Path,
     ) -> io::Result<Launch> {
         let name = self.name();
@@ -60,20 +62,17 @@ impl Proxy {
         let (program, arguments): (PathBuf, Vec<OsString>) = match self {
             Self::Tidegate(path) => {
                 let config = file("toml");
-                std::fs::write(
-                    &config,
-                    tidegate_toml(listen, origin, cpus) + &tidegate_log(logging, directory),
-                )?;
+                std::fs::write(&config, tidegate_toml(listen, origin, cpus, setup, directory))?;
                 (path.clone(), vec!["run".into(), "-c".into(), config.into()])
             }
             Self::Haproxy => {
                 let config = file("cfg");
-                std::fs::write(&config, haproxy_cfg(listen, origin, logging, directory))?;
+                std::fs::write(&config, haproxy_cfg(listen, origin, setup, directory))?;
                 ("haproxy".into(), vec!["-db".into(), "-q".into(), "-f".into(), config.into()])
             }
             Self::Nginx => {
                 let config = file("conf");
-                std::fs::write(&config, nginx_conf(listen, origin, logging, directory))?;
+                std::fs::write(&config, nginx_conf(listen, origin, setup, directory))?;
                 let prefix = directory.into();
                 ("nginx".into(), vec!["-p".into(), prefix, "-c".into(), config.into()])
             }
@@ -87,7 +86,24 @@ impl Proxy {
     }
 }
 
-fn tidegate_toml(listen: SocketAddr, origin: SocketAddr, cpus: &[usize]) -> String {
+fn tidegate_toml(
+    listen: SocketAddr,
+    origin: SocketAddr,
+    cpus: &[usize],
+    setup: Setup,
+    directory: &Path,
+) -> String {
+    let default = match setup {
+        Setup::Plain | Setup::Logged => "default_backend = \"app\"\n".to_owned(),
+        Setup::Rules => rules::tidegate(origin),
+    };
+    let log = match setup {
+        Setup::Plain | Setup::Rules => String::new(),
+        Setup::Logged => {
+            let file = directory.join("tidegate-access.log");
+            format!("\n[global.log]\nto = \"{}\"\n", file.display())
+        }
+    };
     format!(
         r#"[global]
 cores = {cpus:?}
@@ -100,24 +116,11 @@ server = "60s"
 
 [frontends.web]
 bind = ["{listen}"]
-default_backend = "app"
-
+{default}
 [backends.app.servers]
 app1 = "{origin}"
-"#
+{log}"#
     )
-}
-
-fn tidegate_log(logging: Logging, directory: &Path) -> String {
-    match logging {
-        Logging::Off => String::new(),
-        Logging::On => {
-            format!(
-                "\n[global.log]\nto = \"{}\"\n",
-                directory.join("tidegate-access.log").display()
-            )
-        }
-    }
 }
 
 /// Where HAProxy's log goes: a syslog daemon has to listen there.
@@ -127,17 +130,18 @@ pub fn syslog_socket(directory: &Path) -> PathBuf {
 
 /// `nbthread 1` with the process pinned from outside; `http-reuse always` shares the connections
 /// to the server among all clients, as a proxy in front of one's own servers does.
-fn haproxy_cfg(
-    listen: SocketAddr,
-    origin: SocketAddr,
-    logging: Logging,
-    directory: &Path,
-) -> String {
-    let (target, logs) = match logging {
-        Logging::Off => (String::new(), "no log"),
-        Logging::On => {
+fn haproxy_cfg(listen: SocketAddr, origin: SocketAddr, setup: Setup, directory: &Path) -> String {
+    let (target, logs) = match setup {
+        Setup::Plain | Setup::Rules => (String::new(), "no log"),
+        Setup::Logged => {
             let socket = syslog_socket(directory);
             (format!("\n    log {} local0", socket.display()), "log global\n    option httplog")
+        }
+    };
+    let (default, others) = match setup {
+        Setup::Plain | Setup::Logged => ("    default_backend app\n".to_owned(), String::new()),
+        Setup::Rules => {
+            (rules::haproxy(), format!("\nbackend other\n    server other1 {origin}\n"))
         }
     };
     format!(
@@ -158,27 +162,21 @@ defaults
 
 frontend web
     bind {listen}
-    default_backend app
-
+{default}
 backend app
     balance roundrobin
     server app1 {origin}
-"
+{others}"
     )
 }
 
 /// One worker beside the master; `keepalive` large enough that no connection to the server is
 /// closed for want of a place. Temporary files of buffered responses stay in the directory.
-fn nginx_conf(
-    listen: SocketAddr,
-    origin: SocketAddr,
-    logging: Logging,
-    directory: &Path,
-) -> String {
+fn nginx_conf(listen: SocketAddr, origin: SocketAddr, setup: Setup, directory: &Path) -> String {
     let directory = directory.display();
-    let access_log = match logging {
-        Logging::Off => "off".to_owned(),
-        Logging::On => format!("{directory}/nginx-access.log combined"),
+    let access_log = match setup {
+        Setup::Plain | Setup::Rules => "off".to_owned(),
+        Setup::Logged => format!("{directory}/nginx-access.log combined"),
     };
     format!(
         r#"user root;
@@ -239,16 +237,14 @@ mod tests {
         let listen: SocketAddr = ([127, 0, 0, 1], 1001).into();
         let origin: SocketAddr = ([127, 0, 0, 1], 2002).into();
         let directory = Path::new("/somewhere");
-        let texts = [
-            tidegate_toml(listen, origin, &[0, 1]),
-            haproxy_cfg(listen, origin, Logging::Off, directory),
-            nginx_conf(listen, origin, Logging::Off, directory),
-        ];
-        let logging = [
-            tidegate_log(Logging::On, directory),
-            haproxy_cfg(listen, origin, Logging::On, directory),
-            nginx_conf(listen, origin, Logging::On, directory),
-        ];
+        let texts = |setup| {
+            [
+                tidegate_toml(listen, origin, &[0, 1], setup, directory),
+                haproxy_cfg(listen, origin, setup, directory),
+                nginx_conf(listen, origin, setup, directory),
+            ]
+        };
+        let (logging, texts) = (texts(Setup::Logged), texts(Setup::Plain));
         let logs = ["tidegate-access.log", "syslog.sock local0", "nginx-access.log combined;"];
         for (text, log) in logging.iter().zip(logs) {
             assert!(text.contains(&format!("/somewhere/{log}")), "{text}");

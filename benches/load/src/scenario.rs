@@ -3,13 +3,15 @@
 
 use crate::protocol::http1::Persistence;
 
-/// Whether the proxies log each request: Tidegate and nginx into a file, HAProxy, which writes none, to a syslog socket.
+/// What the proxies do besides passing requests on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Logging {
-    /// They do not.
-    Off,
-    /// They do.
-    On,
+pub enum Setup {
+    /// Nothing.
+    Plain,
+    /// They log each request: Tidegate and nginx into a file, HAProxy, which writes none, to a syslog socket.
+    Logged,
+    /// They choose the backend by many rules, the last of which holds. nginx, which has no such rules, does not take part.
+    Rules,
 }
 
 /// Traffic of one shape.
@@ -29,8 +31,8 @@ pub struct Scenario {
     pub persistence: Persistence,
     /// Whether the plain baselines can take part (they keep connections and know small bodies).
     pub suits_spikes: bool,
-    /// Whether each request is logged.
-    pub logging: Logging,
+    /// What is done besides.
+    pub setup: Setup,
 }
 
 /// Name of the scenario that measures memory and CPU time of idle connections.
@@ -47,17 +49,24 @@ pub const KEEPALIVE_64: Scenario = Scenario {
     connections: 64,
     persistence: Persistence::KeepAlive,
     suits_spikes: true,
-    logging: Logging::Off,
+    setup: Setup::Plain,
 };
 
 /// All scenarios with traffic, in the order in which they run.
-pub const TRAFFIC: [Scenario; 6] = [
+pub const TRAFFIC: [Scenario; 7] = [
     KEEPALIVE_64,
     Scenario {
         name: "keepalive-64-log",
         title: "Keep-alive, 64 connections, 100-byte bodies, each request logged",
         suits_spikes: false,
-        logging: Logging::On,
+        setup: Setup::Logged,
+        ..KEEPALIVE_64
+    },
+    Scenario {
+        name: "rules",
+        title: "Keep-alive, 64 connections, 100-byte bodies, the last of 200 rules",
+        suits_spikes: false,
+        setup: Setup::Rules,
         ..KEEPALIVE_64
     },
     Scenario {

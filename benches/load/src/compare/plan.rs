@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::args::{Args, UsageError};
 use crate::generator::Window;
 use crate::peers::Proxy;
-use crate::scenario::{self, IDLE, SHARDS, Scenario, TRAFFIC};
+use crate::scenario::{self, IDLE, SHARDS, Scenario, Setup, TRAFFIC};
 
 /// Starting, connecting and stopping a proxy takes about this long on top of its window.
 const STEP_OVERHEAD: Duration = Duration::from_millis(400);
@@ -84,7 +84,11 @@ impl Plan {
 
     /// The proxies that take part in a round of a scenario, rotated by the round.
     pub fn order(&self, round: usize, scenario: &Scenario) -> Vec<Proxy> {
-        let fits = |proxy: &&Proxy| scenario.suits_spikes || !matches!(proxy, Proxy::Spike(_));
+        let fits = |proxy: &&Proxy| match proxy {
+            Proxy::Tidegate(_) | Proxy::Haproxy => true,
+            Proxy::Nginx => scenario.setup != Setup::Rules,
+            Proxy::Spike(_) => scenario.suits_spikes,
+        };
         rotated(self.proxies.iter().filter(fits), round)
     }
 
@@ -203,7 +207,7 @@ mod tests {
         assert_eq!(plan.traffic.len(), TRAFFIC.len());
         assert!(plan.idle && plan.shards == Some(2) && plan.rounds == 5);
         assert_eq!(plan.levels, [25, 50, 75, 90]);
-        // 6 scenarios × 3 proxies × 5 rounds × 5 loads of 6.4 s, idle and shards besides.
+        // 7 scenarios (one without nginx) × 3 proxies × 5 rounds × 5 loads of 6.4 s, idle and shards besides.
         assert!(plan.expected() > Duration::from_secs(6 * 3 * 5 * 5 * 6));
     }
 
@@ -218,6 +222,8 @@ mod tests {
         assert_eq!(sorted, ["haproxy", "nginx", "s", "tidegate"], "{firsts:?}");
         let bodies = scenario::by_name("body-1m").expect("it exists");
         assert_eq!(plan.order(1, &bodies).len(), 3, "baselines stay out");
+        let rules = scenario::by_name("rules").expect("it exists");
+        assert_eq!(plan.order(1, &rules).len(), 2, "nginx stays out");
     }
 
     #[test]

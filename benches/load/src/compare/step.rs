@@ -18,7 +18,7 @@ use crate::process::{Running, free_address};
 use crate::procstat::Memory;
 use crate::protocol::http1::{Http1, Persistence};
 use crate::results::{IdleRun, Latency, Level, Run};
-use crate::scenario::{Logging, Scenario};
+use crate::scenario::{Scenario, Setup};
 use crate::syslog::Syslog;
 
 /// Longest wait for a response.
@@ -45,12 +45,11 @@ impl Traffic<'_> {
     /// Starts the proxy, loads it and stops it.
     pub fn run(&self, harness: &mut Harness, directory: &Path) -> io::Result<Measured<'_>> {
         let scenario = self.scenario;
-        let _syslog = match scenario.logging {
-            Logging::On => Some(Syslog::listen(&syslog_socket(directory))?),
-            Logging::Off => None,
+        let _syslog = match scenario.setup {
+            Setup::Logged => Some(Syslog::listen(&syslog_socket(directory))?),
+            Setup::Plain | Setup::Rules => None,
         };
-        let (running, target) =
-            start(self.proxy, &self.cpus, scenario.logging, harness, directory)?;
+        let (running, target) = start(self.proxy, &self.cpus, scenario.setup, harness, directory)?;
         let expected = Some(scenario.body_bytes);
         let protocol = Http1::get(scenario.path, "bench", scenario.persistence, expected);
         let settings = Settings {
@@ -112,7 +111,7 @@ impl Idle<'_> {
         harness: &mut Harness,
         directory: &Path,
     ) -> io::Result<IdleRun> {
-        let (running, target) = start(self.proxy, &[self.cpu], Logging::Off, harness, directory)?;
+        let (running, target) = start(self.proxy, &[self.cpu], Setup::Plain, harness, directory)?;
         let group = running.group()?;
         let cpu_percent = || -> io::Result<f64> {
             let (cpu, started) = (group.cpu_time(), Instant::now());
@@ -152,14 +151,14 @@ impl Idle<'_> {
 fn start(
     proxy: &Proxy,
     cpus: &[usize],
-    logging: Logging,
+    setup: Setup,
     harness: &mut Harness,
     directory: &Path,
 ) -> io::Result<(Running, SocketAddr)> {
     let listen = free_address()?;
     let origin =
         harness.origin_address().ok_or_else(|| io::Error::other("the harness has no origin"))?;
-    let running = proxy.launch(listen, origin, cpus, logging, directory)?.start()?;
+    let running = proxy.launch(listen, origin, cpus, setup, directory)?.start()?;
     running.wait_ready(listen)?;
     let protocol = Http1::get("/100", "bench", Persistence::KeepAlive, Some(100));
     let settings = Settings {

@@ -90,6 +90,7 @@ pub fn verdicts(results: &Results) -> Vec<Verdict> {
         Verdict::ratio("the same, against the spike".into(), 1.05, cpu("keepalive-64", &[SPIKE])),
         Verdict::ratio("the same, 2,000 connections".into(), 0.55, cpu("keepalive-2000", PEERS)),
         Verdict::ratio("the same, each logged".into(), 0.75, cpu("keepalive-64-log", PEERS)),
+        Verdict::ratio("the same, the last of 200 rules".into(), 0.70, cpu("rules", PEERS)),
         Verdict::ratio("CPU, a connection per request".into(), 0.85, cpu("per-request", PEERS)),
         Verdict::ratio("CPU per GiB, 1 MiB bodies".into(), 0.90, per_gib),
     ];
