@@ -18,7 +18,7 @@ pub(crate) struct Dropped;
 /// The edits of one message.
 #[derive(Debug, Default)]
 pub(crate) struct HeaderEdits {
-    /// The names of which no received field remains, in lower case.
+    /// The names of which no received field remains.
     removed: Vec<Span>,
     /// A bit for each of them, so that most names are told apart at once.
     removed_bits: u64,
@@ -73,7 +73,7 @@ impl HeaderEdits {
         self.check_count()?;
         let value = arena.push(value).ok_or(Dropped)?;
         let written = arena.push(name.written()).ok_or(Dropped)?;
-        self.remove(name, arena)?;
+        self.remove_as(name, Some(written), arena)?;
         self.push(name, Added { name: written, value });
         Ok(())
     }
@@ -86,8 +86,19 @@ impl HeaderEdits {
     /// Removes all fields of the name.
     pub(crate) fn remove(&mut self, name: &HeaderName, arena: &mut Arena) -> Result<(), Dropped> {
         self.check_count()?;
+        self.remove_as(name, None, arena)
+    }
+
+    /// The same where the name may be in the arena already.
+    fn remove_as(
+        &mut self,
+        name: &HeaderName,
+        known: Option<Span>,
+        arena: &mut Arena,
+    ) -> Result<(), Dropped> {
         if !self.removes(name.lower(), arena) {
-            self.removed.push(arena.push(name.lower()).ok_or(Dropped)?);
+            let span = known.or_else(|| arena.push(name.lower())).ok_or(Dropped)?;
+            self.removed.push(span);
             self.removed_bits |= bit(name.lower());
         }
         if self.added_bits & bit(name.lower()) != 0 {

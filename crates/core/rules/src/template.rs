@@ -18,6 +18,8 @@ use crate::value::{AddressValue, Scratch, Shown, TextValue};
 pub struct Template {
     pieces: Vec<TextValue>,
     uses: Uses,
+    /// Nothing that it writes has a control byte: numbers, addresses, and text that was looked at.
+    is_plain: bool,
 }
 
 /// A value held a byte that must not stand in a header field (RFC 9110 §5.5).
@@ -89,7 +91,12 @@ impl Template {
 
     fn finish(checker: Checker<'_>, pieces: Vec<TextValue>) -> Result<Self, Vec<Problem>> {
         let uses = checker.uses();
-        checker.finish(Self { pieces, uses })
+        let is_plain = pieces.iter().all(|piece| match piece {
+            TextValue::Literal(bytes) => !bytes.iter().any(|byte| is_control(*byte)),
+            TextValue::Shown(_) => true,
+            _ => false,
+        });
+        checker.finish(Self { pieces, uses, is_plain })
     }
 
     /// The whole text, when nothing in it is evaluated.
@@ -150,7 +157,9 @@ impl Template {
     ) -> Result<(), ControlByte> {
         let start = out.len();
         self.write(facts, scratch, out);
-        let is_control = |byte: u8| (byte < b' ' && byte != b'\t') || byte == 0x7f;
+        if self.is_plain {
+            return Ok(());
+        }
         // Many bytes at a time: there is hardly ever one, so that stopping at it would gain nothing.
         if !out[start..].iter().fold(false, |found, byte| found | is_control(*byte)) {
             return Ok(());
@@ -230,6 +239,11 @@ impl Template {
             None => false,
         })
     }
+}
+
+/// Whether the byte must not stand in the value of a header field.
+fn is_control(byte: u8) -> bool {
+    (byte < b' ' && byte != b'\t') || byte == 0x7f
 }
 
 fn push_literal(pieces: &mut Vec<TextValue>, literal: &mut String) {

@@ -251,19 +251,39 @@ impl Shown {
 /// Appends an address as four numbers. The formatter of the standard library, which can do more, takes
 /// ten times as long.
 fn append_ipv4(address: Ipv4Addr, out: &mut Vec<u8>) {
+    /// Four numbers of three digits, and three dots.
+    const BYTES_MAX: usize = 15;
+    let (mut text, mut end) = ([0; BYTES_MAX + 1], 0);
+    let mut push = |byte: u8| {
+        text[end] = byte;
+        // It stays below: the last one that is pushed has no dot behind it.
+        end = (end + 1) & BYTES_MAX;
+    };
     for (place, octet) in address.octets().into_iter().enumerate() {
         if place > 0 {
-            out.push(b'.');
+            push(b'.');
         }
         if octet >= 100 {
-            out.push(b'0' + octet / 100);
+            push(b'0' + octet / 100);
         }
         if octet >= 10 {
-            out.push(b'0' + octet / 10 % 10);
+            push(b'0' + octet / 10 % 10);
         }
-        out.push(b'0' + octet % 10);
+        push(b'0' + octet % 10);
     }
+    out.extend_from_slice(&text[..end]);
 }
+
+/// The numbers below 100, two digits each.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[b'0'; 2]; 100];
+    let mut number = 0_u8;
+    while number < 100 {
+        pairs[number as usize] = [b'0' + number / 10, b'0' + number % 10];
+        number += 1;
+    }
+    pairs
+};
 
 /// Appends a number in decimal.
 fn append_int(value: i64, out: &mut Vec<u8>) {
@@ -272,13 +292,14 @@ fn append_int(value: i64, out: &mut Vec<u8>) {
     let mut digits = [0; DIGITS_MAX];
     let mut start = DIGITS_MAX;
     let mut rest = value.unsigned_abs();
-    loop {
+    while rest >= 10 {
+        start -= 2;
+        digits[start..start + 2].copy_from_slice(&PAIRS[(rest % 100) as usize]);
+        rest /= 100;
+    }
+    if rest > 0 || start == DIGITS_MAX {
         start -= 1;
-        digits[start] = b'0' + u8::try_from(rest % 10).expect("a digit is below ten");
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
+        digits[start] = b'0' + (rest % 10) as u8;
     }
     if value < 0 {
         out.push(b'-');

@@ -25,8 +25,36 @@ pub fn iter(value: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 /// lines in order. HTTP/2 divides cookies into several lines (RFC 9113 §8.2.3).
 #[inline]
 pub fn find<'a>(values: impl IntoIterator<Item = &'a [u8]>, name: &[u8]) -> Option<&'a [u8]> {
-    let mut cookies = values.into_iter().flat_map(iter);
-    cookies.find_map(|(found, value)| (found == name).then_some(value))
+    // Dividing every pair costs three times as much as looking only where one begins.
+    let is_possible = !name.is_empty()
+        && !name.iter().any(|b| b";=".contains(b))
+        && trim(name).len() == name.len();
+    if !is_possible {
+        return None;
+    }
+    values.into_iter().find_map(|value| find_in(value, name))
+}
+
+/// The value of the first cookie in one line; the name is one that a cookie can have.
+#[inline]
+fn find_in<'a>(value: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let mut rest = value;
+    loop {
+        while let [b' ' | b'\t', behind @ ..] = rest {
+            rest = behind;
+        }
+        if let Some(behind) = rest.strip_prefix(name) {
+            let (blanks, value) = split_at_byte(behind, b'=');
+            if let Some(value) = value
+                && blanks.iter().all(|b| b" \t".contains(b))
+            {
+                let (value, _) = split_at_byte(value, b';');
+                return Some(without_quotes(trim(value)));
+            }
+        }
+        let end = rest.iter().position(|&b| b == b';')?;
+        rest = &rest[end + 1..];
+    }
 }
 
 fn without_quotes(value: &[u8]) -> &[u8] {
