@@ -125,6 +125,21 @@ fn a_backend_that_takes_no_copies_is_not_noticed() {
 }
 
 #[test]
+fn a_share_of_requests_is_copied() {
+    let [app, shadow] = ["app", "shadow"].map(origin);
+    let rules = "[[frontends.web.rules]]\nmirror = { backend = \"shadow\", percent = 25 }\n";
+    let text = config("", rules, &[("app", app.address()), ("shadow", shadow.address())]);
+    let tidegate = builder().start(&text);
+    let mut client = client(&tidegate);
+    for _ in 0..400 {
+        assert_eq!(client.get("/").text(), "app");
+    }
+    let copies = tidegate.metrics().count("tidegate_frontend_requests_mirrored_total", &[]);
+    // A quarter of 400: outside of these bounds less than once in 10^5 runs.
+    assert!((60..=140).contains(&copies), "{copies} of 400");
+}
+
+#[test]
 fn copies_that_are_not_answered_are_bounded() {
     /// Copies of a shard that are on their way.
     const MIRRORS_MAX: u64 = 256;

@@ -190,6 +190,17 @@ fn each_attribute_decides() {
         (r#"request.args["g"] == "a b""#, "GET /?g=a+b HTTP/1.1\r\nHost: a\r\n\r\n"),
         ("request.size == 3", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"),
         (r#"request.path.matches("^/r[0-9]+$")"#, "GET /r12 HTTP/1.1\r\nHost: a\r\n\r\n"),
+        (r#"matches(request.query, "^m=[a-f]+$")"#, "GET /?m=abc HTTP/1.1\r\nHost: a\r\n\r\n"),
+        (r#"request.path.contains("-mid-")"#, "GET /a-mid-b HTTP/1.1\r\nHost: a\r\n\r\n"),
+        (r#"request.path.endsWith(".end")"#, "GET /x.end HTTP/1.1\r\nHost: a\r\n\r\n"),
+        (r#"request.query.upperAscii() == "UP""#, "GET /?uP HTTP/1.1\r\nHost: a\r\n\r\n"),
+        (r#"request.query.lowerAscii() == "low""#, "GET /?LoW HTTP/1.1\r\nHost: a\r\n\r\n"),
+        (r#"["/e1", "/e2"].exists(p, request.path == p)"#, "GET /e2 HTTP/1.1\r\nHost: a\r\n\r\n"),
+        (
+            r#"["b1", "b2"].all(p, request.path.contains(p))"#,
+            "GET /b2b1 HTTP/1.1\r\nHost: a\r\n\r\n",
+        ),
+        ("size(request.path) == 26", "GET /1234567890123456789012345 HTTP/1.1\r\nHost: a\r\n\r\n"),
         (r#"inList(request.path, "paths")"#, "GET /listed HTTP/1.1\r\nHost: a\r\n\r\n"),
         (r#"lookup("m.map", request.path) == "yes""#, "GET /mapped HTTP/1.1\r\nHost: a\r\n\r\n"),
     ];
@@ -202,7 +213,7 @@ fn each_attribute_decides() {
     // What is the same for every request of this test.
     rules += r#"
 [[frontends.web.rules]]
-when = 'request.path == "/always" && request.scheme == "http" && source.ip == "127.0.0.1" && source.port > 0 && destination.ip == "127.0.0.1" && destination.port > 0 && backend.servers_up == 1 && now > 1700000000000 && request.id.size() == 32'
+when = 'request.path == "/always" && request.scheme == "http" && source.ip == "127.0.0.1" && inIpRange(source.ip, "127.0.0.0/8") && source.port > 0 && destination.ip == "127.0.0.1" && destination.port > 0 && backend.servers_up == 1 && now > 1700000000000 && request.id.size() == 32'
 respond = { status = 200, body = "always" }
 "#;
     let lines = "request_id = \"X-Request-Id\"";
