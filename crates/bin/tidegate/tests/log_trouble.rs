@@ -9,6 +9,8 @@ mod access_log;
 
 use access_log::{DROPPED, WRITTEN, builder};
 use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 use tidegate_testkit::tools::Load;
 use tidegate_testkit::{Client, Metrics, Origin, Tidegate, script, site, tools};
@@ -65,6 +67,64 @@ fn a_full_disk_loses_lines_and_no_request() {
     assert_eq!(metrics.count(WRITTEN, &[]), 0);
     assert!(dropped(&metrics, "no_space") > 0, "more was asked than is kept");
     assert!(dropped(&metrics, "closed") > 0, "what was kept is given up in the end");
+}
+
+/// A file system of a few pages, unmounted by its drop.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// None where mounting is not allowed: that takes root in a namespace of its own, which not every machine gives.
+    fn mount(path: &Path) -> Option<SmallDisk> {
+        std::fs::create_dir(path).expect("the directory is new");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"])
+            .arg(path)
+            .output()
+            .expect("mount is a part of the system");
+        mounted.status.success().then(|| SmallDisk(path.to_owned()))
+    }
+
+    /// Gives it room for all that is to come.
+    fn grow(&self) {
+        let status = Command::new("mount").args(["-o", "remount,size=64m"]).arg(&self.0).status();
+        assert!(status.expect("mount is a part of the system").success());
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_disk_that_fills_up_and_has_room_again_has_whole_lines() {
+    let origin = Origin::start(script::answer_ok("hello"));
+    let plain = site(2, [origin.address()]);
+    let builder = builder();
+    let directory = builder.directory().join("disk");
+    // `/dev/full` stands for a disk where none can be mounted; see the test above.
+    let Some(disk) = SmallDisk::mount(&directory) else { return };
+    let path = directory.join("access.log");
+    let tidegate = builder.start(&(plain.clone() + &access_log::to(&path)));
+    load(&tidegate);
+    tidegate.wait_log(|line| {
+        line.is_event("access_log_failed") && line.field("reason").as_deref() == Some("no_space")
+    });
+    disk.grow();
+    tidegate.wait_log(|line| line.is_event("access_log_restored"));
+    let metrics = expect_all_counted(&tidegate, &plain);
+    assert!(dropped(&metrics, "no_space") > 0, "more was asked than there is room for");
+    let lines = access_log::read_lines(&path);
+    let is_notice = |line: &&String| line.starts_with("tidegate: ");
+    let notices = lines.iter().filter(is_notice).count();
+    assert!(notices > 0, "the log tells what it lost");
+    assert_eq!((lines.len() - notices) as u64, metrics.count(WRITTEN, &[]));
+    let parsed =
+        lines.iter().filter(|line| !is_notice(line)).map(|line| access_log::Line::parse(line));
+    assert!(parsed.map(|line| line.status).all(|status| status == 200));
+    // Before the directory that it is in.
+    drop(disk);
 }
 
 #[test]
