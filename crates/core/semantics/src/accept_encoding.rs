@@ -65,12 +65,17 @@ impl Accepted {
     #[must_use]
     pub fn parse<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut accepted = Self::default();
-        for (name, weight) in values.into_iter().flat_map(list).filter_map(element) {
-            if let Some(place) = accepted.place(name) {
+        values.into_iter().for_each(|value| accepted.add(value));
+        accepted
+    }
+
+    /// Reads one more line.
+    pub fn add(&mut self, value: &[u8]) {
+        for (name, weight) in list(value).filter_map(element) {
+            if let Some(place) = self.place(name) {
                 place.get_or_insert(weight);
             }
         }
-        accepted
     }
 
     fn place(&mut self, name: &[u8]) -> Option<&mut Option<Weight>> {

@@ -1,16 +1,11 @@
-//! Whether a response may be compressed on its way, and what that changes in its head.
+//! Whether a response may be compressed on its way.
 //!
-//! Owns the judgement and the edits of `ETag` and `Vary`. Leaves to
-//! [`accept_encoding`](crate::accept_encoding) which coding the client gets, and encoding itself.
-//! The judgement does not look at what the client accepts: a response that passes needs
-//! `Vary: Accept-Encoding` even if this client gets it as it is, since another would not (RFC 9110
-//! §12.5.5).
-//!
-//! Whoever compresses also removes `Content-Length` and `Accept-Ranges`, sets `Content-Encoding`,
-//! and flushes the encoder whenever the server pauses, or event streams stall.
+//! Owns the judgement. Leaves to [`compressed_head`](crate::compressed_head) what one client gets of
+//! it, and what changes in the head. The judgement does not look at the request: a response that
+//! passes depends on `Accept-Encoding` even if this client gets it as it is.
 //!
 //! Invariant: a response that says it must not be transformed, that is encoded, that is a part, or
-//! whose digest is announced is never judged compressible.
+//! whose digest is announced is never judged to be one that can be compressed.
 
 use crate::grammar::{is_token, list, split_at_byte, trim};
 
@@ -126,11 +121,9 @@ impl Pattern {
 /// Why a response is sent as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Obstacle {
-    /// The request was HEAD or CONNECT: there is no body.
-    NoBody,
-    /// The status is interim, has no body (204, 205, 304), or is that of a part (206).
+    /// The status is interim, or has no body (204, 205).
     Status,
-    /// `Content-Range`: a part of something.
+    /// `Content-Range` in what is no 206: a part of something.
     Part,
     /// `Content-Encoding` other than `identity`.
     Encoded,
@@ -140,19 +133,21 @@ pub enum Obstacle {
     Digest,
     /// No media type, or none that is wanted.
     Type,
-    /// Shorter than [`Policy::bytes_min`].
+    /// Shorter than [`Policy::bytes_min`], or empty.
     TooSmall,
     /// Longer than [`Policy::bytes_max`].
     TooLarge,
 }
 
-/// What was asked for, as far as it matters here.
+/// What a response without obstacles is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Requested {
-    /// A response with a body: any method but those below.
-    Body,
-    /// None: HEAD or CONNECT.
-    Head,
+pub enum Suited {
+    /// A whole one: it can be compressed.
+    Whole,
+    /// 206: a part of one that can be. Ranges count bytes before coding, so that it is sent as it is.
+    Part,
+    /// 304: about one that can be, as far as it says. Without a body.
+    NotModified,
 }
 
 /// Judges a response by its status and its header lines, as names and values.
@@ -162,19 +157,23 @@ pub enum Requested {
 /// [`Obstacle`].
 pub fn judge<'a>(
     policy: &Policy,
-    requested: Requested,
     status: u16,
     headers: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
-) -> Result<(), Obstacle> {
-    if requested == Requested::Head {
-        return Err(Obstacle::NoBody);
-    }
-    if status < 200 || matches!(status, 204 | 205 | 206 | 304) {
-        return Err(Obstacle::Status);
-    }
+) -> Result<Suited, Obstacle> {
+    let suited = match status {
+        ..200 | 204 | 205 => return Err(Obstacle::Status),
+        206 => Suited::Part,
+        304 => Suited::NotModified,
+        _ => Suited::Whole,
+    };
     let found = Found::among(headers);
-    let length_is = |out_of_bounds: &dyn Fn(u64) -> bool| found.length.is_some_and(out_of_bounds);
-    if found.is_part {
+    let is_whole = suited == Suited::Whole;
+    let has_type = found.content_type.map(|content_type| policy.types.contain(content_type));
+    // A 304 need not repeat the media type (RFC 9110 §15.4.5).
+    let is_of_type = has_type.unwrap_or(suited == Suited::NotModified);
+    let length_is =
+        |out_of_bounds: &dyn Fn(u64) -> bool| is_whole && found.length.is_some_and(out_of_bounds);
+    if found.is_part && is_whole {
         Err(Obstacle::Part)
     } else if found.is_encoded {
         Err(Obstacle::Encoded)
@@ -182,14 +181,14 @@ pub fn judge<'a>(
         Err(Obstacle::NoTransform)
     } else if found.has_digest {
         Err(Obstacle::Digest)
-    } else if !found.content_type.is_some_and(|content_type| policy.types.contain(content_type)) {
+    } else if !is_of_type {
         Err(Obstacle::Type)
-    } else if length_is(&|length| length < policy.bytes_min) {
+    } else if length_is(&|length| length < policy.bytes_min.max(1)) {
         Err(Obstacle::TooSmall)
     } else if length_is(&|length| policy.bytes_max.is_some_and(|bytes_max| length > bytes_max)) {
         Err(Obstacle::TooLarge)
     } else {
-        Ok(())
+        Ok(suited)
     }
 }
 
@@ -210,9 +209,8 @@ impl<'a> Found<'a> {
         for (name, value) in headers {
             let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
             match name.len() {
-                6 if is("digest") => found.has_digest = true,
-                11 if is("content-md5") || is("repr-digest") => found.has_digest = true,
-                14 if is("content-digest") => found.has_digest = true,
+                6 | 11 | 14 if is_digest(name) => found.has_digest = true,
+                7 if is("trailer") => found.has_digest |= list(value).any(is_digest),
                 12 if is("content-type") => found.content_type = Some(value),
                 13 if is("content-range") => found.is_part = true,
                 13 if is("cache-control") => found.no_transform |= forbids_transforming(value),
@@ -227,6 +225,13 @@ impl<'a> Found<'a> {
     }
 }
 
+/// Whether a field of this name holds a digest of the content.
+fn is_digest(name: &[u8]) -> bool {
+    ["digest", "content-md5", "repr-digest", "content-digest"]
+        .iter()
+        .any(|digest| name.eq_ignore_ascii_case(digest.as_bytes()))
+}
+
 /// A directive with an argument (`no-transform=x`) counts as well: to err is to send the response
 /// as it is.
 fn forbids_transforming(cache_control: &[u8]) -> bool {
@@ -238,37 +243,4 @@ fn forbids_transforming(cache_control: &[u8]) -> bool {
 /// The parsers have checked the length; a value that is none is taken for unknown here.
 fn length(value: &[u8]) -> Option<u64> {
     std::str::from_utf8(value).ok()?.parse().ok()
-}
-
-/// Appends the entity tag that the compressed response carries in the place of `etag`: the weak one
-/// of the same text (RFC 9110 §8.8.1), as the bytes are not those that the server tagged. What is
-/// no tag is kept.
-pub fn push_weak_etag(etag: &[u8], out: &mut Vec<u8>) {
-    if etag.first() == Some(&b'"') {
-        out.extend_from_slice(b"W/");
-    }
-    out.extend_from_slice(etag);
-}
-
-/// Whether a response with these `Vary` values needs another `Vary: Accept-Encoding`: unless one
-/// names it or is `*`.
-#[must_use]
-pub fn needs_vary<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> bool {
-    let names_it = |name: &[u8]| name == b"*" || name.eq_ignore_ascii_case(b"accept-encoding");
-    !values.into_iter().flat_map(list).any(names_it)
-}
-
-/// Appends the one `Vary` value that says what `values` say and `Accept-Encoding`.
-pub fn push_vary<'a>(
-    values: impl IntoIterator<Item = &'a [u8], IntoIter: Clone>,
-    out: &mut Vec<u8>,
-) {
-    let values = values.into_iter();
-    let own = needs_vary(values.clone()).then_some(&b"Accept-Encoding"[..]);
-    for (place, name) in values.flat_map(list).chain(own).enumerate() {
-        if place > 0 {
-            out.extend_from_slice(b", ");
-        }
-        out.extend_from_slice(name);
-    }
 }

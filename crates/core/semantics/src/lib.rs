@@ -13,6 +13,7 @@
 pub mod accept_encoding;
 pub mod arguments;
 pub mod basic_auth;
+pub mod compressed_head;
 pub mod compressible;
 pub mod cookies;
 pub mod date;

@@ -7,10 +7,9 @@ use std::hint::black_box;
 use std::net::IpAddr;
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
-use tidegate_semantics::accept_encoding::{Accepted, Coding};
-use tidegate_semantics::compressible::{
-    MediaTypes, Policy, Requested, judge, push_vary, push_weak_etag,
-};
+use tidegate_semantics::accept_encoding::Coding;
+use tidegate_semantics::compressed_head::{Asked, Change};
+use tidegate_semantics::compressible::{MediaTypes, Policy};
 use tidegate_semantics::forwarded::{Element, Node, Received, forwarded, single, x_forwarded_for};
 use tidegate_semantics::redirect::{Destination, Query, Redirected, Scheme, push_location};
 use tidegate_semantics::traceparent::{Sampling, Traceparent};
@@ -33,7 +32,6 @@ fn read_a_request(scratch: &mut Vec<u8>) {
     black_box(host::normal(b"Example.COM.:8080", scratch));
     black_box(cookies::find([&b"a=1; b=\"2\""[..], b"c=3"], b"c"));
     black_box(arguments::find(b"a=1&%62=x+y%20z", b"b").map(|found| found.decoded(scratch).len()));
-    black_box(Accepted::parse([&b"gzip;q=0.5, br"[..]]).choose(&[Coding::Gzip, Coding::Brotli]));
     black_box(Traceparent::parse([
         &b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"[..],
     ]));
@@ -67,10 +65,16 @@ fn write_heads(configured: &Configured, out: &mut Vec<u8>) {
     black_box(push_location(&destination, &request, Query::Keep, out)).expect("a location");
     header_rules::push_value(b"a\r\nb", out);
     basic_auth::push_challenge(b"realm", out);
-    let headers = [(&b"Content-Type"[..], &b"text/html"[..]), (b"Cache-Control", b"public")];
-    black_box(judge(&configured.policy, Requested::Body, 200, headers)).expect("compressible");
-    push_weak_etag(b"\"a\"", out);
-    push_vary([&b"Origin"[..]], out);
+    let asked = Asked::of([(&b"Accept-Encoding"[..], &b"gzip;q=0.5, br"[..])], false);
+    let headers = [(&b"Content-Type"[..], &b"text/html"[..]), (b"ETag", b"\"a\"")];
+    let offered = [Coding::Gzip, Coding::Brotli];
+    let change = Change::decide(&configured.policy, &offered, &asked, 200, headers);
+    assert_eq!(change, Change::Encode(Coding::Brotli));
+    let mut weak_etag = std::mem::take(out);
+    change.edits(headers, &mut weak_etag).each_added(|name, value| {
+        black_box((name, value));
+    });
+    *out = weak_etag;
     out.extend_from_slice(&date::imf_fixdate(784_111_777));
     out.extend_from_slice(&date::rfc3339_micros(784_111_777_000_000));
     out.extend_from_slice(&date::haproxy_log(784_111_777_000, date::Offset::UTC));

@@ -1,8 +1,7 @@
-//! Which responses may be compressed, and what their heads say then.
+//! Which responses may be compressed.
 
 use tidegate_semantics::compressible::{
-    MediaTypes, MediaTypesError, Obstacle, Policy, Requested, judge, needs_vary, push_vary,
-    push_weak_etag,
+    MediaTypes, MediaTypesError, Obstacle, Policy, Suited, judge,
 };
 
 fn types(patterns: &[&str]) -> MediaTypes {
@@ -17,9 +16,9 @@ fn policy() -> Policy {
     }
 }
 
-fn judged(requested: Requested, status: u16, headers: &[(&str, &str)]) -> Result<(), Obstacle> {
+fn judged(status: u16, headers: &[(&str, &str)]) -> Result<Suited, Obstacle> {
     let headers = headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-    judge(&policy(), requested, status, headers)
+    judge(&policy(), status, headers)
 }
 
 #[test]
@@ -93,17 +92,17 @@ fn ordinary_responses_are_compressible() {
         &[text, ("Transfer-Encoding", "chunked")],
     ];
     for headers in cases {
-        assert_eq!(judged(Requested::Body, 200, headers), Ok(()), "{headers:?}");
+        assert_eq!(judged(200, headers), Ok(Suited::Whole), "{headers:?}");
     }
     for status in [200, 201, 301, 403, 404, 500, 599] {
-        assert_eq!(judged(Requested::Body, status, &[text]), Ok(()), "{status}");
+        assert_eq!(judged(status, &[text]), Ok(Suited::Whole), "{status}");
     }
 }
 
 #[test]
 fn each_obstacle_is_found() {
     let text = ("Content-Type", "text/html");
-    let cases: [(&[(&str, &str)], Obstacle); 17] = [
+    let cases: [(&[(&str, &str)], Obstacle); 19] = [
         (&[text, ("Content-Range", "bytes 0-1/2")], Obstacle::Part),
         (&[text, ("Content-Encoding", "gzip")], Obstacle::Encoded),
         (&[text, ("CONTENT-ENCODING", "identity, br")], Obstacle::Encoded),
@@ -116,48 +115,50 @@ fn each_obstacle_is_found() {
         (&[text, ("Repr-Digest", "sha-256=:x:")], Obstacle::Digest),
         (&[text, ("Digest", "sha-256=x")], Obstacle::Digest),
         (&[text, ("Content-MD5", "x")], Obstacle::Digest),
+        (&[text, ("Trailer", "X, content-digest")], Obstacle::Digest),
         (&[], Obstacle::Type),
         (&[("Content-Type", "image/png")], Obstacle::Type),
         (&[text, ("Content-Length", "255")], Obstacle::TooSmall),
         (&[text, ("Content-Length", "0")], Obstacle::TooSmall),
         (&[text, ("Content-Length", "1000001")], Obstacle::TooLarge),
+        (&[text, ("Content-Length", "1"), ("Cache-Control", "no-transform")], Obstacle::NoTransform),
     ];
     for (headers, obstacle) in cases {
-        assert_eq!(judged(Requested::Body, 200, headers), Err(obstacle), "{headers:?}");
+        assert_eq!(judged(200, headers), Err(obstacle), "{headers:?}");
     }
-    assert_eq!(judged(Requested::Head, 200, &[text]), Err(Obstacle::NoBody));
-    for status in [100, 101, 103, 199, 204, 205, 206, 304] {
-        assert_eq!(judged(Requested::Body, status, &[text]), Err(Obstacle::Status), "{status}");
-    }
-}
-
-#[test]
-fn tags_become_weak() {
-    for (etag, weak) in [("\"a\"", "W/\"a\""), ("W/\"a\"", "W/\"a\""), ("a", "a"), ("", "")] {
-        let mut out = b"ETag: ".to_vec();
-        push_weak_etag(etag.as_bytes(), &mut out);
-        assert_eq!(out, format!("ETag: {weak}").into_bytes());
+    for status in [100, 101, 103, 199, 204, 205] {
+        assert_eq!(judged(status, &[text]), Err(Obstacle::Status), "{status}");
     }
 }
 
 #[test]
-fn vary_names_accept_encoding_once() {
-    let cases: [(&[&str], bool, &str); 9] = [
-        (&[], true, "Accept-Encoding"),
-        (&[""], true, "Accept-Encoding"),
-        (&["Origin"], true, "Origin, Accept-Encoding"),
-        (&["Origin, Cookie", "X"], true, "Origin, Cookie, X, Accept-Encoding"),
-        (&["accept-encoding"], false, "accept-encoding"),
-        (&["Origin,ACCEPT-ENCODING"], false, "Origin, ACCEPT-ENCODING"),
-        (&["Origin", "Accept-Encoding"], false, "Origin, Accept-Encoding"),
-        (&["*"], false, "*"),
-        (&["Accept-Encoding-X"], true, "Accept-Encoding-X, Accept-Encoding"),
+fn an_empty_body_is_never_worth_it() {
+    let policy = Policy { bytes_min: 0, ..policy() };
+    let judged = |length: &'static [u8]| {
+        let headers = [(&b"Content-Type"[..], &b"text/css"[..]), (b"Content-Length", length)];
+        judge(&policy, 200, headers)
+    };
+    assert_eq!(judged(b"0"), Err(Obstacle::TooSmall));
+    assert_eq!(judged(b"1"), Ok(Suited::Whole));
+}
+
+#[test]
+fn parts_and_304_are_judged_by_what_they_are_about() {
+    let text = ("Content-Type", "text/html");
+    let range = ("Content-Range", "bytes 0-1/2");
+    let cases: [(u16, &[(&str, &str)], Result<Suited, Obstacle>); 10] = [
+        (206, &[text, range], Ok(Suited::Part)),
+        (206, &[text, range, ("Content-Length", "2")], Ok(Suited::Part)),
+        (206, &[range], Err(Obstacle::Type)),
+        (206, &[("Content-Type", "multipart/byteranges; boundary=a")], Err(Obstacle::Type)),
+        (206, &[text, range, ("Content-Encoding", "gzip")], Err(Obstacle::Encoded)),
+        (304, &[], Ok(Suited::NotModified)),
+        (304, &[text, ("Content-Length", "5000000")], Ok(Suited::NotModified)),
+        (304, &[("Content-Type", "image/png")], Err(Obstacle::Type)),
+        (304, &[("Content-Encoding", "br")], Err(Obstacle::Encoded)),
+        (304, &[("Cache-Control", "no-transform")], Err(Obstacle::NoTransform)),
     ];
-    for (values, needed, merged) in cases {
-        let values = || values.iter().map(|value| value.as_bytes());
-        assert_eq!(needs_vary(values()), needed, "{merged}");
-        let mut out = Vec::new();
-        push_vary(values(), &mut out);
-        assert_eq!(out, merged.as_bytes());
+    for (status, headers, expected) in cases {
+        assert_eq!(judged(status, headers), expected, "{status} {headers:?}");
     }
 }
