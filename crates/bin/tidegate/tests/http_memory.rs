@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use support::{client, on_one_and_two_shards, patterned, start, take_time};
-use tidegate_testkit::{Connection, Deadline, Gate, Origin, Tidegate, script};
+use tidegate_testkit::{Connection, Deadline, Gate, Origin, Tidegate, script, seed};
 
 /// One body, for each of the transfers that go on at once.
 const BODY_BYTES: usize = 200 << 20;
@@ -48,9 +48,13 @@ fn expect_held_back(moved: u64, whose: &str) {
 
 /// An endless supplier of one body, which counts what it has been relieved of.
 fn supplier(head: &'static str, chunked: bool) -> (Origin, Arc<AtomicU64>) {
+    supplier_of(patterned(1 << 16), head, chunked)
+}
+
+/// The same with other content.
+fn supplier_of(piece: Vec<u8>, head: &'static str, chunked: bool) -> (Origin, Arc<AtomicU64>) {
     let taken = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&taken);
-    let piece = patterned(1 << 16);
     let piece = if chunked { [b"10000\r\n", &piece[..], b"\r\n"].concat() } else { piece };
     let origin = Origin::start(move |mut connection: Connection| {
         loop {
@@ -102,20 +106,31 @@ fn expect_others_served(tidegate: &Tidegate) {
 }
 
 fn check_slow_readers(shards: usize, head: &'static str, chunked: bool) {
-    let (origin, taken) = supplier(head, chunked);
-    let tidegate = start(shards, [origin.address()], "");
+    check_slow_readers_of(shards, supplier(head, chunked), "", GROWTH_BYTES_MAX);
+}
+
+fn check_slow_readers_of(
+    shards: usize,
+    supplier: (Origin, Arc<AtomicU64>),
+    more: &str,
+    growth_bytes_max: u64,
+) {
+    let (origin, taken) = supplier;
+    let tidegate = start(shards, [origin.address()], more);
     expect_others_served(&tidegate);
     let before = tidegate.process().resident_bytes();
     let mut readers: Vec<TcpStream> = (0..TRANSFERS_COUNT).map(|_| connect(&tidegate)).collect();
     for reader in &mut readers {
-        reader.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect("a fresh connection");
+        reader
+            .write_all(b"GET / HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n")
+            .expect("a fresh connection");
     }
     let grown = watch(&tidegate, before, || {
         for reader in &mut readers {
             reader.read_exact(&mut [0]).expect("the response goes on");
         }
     });
-    expect_bounded(grown, "slow readers");
+    assert!(grown <= growth_bytes_max, "slow readers: grew by {} KiB", grown / 1024);
     expect_held_back(taken.load(Ordering::Relaxed), "servers");
     expect_others_served(&tidegate);
 }
@@ -137,6 +152,19 @@ fn readers_of_a_byte_now_and_then_of_chunks_cost_little_memory() {
 #[test]
 fn readers_of_a_byte_now_and_then_until_close_cost_little_memory() {
     on_one_and_two_shards(|shards| check_slow_readers(shards, "HTTP/1.1 200 OK\r\n\r\n", false));
+}
+
+/// Noise, so that as much comes out of the encoders as goes in. They hold 384 KiB each.
+#[test]
+fn readers_of_a_byte_now_and_then_of_compressed_bodies_cost_little_memory() {
+    on_one_and_two_shards(|shards| {
+        let noise = seed().rng().bytes(1 << 16);
+        let head =
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 209715200\r\n\r\n";
+        let supplier = supplier_of(noise, head, false);
+        let growth_bytes_max = GROWTH_BYTES_MAX + TRANSFERS_COUNT as u64 * 384 * 1024;
+        check_slow_readers_of(shards, supplier, "frontends.web.compression = {}", growth_bytes_max);
+    });
 }
 
 #[test]

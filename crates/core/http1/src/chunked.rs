@@ -363,6 +363,49 @@ fn expect_lf(byte: u8) -> Result<(), ChunkedError> {
     if byte == b'\n' { Ok(()) } else { Err(ChunkedError::BareCr) }
 }
 
+/// A chunk whose data is being appended, by where it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenChunk(usize);
+
+/// What a chunk that was opened takes besides its data: up to four digits and two line ends.
+pub const OPEN_CHUNK_BYTES: usize = OPEN_DIGITS + 2 + CHUNK_END.len();
+
+/// The most data that an open chunk can take.
+pub const OPEN_CHUNK_DATA_BYTES_MAX: usize = (1 << (4 * OPEN_DIGITS)) - 1;
+
+const OPEN_DIGITS: usize = 4;
+
+/// Opens a chunk whose size is not known yet: what is appended until [`close_chunk`], at most
+/// [`OPEN_CHUNK_DATA_BYTES_MAX`], is its data.
+#[inline]
+pub fn open_chunk(out: &mut Vec<u8>) -> OpenChunk {
+    let start = out.len();
+    out.extend_from_slice(b"0000\r\n");
+    OpenChunk(start)
+}
+
+/// Closes a chunk. One without data would end the body, so of it nothing is left.
+#[inline]
+pub fn close_chunk(out: &mut Vec<u8>, OpenChunk(start): OpenChunk) {
+    let data_start = start + OPEN_DIGITS + 2;
+    let len = out.len().saturating_sub(data_start);
+    debug_assert!(len <= OPEN_CHUNK_DATA_BYTES_MAX, "a chunk has more data than digits");
+    if len == 0 {
+        return out.truncate(start);
+    }
+    // No leading zeros: they are valid, and not every client has seen them.
+    let digits = (usize::BITS - len.leading_zeros()).div_ceil(4) as usize;
+    let unused = OPEN_DIGITS.saturating_sub(digits);
+    if unused > 0 {
+        out.copy_within(start + OPEN_DIGITS.., start + digits);
+        out.truncate(out.len() - unused);
+    }
+    for (place, digit) in out.iter_mut().skip(start).take(digits).enumerate() {
+        *digit = b"0123456789abcdef"[(len >> (4 * (digits - 1 - place))) & 0xf];
+    }
+    out.extend_from_slice(CHUNK_END);
+}
+
 /// Appends the size line of a chunk of `len` bytes; [`CHUNK_END`] follows its data, and
 /// [`LAST_CHUNK`] the last one.
 ///

@@ -158,8 +158,12 @@ pub enum BodyFraming {
     AsReceived,
     /// Until the connection closes, without framing: decoded chunks, for an HTTP/1.0 client.
     UntilClose,
-    /// Chunked: a body that the server ends by closing, for an HTTP/1.1 client.
+    /// Chunked: a body that the server ends by closing, or that is changed on its way, for an HTTP/1.1
+    /// client.
     Chunked,
+    /// As received where there is a body. Where there is none (HEAD) no length is announced: what
+    /// would come is not as long as the server says.
+    Undeclared,
 }
 
 /// Changes to a response head on its way to a client.

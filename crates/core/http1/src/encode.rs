@@ -226,14 +226,16 @@ fn response_framing(
     let framing = match body {
         BodyFraming::UntilClose if has_body => ResponseFraming::UntilClose,
         BodyFraming::Chunked if has_body => ResponseFraming::Chunked,
-        BodyFraming::AsReceived | BodyFraming::UntilClose | BodyFraming::Chunked => {
-            match (head.framing.declared(head.body()), has_body) {
-                (BodyLength::Chunked, _) => ResponseFraming::Chunked,
-                (BodyLength::Length(_), _) => ResponseFraming::Length,
-                (_, true) => ResponseFraming::UntilClose,
-                (_, false) => ResponseFraming::None,
-            }
-        }
+        BodyFraming::Undeclared if !has_body => ResponseFraming::None,
+        BodyFraming::AsReceived
+        | BodyFraming::UntilClose
+        | BodyFraming::Chunked
+        | BodyFraming::Undeclared => match (head.framing.declared(head.body()), has_body) {
+            (BodyLength::Chunked, _) => ResponseFraming::Chunked,
+            (BodyLength::Length(_), _) => ResponseFraming::Length,
+            (_, true) => ResponseFraming::UntilClose,
+            (_, false) => ResponseFraming::None,
+        },
     };
     match (framing, client_version) {
         (ResponseFraming::Chunked, Version::Http10) if has_body => ResponseFraming::UntilClose,

@@ -29,7 +29,10 @@ mod scan;
 mod target;
 mod trailer;
 
-pub use chunked::{CHUNK_END, ChunkedDecoder, LAST_CHUNK, Piece, encode_chunk_header};
+pub use chunked::{
+    CHUNK_END, ChunkedDecoder, LAST_CHUNK, OPEN_CHUNK_BYTES, OPEN_CHUNK_DATA_BYTES_MAX, OpenChunk,
+    Piece, close_chunk, encode_chunk_header, open_chunk,
+};
 pub use edits::{
     BodyFraming, ConnectionHeader, HeaderEdits, HeaderLists, NewStart, RequestEdits, ResponseEdits,
     SimpleResponse, Unchanged,

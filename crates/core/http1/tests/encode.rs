@@ -1,10 +1,11 @@
 //! What leaves the proxy, byte for byte.
 
 use tidegate_http1::{
-    BodyFraming, ConnectionHeader, HeaderEdits, HeaderLists, Limits, Method, NewStart, Parsed,
-    RequestEdits, RequestHead, ResponseContext, ResponseEdits, ResponseHead, SimpleResponse,
-    Version, encode_chunk_header, encode_request_head, encode_response_head,
-    encode_simple_response, is_origin_target, parse_request, parse_response,
+    BodyFraming, ConnectionHeader, HeaderEdits, HeaderLists, Limits, Method, NewStart,
+    OPEN_CHUNK_BYTES, OPEN_CHUNK_DATA_BYTES_MAX, Parsed, RequestEdits, RequestHead,
+    ResponseContext, ResponseEdits, ResponseHead, SimpleResponse, Version, close_chunk,
+    encode_chunk_header, encode_request_head, encode_response_head, encode_simple_response,
+    is_origin_target, open_chunk, parse_request, parse_response,
 };
 
 #[track_caller]
@@ -289,6 +290,7 @@ fn body_framing_fits_the_client() {
         ("Transfer-Encoding: chunked\r\n", old, "Connection: close\r\n"),
         ("Transfer-Encoding: chunked\r\n", until_close, "Connection: close\r\n"),
         ("Content-Length: 5\r\n", until_close, "Connection: close\r\n"),
+        ("Content-Length: 5\r\n", rechunk, "Transfer-Encoding: chunked\r\n"),
         ("", keep, "Connection: close\r\n"),
         ("", rechunk, "Transfer-Encoding: chunked\r\n"),
         ("Content-Length: 05\r\n", keep, "Content-Length: 5\r\n"),
@@ -303,6 +305,7 @@ fn responses_without_a_body_announce_only_what_they_may() {
     let keep = ResponseEdits::default();
     let rechunk = ResponseEdits { body: BodyFraming::Chunked, ..keep };
     let old = ResponseEdits { client_version: Version::Http10, ..keep };
+    let undeclared = ResponseEdits { body: BodyFraming::Undeclared, ..keep };
     let head = ResponseContext { method: Method::Head, ..ResponseContext::default() };
     for (status, lines, edits, written) in [
         ("200", "Content-Length: 5\r\n", keep, "Content-Length: 5\r\n"),
@@ -310,6 +313,8 @@ fn responses_without_a_body_announce_only_what_they_may() {
         ("200", "Transfer-Encoding: chunked\r\n", old, "Connection: keep-alive\r\n"),
         ("200", "", rechunk, ""),
         ("200", "Content-Length: 5\r\n", rechunk, "Content-Length: 5\r\n"),
+        ("200", "Content-Length: 5\r\n", undeclared, ""),
+        ("200", "Transfer-Encoding: chunked\r\n", undeclared, ""),
         ("304", "Content-Length: 5\r\n", keep, "Content-Length: 5\r\n"),
         ("304", "", keep, ""),
         ("204", "Content-Length: 5\r\n", keep, ""),
@@ -430,4 +435,25 @@ fn encoded_simple<H: HeaderEdits>(response: &SimpleResponse<'_, H>) -> String {
     let mut out = Vec::new();
     encode_simple_response(&mut out, response);
     String::from_utf8(out).expect("ASCII")
+}
+
+#[test]
+fn an_open_chunk_is_the_one_whose_size_was_known() {
+    for len in [1, 9, 15, 16, 255, 256, 4095, 4096, 16_376, OPEN_CHUNK_DATA_BYTES_MAX] {
+        let data: Vec<u8> = (0..len).map(|place| b"0123456789abcdef\r\n"[place % 18]).collect();
+        let mut expected = b"before".to_vec();
+        encode_chunk_header(&mut expected, len);
+        expected.extend_from_slice(&data);
+        expected.extend_from_slice(b"\r\n");
+        let mut out = b"before".to_vec();
+        let opened = open_chunk(&mut out);
+        out.extend_from_slice(&data);
+        close_chunk(&mut out, opened);
+        assert!(out == expected, "{len}");
+        assert!(out.len() <= b"before".len() + len + OPEN_CHUNK_BYTES);
+    }
+    let mut out = b"before".to_vec();
+    let opened = open_chunk(&mut out);
+    close_chunk(&mut out, opened);
+    assert_eq!(out, b"before", "nothing is no chunk");
 }

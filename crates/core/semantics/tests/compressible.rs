@@ -121,7 +121,10 @@ fn each_obstacle_is_found() {
         (&[text, ("Content-Length", "255")], Obstacle::TooSmall),
         (&[text, ("Content-Length", "0")], Obstacle::TooSmall),
         (&[text, ("Content-Length", "1000001")], Obstacle::TooLarge),
-        (&[text, ("Content-Length", "1"), ("Cache-Control", "no-transform")], Obstacle::NoTransform),
+        (
+            &[text, ("Content-Length", "1"), ("Cache-Control", "no-transform")],
+            Obstacle::NoTransform,
+        ),
     ];
     for (headers, obstacle) in cases {
         assert_eq!(judged(200, headers), Err(obstacle), "{headers:?}");
@@ -146,7 +149,8 @@ fn an_empty_body_is_never_worth_it() {
 fn parts_and_304_are_judged_by_what_they_are_about() {
     let text = ("Content-Type", "text/html");
     let range = ("Content-Range", "bytes 0-1/2");
-    let cases: [(u16, &[(&str, &str)], Result<Suited, Obstacle>); 10] = [
+    type Case<'a> = (u16, &'a [(&'a str, &'a str)], Result<Suited, Obstacle>);
+    let cases: [Case<'_>; 10] = [
         (206, &[text, range], Ok(Suited::Part)),
         (206, &[text, range, ("Content-Length", "2")], Ok(Suited::Part)),
         (206, &[range], Err(Obstacle::Type)),

@@ -208,6 +208,7 @@ mod tests {
         failures: &["timeout"],
         answers: &["deny"],
         rule_drops: &["edit"],
+        codings: &["gzip"],
     };
 
     fn server_names(registry: &Registry) -> Vec<String> {

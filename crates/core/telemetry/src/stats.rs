@@ -26,6 +26,8 @@ pub struct Reasons {
     pub answers: &'static [&'static str],
     /// What rules asked for and was not done: [`FrontendStats::rules_dropped`].
     pub rule_drops: &'static [&'static str],
+    /// How responses are coded: the `compressed` of frontends and backends.
+    pub codings: &'static [&'static str],
 }
 
 /// A group of cells with one writer, and the values it can be read into.
@@ -153,6 +155,14 @@ stats! {
         rules_dropped: CounterSet = CounterSet::new(reasons.rule_drops),
         /// Copies of requests that were sent to another backend.
         mirrored: Counter = Counter::new(),
+        /// Responses that were compressed, by coding.
+        compressed: CounterSet = CounterSet::new(reasons.codings),
+        /// Responses that were not, because all encoders of the shard were at work.
+        compression_skipped: Counter = Counter::new(),
+        /// Bytes of bodies that were compressed, before.
+        compression_in: Counter = Counter::new(),
+        /// The same, after.
+        compression_out: Counter = Counter::new(),
     }
 }
 
@@ -176,6 +186,14 @@ stats! {
         request_duration: Histogram = Histogram::new(),
         /// Requests that failed for good, by reason.
         failures: CounterSet = CounterSet::new(reasons.failures),
+        /// Responses that were compressed, by coding.
+        compressed: CounterSet = CounterSet::new(reasons.codings),
+        /// Responses that were not, because all encoders of the shard were at work.
+        compression_skipped: Counter = Counter::new(),
+        /// Bytes of bodies that were compressed, before.
+        compression_in: Counter = Counter::new(),
+        /// The same, after.
+        compression_out: Counter = Counter::new(),
     }
 }
 
@@ -245,6 +263,7 @@ mod tests {
         failures: &["timeout"],
         answers: &["deny"],
         rule_drops: &["edit"],
+        codings: &["gzip"],
     };
 
     #[test]
@@ -261,7 +280,7 @@ mod tests {
 
     #[test]
     fn groups_stay_small() {
-        assert!(size_of::<FrontendStats>() <= 4_224);
+        assert!(size_of::<FrontendStats>() <= 4_352);
         assert!(size_of::<BackendStats>() <= 4_224);
         assert!(size_of::<ServerStats>() <= 256);
         assert!(size_of::<ShardStats>() <= 128);

@@ -7,14 +7,16 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use socket2::SockAddr;
+use tidegate_compression::{BrotliLevel, GzipLevel, Levels, ZstdLevel};
 use tidegate_config as config;
 use tidegate_config::{Backend, Config, ForwardedHeader, Frontend, ServerAddress};
 use tidegate_exchange::{Policy, Redispatch};
 use tidegate_proxy::{
-    AccessLog, BackendSettings, Budget, ClientTimeouts, ForwardedField, Forwarding,
+    AccessLog, BackendSettings, Budget, ClientTimeouts, Compression, ForwardedField, Forwarding,
     FrontendSettings, OwnFieldSettings, ServerSettings, Snapshot, Tables, Verifier, reasons,
 };
 use tidegate_rules::ValueList;
+use tidegate_semantics::compressible;
 use tidegate_telemetry::{EntityName, Registry};
 
 use crate::log::{Level, Line};
@@ -32,21 +34,6 @@ pub(crate) struct Publisher {
     verifier: Option<Arc<Verifier>>,
     generation: u64,
     shards_count: u16,
-}
-
-/// The data plane does not compress yet: who asks for it is told, rather than left to find out.
-fn warn_of_compression(config: &Config) {
-    let frontends = config.frontends.iter().filter(|frontend| frontend.compression.is_some());
-    let backends = config.backends.iter().filter(|backend| backend.compression.is_some());
-    let keys = frontends
-        .map(|frontend| format!("frontends.{}.compression", frontend.name))
-        .chain(backends.map(|backend| format!("backends.{}.compression", backend.name)));
-    for key in keys {
-        Line::new(Level::Warn, "not_carried_out")
-            .with("key", key)
-            .with("help", "this version sends responses as servers encode them")
-            .write();
-    }
 }
 
 impl Publisher {
@@ -80,7 +67,6 @@ impl Publisher {
         let frontends = config.frontends.iter().map(&mut frontend).collect();
         let backends = config.backends.iter().map(|backend| self.backend(backend)).collect();
         self.forget_what_is_not_in(config);
-        warn_of_compression(config);
         Arc::new(Snapshot {
             generation: self.generation,
             shards_count: self.shards_count,
@@ -137,6 +123,7 @@ impl Publisher {
             response_rules: frontend.rules.response.clone(),
             error_pages: frontend.error_pages.0.clone(),
             own_fields: own_fields(frontend),
+            compression: frontend.compression.as_ref().map(compression),
             log,
             connections,
             stats: self.registry.frontend(&frontend.name).clone(),
@@ -181,6 +168,7 @@ impl Publisher {
             tunnel_timeout: backend.timeouts.tunnel,
             reuse: backend.reuse_server_connections,
             error_pages: backend.error_pages.0.clone(),
+            compression: backend.compression.as_ref().map(compression),
             idle_max: usize::try_from(backend.pool.max_idle).unwrap_or(usize::MAX),
             idle_timeout: backend.pool.idle_timeout,
             stats: self.registry.backend(&backend.name).clone(),
@@ -219,6 +207,23 @@ fn own_fields(frontend: &Frontend) -> OwnFieldSettings {
         via: frontend.via.clone(),
         traceparent: frontend.traceparent,
     }
+}
+
+fn compression(compression: &config::Compression) -> Arc<Compression> {
+    let in_range = "the configuration holds the ranges of levels";
+    Arc::new(Compression {
+        policy: compressible::Policy {
+            types: compression.types.clone(),
+            bytes_min: compression.bytes_min,
+            bytes_max: None,
+        },
+        codings: compression.codings.clone(),
+        levels: Levels {
+            gzip: GzipLevel::new(compression.levels.gzip).expect(in_range),
+            brotli: BrotliLevel::new(compression.levels.brotli).expect(in_range),
+            zstd: ZstdLevel::new(compression.levels.zstd).expect(in_range),
+        },
+    })
 }
 
 fn forwarding(forwarding: &config::Forwarding) -> Forwarding {
@@ -280,6 +285,27 @@ mod tests {
         let backend = &second.backends[second.frontends[0].default_backend.expect("set")];
         assert_eq!((&*backend.name, backend.servers.len()), ("app", 2));
         assert_eq!(backend.servers[1].weight, Weight::default());
+    }
+
+    #[test]
+    fn every_level_that_can_be_configured_is_one() {
+        for (coding, range) in [
+            ("gzip", config::defaults::GZIP_LEVEL_RANGE),
+            ("br", config::defaults::BROTLI_LEVEL_RANGE),
+            ("zstd", config::defaults::ZSTD_LEVEL_RANGE),
+        ] {
+            for level in range {
+                let line = format!("compression = {{ level = {{ {coding} = {level} }} }}");
+                let snapshot = Publisher::new(1).publish(&config(&["web"], &line), Vec::new());
+                let levels = snapshot.frontends[0].compression.as_ref().expect("set").levels;
+                let of_coding = match coding {
+                    "gzip" => levels.gzip.value(),
+                    "br" => levels.brotli.value(),
+                    _ => levels.zstd.value(),
+                };
+                assert_eq!(of_coding, level, "{coding}");
+            }
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod budget;
 mod chores;
 mod client;
 mod command;
+mod compression;
 mod http1;
 mod journal;
 mod parked;
@@ -22,6 +23,7 @@ mod worker;
 
 pub use budget::Budget;
 pub use command::{Command, Event, EventKind, ListenerId, ListenerSpec, Report};
+pub use compression::Compression;
 pub use journal::AccessLog;
 pub use rules::Verifier;
 pub use settings::{

@@ -17,6 +17,7 @@ use tidegate_semantics::via::Pseudonym;
 use tidegate_telemetry::{BackendStats, FrontendStats, PerShard, Reasons, ServerStats, ShardStats};
 
 use crate::budget::Budget;
+use crate::compression::{self, Compression};
 use crate::journal::AccessLog;
 use crate::rules::{Answered, Dropped, Verifier};
 
@@ -111,6 +112,8 @@ pub struct FrontendSettings {
     pub error_pages: Arc<ErrorPages>,
     /// The header fields that the proxy itself writes.
     pub own_fields: OwnFieldSettings,
+    /// Which responses are compressed, unless the backend has settings of its own; none: none.
+    pub compression: Option<Arc<Compression>>,
     /// Where its requests are logged; none: nowhere.
     pub log: Option<Arc<AccessLog>>,
     /// Client connections of this frontend.
@@ -148,6 +151,8 @@ pub struct BackendSettings {
     pub reuse: bool,
     /// What is answered instead of those of the frontend.
     pub error_pages: Arc<ErrorPages>,
+    /// Which responses are compressed, in the place of what the frontend says.
+    pub compression: Option<Arc<Compression>>,
     /// Idle connections kept per server and shard.
     pub idle_max: usize,
     /// How long an idle connection is kept.
@@ -185,6 +190,7 @@ pub fn reasons() -> Reasons {
         failures: Failure::REASONS,
         answers: &Answered::LABELS,
         rule_drops: &Dropped::LABELS,
+        codings: &compression::LABELS,
     }
 }
 

@@ -16,6 +16,7 @@ use tidegate_routing::{BackendIndex, ErrorPage, ErrorPages, RequestRule, Respons
 use tidegate_telemetry::{BackendStats, FrontendStats, ServerStats};
 
 use crate::budget::Budget;
+use crate::compression::Compression;
 use crate::journal::FrontendLog;
 use crate::rules::{Needs, Verifier};
 use crate::settings::{
@@ -42,6 +43,7 @@ pub(crate) struct Frontend {
     pub(crate) needs: Needs,
     pub(crate) error_pages: Arc<ErrorPages>,
     pub(crate) own_fields: OwnFieldSettings,
+    compression: Option<Arc<Compression>>,
     pub(crate) tables: Arc<Tables>,
     pub(crate) verifier: Option<Arc<Verifier>>,
     /// Those that rules choose from.
@@ -58,6 +60,7 @@ pub(crate) struct Backend {
     pub(crate) tunnel_timeout: Duration,
     pub(crate) reuse: bool,
     pub(crate) error_pages: Arc<ErrorPages>,
+    compression: Option<Arc<Compression>>,
     servers_up: usize,
     pub(crate) idle_max: usize,
     pub(crate) idle_timeout: Duration,
@@ -147,6 +150,7 @@ impl Frontend {
             needs: Needs::of(settings),
             error_pages: settings.error_pages.clone(),
             own_fields: settings.own_fields.clone(),
+            compression: settings.compression.clone(),
             tables: snapshot.tables.clone(),
             verifier: snapshot.verifier.clone(),
             backends: backends.clone(),
@@ -163,6 +167,12 @@ impl Frontend {
     ) -> Option<&'a ErrorPage> {
         let of_backend = backend.and_then(|backend| backend.error_pages.pages.get(&status));
         of_backend.or_else(|| self.error_pages.pages.get(&status))
+    }
+
+    /// Which responses of `backend` are compressed, by its word or this frontend's.
+    #[inline]
+    pub(crate) fn compression<'a>(&'a self, backend: &'a Backend) -> Option<&'a Compression> {
+        backend.compression.as_deref().or(self.compression.as_deref())
     }
 
     /// A backend that a rule names.
@@ -224,6 +234,7 @@ impl Backend {
             tunnel_timeout: settings.tunnel_timeout,
             reuse: settings.reuse,
             error_pages: settings.error_pages.clone(),
+            compression: settings.compression.clone(),
             servers_up: settings
                 .servers
                 .iter()

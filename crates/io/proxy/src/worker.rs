@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tidegate_compression::{Pool as Encoders, PoolLimits};
 use tidegate_exchange::FailureKind;
 use tidegate_log::Writer;
 use tidegate_ring::{Listener, ParkToken};
@@ -81,6 +82,8 @@ pub(crate) struct Worker {
     pub(crate) chores: Chores,
     clients_open: Cell<u32>,
     pub(crate) draining: Cell<bool>,
+    /// What compresses responses.
+    pub(crate) encoders: Encoders,
     /// Clients that rules make wait.
     pub(crate) tarpits: Cell<u32>,
     /// Copies of requests on their way.
@@ -218,6 +221,7 @@ impl Worker {
             chores: Chores::default(),
             clients_open: Cell::new(0),
             draining: Cell::new(false),
+            encoders: Encoders::new(PoolLimits::default()),
             tarpits: Cell::new(0),
             mirrors: Cell::new(0),
             this: this.clone(),

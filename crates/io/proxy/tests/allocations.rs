@@ -12,13 +12,14 @@ use std::time::Duration;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tidegate_access_log::{Captures, Format, Sampling, Severity, Target};
 use tidegate_balance::{Policy as Balance, Weight};
+use tidegate_compression::Levels;
 use tidegate_exchange::Policy;
 use tidegate_http1::Limits;
 use tidegate_log::{Logs, Settings as LogSettings, Writer};
 use tidegate_proxy::{
-    AccessLog, BackendSettings, Budget, ClientTimeouts, Command, Context, ForwardedField,
-    Forwarding, FrontendSettings, ListenerId, ListenerSpec, OwnFieldSettings, ServerSettings,
-    Snapshot, reasons,
+    AccessLog, BackendSettings, Budget, ClientTimeouts, Command, Compression, Context,
+    ForwardedField, Forwarding, FrontendSettings, ListenerId, ListenerSpec, OwnFieldSettings,
+    ServerSettings, Snapshot, reasons,
 };
 use tidegate_ring::Settings;
 use tidegate_routing::{
@@ -26,11 +27,14 @@ use tidegate_routing::{
     RewritePath, Rules, Split,
 };
 use tidegate_rules::{Condition, Conditions, Environment, Names, Phase, Template, ValueList};
+use tidegate_semantics::accept_encoding::Coding;
+use tidegate_semantics::compressible::{MediaTypes, Policy as Compressible};
 use tidegate_semantics::forwarded::Received;
 use tidegate_semantics::traceparent::Sampling as TraceSampling;
 use tidegate_semantics::via::Pseudonym;
 use tidegate_shard::{Sender, Shard, queue, spawn};
 use tidegate_telemetry::Registry;
+use tidegate_testkit::json;
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -143,6 +147,19 @@ fn rules() -> (Rules<RequestRule>, Rules<ResponseRule>) {
     (rules, response_rules)
 }
 
+/// Brotli is not offered: its library allocates for each body.
+fn compression() -> Compression {
+    Compression {
+        policy: Compressible {
+            types: MediaTypes::parse(["text/*", "application/json"]).expect("media types"),
+            bytes_min: 1024,
+            bytes_max: None,
+        },
+        codings: vec![Coding::Zstd, Coding::Gzip],
+        levels: Levels::default(),
+    }
+}
+
 fn snapshot(server: SocketAddr, log: Option<AccessLog>) -> Arc<Snapshot> {
     let (rules, response_rules) = rules();
     let mut registry = Registry::new(1, reasons());
@@ -160,6 +177,7 @@ fn snapshot(server: SocketAddr, log: Option<AccessLog>) -> Arc<Snapshot> {
         tunnel_timeout: second * 60,
         reuse: true,
         error_pages: Arc::default(),
+        compression: None,
         idle_max: 16,
         idle_timeout: second * 60,
         stats: registry.backend("app").clone(),
@@ -188,6 +206,7 @@ fn snapshot(server: SocketAddr, log: Option<AccessLog>) -> Arc<Snapshot> {
             via: Pseudonym::new("tidegate"),
             traceparent: Some(TraceSampling::NotRecorded),
         },
+        compression: Some(Arc::new(compression())),
         log: log.map(Arc::new),
         connections: Arc::new(Budget::new(u32::MAX)),
         stats: registry.frontend("web").clone(),
@@ -256,9 +275,20 @@ fn allocations(request: &[u8], answer: &'static [u8], format: Option<&str>) -> u
     let mut length = 0;
     let head_end = |bytes: &[u8]| bytes.windows(4).position(|four| four == b"\r\n\r\n");
     let body = answer.len() - head_end(answer).expect("a head") - 4;
-    while head_end(&received[..length]).is_none_or(|at| length < at + 4 + body) {
+    // An answer that is compressed is shorter, and ends as chunks do.
+    let is_whole = |bytes: &[u8]| {
+        let is_coded = bytes.windows(16).any(|name| name == b"Content-Encoding");
+        match head_end(bytes) {
+            Some(_) if is_coded => bytes.ends_with(b"\r\n0\r\n\r\n"),
+            Some(at) => bytes.len() >= at + 4 + body,
+            None => false,
+        }
+    };
+    while !is_whole(&received[..length]) {
         length += stream.read(&mut received[length..]).expect("an answer");
     }
+    let is_coded = length < answer.len();
+    assert_eq!(is_coded, request.windows(15).any(|name| name == b"Accept-Encoding"));
     for _ in 0..WARM_UP {
         exchange(&mut stream, request, &mut received, length);
     }
@@ -293,6 +323,11 @@ fn a_warm_connection_allocates_nothing() {
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
     const API: &[u8] = b"GET /api/v1/%7Euser?a=%20b HTTP/1.1\r\nHost: Example\r\nX-Debug: 1\r\n\
         X-Request-Id: abc\r\nCookie: a=b\r\n\r\n";
+    const GZIP: &[u8] = b"GET / HTTP/1.1\r\nHost: example\r\nAccept-Encoding: gzip\r\n\r\n";
+    const ZSTD: &[u8] = b"GET / HTTP/1.1\r\nHost: example\r\nAccept-Encoding: zstd\r\n\r\n";
+    let typed = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nETag: \"a\"\r\n";
+    let large = format!("{typed}Content-Length: 50000\r\n\r\n").into_bytes();
+    let large: &'static [u8] = [large, json(1, 50_000)].concat().leak();
     const MOBILE: &[u8] = b"GET / HTTP/1.1\r\nHost: example\r\nUser-Agent: Mobile\r\n\r\n";
     for (name, request, answer) in [
         ("GET", GET, LENGTH),
@@ -300,6 +335,8 @@ fn a_warm_connection_allocates_nothing() {
         ("chunked", GET, CHUNKED),
         ("rewritten", API, LENGTH),
         ("split", MOBILE, LENGTH),
+        ("gzip", GZIP, large),
+        ("zstd", ZSTD, large),
     ] {
         for format in [None, Some("http"), Some("json"), Some("{request_header.Accept} {server}")] {
             let fewest = allocations(request, answer, format);

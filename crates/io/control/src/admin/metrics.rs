@@ -17,13 +17,14 @@ mod tests;
 
 use crate::figures::Figures;
 use families::{
-    ACCESS_LOG_DROPPED, ACCESS_LOG_SCALARS, BACKEND_DURATION, BACKEND_FAILED, BACKEND_REQUESTS,
-    BACKEND_SCALARS, BUILD_INFO, CONFIG_COMMANDS_HELD, CONFIG_GENERATION, CONFIG_LAST_RELOAD_OK,
-    CONFIG_LAST_RELOAD_TIME, CONFIG_RELOADS, CONFIG_SHARD_GENERATION, CPU_SECONDS, FDS_MAX,
-    FRONTEND_ANSWERED, FRONTEND_DURATION, FRONTEND_FAILED, FRONTEND_REJECTED, FRONTEND_REQUESTS,
-    FRONTEND_RULES_DROPPED, FRONTEND_SCALARS, FRONTEND_SHARD_SCALARS, Family, Kind, LOG_SUPPRESSED,
-    OPEN_FDS, RESIDENT_BYTES, SERVER_FAILED, SERVER_REQUESTS, SERVER_SCALARS, SHARD_SCALARS,
-    START_TIME, Scalar,
+    ACCESS_LOG_DROPPED, ACCESS_LOG_SCALARS, BACKEND_COMPRESSED, BACKEND_DURATION, BACKEND_FAILED,
+    BACKEND_REQUESTS, BACKEND_SCALARS, BUILD_INFO, CONFIG_COMMANDS_HELD, CONFIG_GENERATION,
+    CONFIG_LAST_RELOAD_OK, CONFIG_LAST_RELOAD_TIME, CONFIG_RELOADS, CONFIG_SHARD_GENERATION,
+    CPU_SECONDS, FDS_MAX, FRONTEND_ANSWERED, FRONTEND_COMPRESSED, FRONTEND_DURATION,
+    FRONTEND_FAILED, FRONTEND_REJECTED, FRONTEND_REQUESTS, FRONTEND_RULES_DROPPED,
+    FRONTEND_SCALARS, FRONTEND_SHARD_SCALARS, Family, Kind, LOG_SUPPRESSED, OPEN_FDS,
+    RESIDENT_BYTES, SERVER_FAILED, SERVER_REQUESTS, SERVER_SCALARS, SHARD_SCALARS, START_TIME,
+    Scalar,
 };
 use metrics::{Key, Label, Level, Metadata, Recorder, SharedString};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
@@ -247,12 +248,14 @@ impl Scrape {
             self.reasons(&FRONTEND_FAILED, &total.failures, &labels);
             self.reasons(&FRONTEND_ANSWERED, &total.answered, &labels);
             self.reasons(&FRONTEND_RULES_DROPPED, &total.rules_dropped, &labels);
+            self.counts(&FRONTEND_COMPRESSED, "coding", &total.compressed, &labels);
         }
         for (name, stats) in registry.backends() {
             let (total, labels) = (stats.total(), [name_label("backend", name)]);
             self.scalars(BACKEND_SCALARS, &total, &labels);
             self.statuses(&BACKEND_REQUESTS, &total.requests, &labels);
             self.reasons(&BACKEND_FAILED, &total.failures, &labels);
+            self.counts(&BACKEND_COMPRESSED, "coding", &total.compressed, &labels);
         }
         for (backend, server, stats) in registry.servers() {
             let labels = [name_label("backend", backend), name_label("server", server)];
@@ -289,8 +292,18 @@ impl Scrape {
     }
 
     fn reasons(&self, family: &Family, counts: &ReasonCounts, labels: &[Label]) {
-        for (reason, count) in counts.iter() {
-            self.counter(family, count, with(labels, "reason", reason));
+        self.counts(family, "reason", counts, labels);
+    }
+
+    fn counts(
+        &self,
+        family: &Family,
+        label: &'static str,
+        counts: &ReasonCounts,
+        labels: &[Label],
+    ) {
+        for (value, count) in counts.iter() {
+            self.counter(family, count, with(labels, label, value));
         }
     }
 

@@ -51,7 +51,8 @@ impl<'a> Sink<'a> {
         }
     }
 
-    fn queue_tail(&mut self) {
+    /// Queues what was built here, without sending yet.
+    pub(super) fn queue_tail(&mut self) {
         if !self.tail.is_empty() {
             self.socket.queue(SendBuf::Vec(std::mem::take(&mut self.tail)));
         }
@@ -141,6 +142,49 @@ impl Body {
         true
     }
 
+    /// Gives what of `bytes` belongs to the body to `take`; how many bytes that were, framing included.
+    ///
+    /// # Errors
+    /// The chunked framing is broken, or `take` says so.
+    pub(super) fn unframe<E: From<ChunkedError>>(
+        &mut self,
+        bytes: &[u8],
+        mut take: impl FnMut(Part<'_>) -> Result<(), E>,
+    ) -> Result<usize, E> {
+        match &mut self.framing {
+            Framing::Length(left) => {
+                let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                *left -= taken as u64;
+                self.finished = *left == 0;
+                take(Part::Content(&bytes[..taken])).map(|()| taken)
+            }
+            Framing::UntilClose => take(Part::Content(bytes)).map(|()| bytes.len()),
+            Framing::Chunked(decoder) => {
+                let mut rest = bytes;
+                while !self.finished && !rest.is_empty() {
+                    let count = match decoder.next(rest)? {
+                        Piece::Data(count) => {
+                            take(Part::Content(&rest[..count]))?;
+                            count
+                        }
+                        Piece::Trailer(count) => {
+                            take(Part::Trailer(&rest[..count]))?;
+                            count
+                        }
+                        Piece::Framing(count) | Piece::Skip(count) => count,
+                        Piece::End(count) => {
+                            self.finished = true;
+                            count
+                        }
+                        Piece::NeedMore => break,
+                    };
+                    rest = &rest[count..];
+                }
+                Ok(bytes.len() - rest.len())
+            }
+        }
+    }
+
     /// Queues what of `piece` belongs to the body; what lies beyond its end comes back.
     ///
     /// # Errors
@@ -179,6 +223,14 @@ impl Body {
             }
         }
     }
+}
+
+/// A part of a body without its framing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part<'a> {
+    Content(&'a [u8]),
+    /// Bytes of trailer lines, behind all content.
+    Trailer(&'a [u8]),
 }
 
 fn rest_of(mut piece: RecvBuf, taken: usize) -> Option<RecvBuf> {

@@ -13,6 +13,7 @@ use tidegate_http1::{
     continue_request, parse_request,
 };
 use tidegate_ring::{PeerAddress, RecvBuf};
+use tidegate_semantics::compressed_head::Asked;
 
 use super::mirror::Copies;
 use super::respond;
@@ -37,6 +38,8 @@ pub(super) struct Incoming {
     pub(super) head: Vec<u8>,
     /// Where it goes.
     pub(super) route: Route,
+    /// What it says of codings, where responses may be compressed.
+    pub(super) asked: Option<Asked>,
     /// What goes elsewhere besides.
     pub(super) copies: Option<Copies>,
     /// What the log quotes of it.
@@ -258,7 +261,7 @@ impl Server {
     ) -> Incoming {
         let parsed = received.head;
         let mut head = self.worker.shard.ring.take_vec();
-        let (mut method, mut copies) = (parsed.method(), None);
+        let (mut method, mut copies, mut asked) = (parsed.method(), None, None);
         match &route {
             Route::Backend(backend) => {
                 let notes = self.notes.borrow();
@@ -269,6 +272,10 @@ impl Server {
                     (false, false) => ConnectionHeader::Close,
                 };
                 method = writer.method(method);
+                if frontend.compression(backend).is_some() {
+                    let headers = parsed.headers(received.bytes);
+                    asked = Some(Asked::of(headers, method == Method::Head));
+                }
                 writer.write(connection, true, &mut head);
                 if !notes.overlay.mirrors().is_empty() && !parsed.upgrade() {
                     copies = Copies::new(frontend, &notes, method, |out| {
@@ -290,6 +297,7 @@ impl Server {
             started,
             head,
             route,
+            asked,
             copies,
             trace,
         }

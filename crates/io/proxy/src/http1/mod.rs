@@ -7,12 +7,14 @@
 mod answer;
 mod authenticate;
 mod body;
+mod coded;
 mod exchange;
 mod head;
 mod held;
 mod mirror;
 mod respond;
 mod response;
+mod response_head;
 mod trace;
 mod upload;
 mod write_head;
@@ -48,6 +50,7 @@ pub(crate) struct Scratch {
     request: RefCell<RequestHead>,
     response: RefCell<ResponseHead>,
     rules: RefCell<rules::Scratch>,
+    weak_etag: RefCell<Vec<u8>>,
 }
 
 impl Scratch {

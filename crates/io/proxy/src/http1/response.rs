@@ -1,51 +1,51 @@
 //! Relaying a server's response to the client.
 //!
-//! Owns reading the server's heads and its half of the exchange's time; leaves the framing of bodies to `body`.
+//! Owns reading the server's heads and its half of the exchange's time; leaves what becomes of a head to `response_head`, the
+//! framing of bodies to `body`, and bodies that are compressed to `coded`.
 //! Invariant: no more of a response is held than the client's send queue and one received piece.
 
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
+use tidegate_compression::Encoder;
 use tidegate_exchange::{Action, Failure, Input, Stage, Upload as Rest};
 use tidegate_http1::{
-    BodyFraming, BodyLength, ConnectionHeader, Limits, Parsed, RequestHead, ResponseContext,
-    ResponseEdits, ResponseHead, ResponseScan, Version, continue_response, encode_response_head,
-    parse_request, parse_response,
+    BodyLength, Limits, Parsed, ResponseContext, ResponseScan, continue_response, parse_response,
 };
 use tidegate_ring::RecvBuf;
-use tidegate_semantics::via::{self, ReceivedProtocol};
 
 use super::Spilled;
-use super::body::{Body, Output, Sink};
+use super::body::{Body, Sink};
 use super::exchange::{Attempt, Driver, Ending};
-use super::head::{Incoming, addresses};
+use super::head::Incoming;
+use super::response_head::output_for;
 use super::upload::Upload;
-use crate::rules::{Dropped, Judge, ResponseFields};
 use crate::tunnel;
 
 /// Bytes queued towards a client that stop reading from the server: enough for the kernel to always have something to
 /// send, little enough for thousands of slow readers.
-const QUEUED_BYTES_MAX: usize = 128 * 1024;
+pub(super) const QUEUED_BYTES_MAX: usize = 128 * 1024;
 
 /// Everything about one response being relayed.
-struct Relay<'a, 'b> {
-    driver: &'a Driver<'b>,
-    incoming: &'a Incoming,
+pub(super) struct Relay<'a, 'b> {
+    pub(super) driver: &'a Driver<'b>,
+    pub(super) incoming: &'a Incoming,
     upload: &'a Upload,
-    attempt: &'a Attempt,
-    ending: &'a Cell<Ending>,
+    pub(super) attempt: &'a Attempt,
+    pub(super) ending: &'a Cell<Ending>,
     /// What the connection had sent before this request: nothing more means that the request never left.
     sent_before: u64,
 }
 
 /// What a relayed head means for what follows.
-#[derive(Clone, Copy)]
-struct Head {
-    interim: bool,
-    body: BodyLength,
-    rest: Rest,
+pub(super) struct Head {
+    pub(super) interim: bool,
+    pub(super) body: BodyLength,
+    pub(super) rest: Rest,
+    /// Where the body is compressed.
+    pub(super) encoder: Option<Encoder>,
 }
 
 /// Relays the response of the request that has been (or is being) sent; the action that ends the conversation.
@@ -68,7 +68,7 @@ impl Relay<'_, '_> {
     async fn run(&self, sink: &mut Sink<'_>) -> Result<Action, Action> {
         let mut piece = None;
         loop {
-            let head = self.read_head(&mut piece, sink).await?;
+            let mut head = self.read_head(&mut piece, sink).await?;
             if head.interim {
                 self.upload.expects_continue.set(false);
                 sink.flush();
@@ -85,6 +85,9 @@ impl Relay<'_, '_> {
                 sink.flush();
                 self.ending.set(Ending::Switched);
                 return self.tunnel(piece.take()).await;
+            }
+            if let Some(encoder) = head.encoder.take() {
+                return self.relay_coded(head, encoder, piece.take(), sink).await;
             }
             return self.relay_body(head, piece.take(), sink).await;
         }
@@ -137,109 +140,6 @@ impl Relay<'_, '_> {
         }
     }
 
-    /// Decides how the head goes on to the client and puts it into the sink.
-    fn relay_head(
-        &self,
-        head: &ResponseHead,
-        bytes: &[u8],
-        sink: &mut Sink<'_>,
-    ) -> Result<Head, Action> {
-        let (status, interim) = (head.status(), head.is_interim());
-        let rest = match self.driver.input(Input::ResponseHead { status, interim }) {
-            Action::Relay { upload } => upload,
-            action => return Err(self.counted(action)),
-        };
-        let client_version = self.incoming.version;
-        let relayed = Head { interim, body: head.body(), rest };
-        if interim && client_version == Version::Http10 {
-            // RFC 9110 §15.2: no interim response to an HTTP/1.0 client.
-            return Ok(relayed);
-        }
-        let (output, delimited) = output_for(head.body(), client_version);
-        let persists = delimited
-            && self.incoming.keep_alive
-            && rest != Rest::Stop
-            && !self.driver.worker.is_draining();
-        if !interim {
-            self.driver.marks.answered.set(Some(self.driver.alarm.now()));
-            self.incoming.trace.note_response(self.driver.frontend, head, bytes);
-            self.attempt.persists.set(head.keep_alive());
-            self.attempt.slot.0.stats.requests.record(status);
-            self.ending.set(match (persists, delimited) {
-                (true, _) => Ending::Persistent,
-                (false, true) => Ending::Closing,
-                (false, false) => Ending::Undelimited,
-            });
-        }
-        let connection = match head.body() {
-            BodyLength::Tunnel => ConnectionHeader::Upgrade,
-            _ if persists || interim => ConnectionHeader::KeepAlive,
-            _ => ConnectionHeader::Close,
-        };
-        let body = match output {
-            Output::AsReceived => BodyFraming::AsReceived,
-            Output::Content => BodyFraming::UntilClose,
-            Output::Chunks => BodyFraming::Chunked,
-        };
-        let edits = ResponseEdits { connection, client_version, body, ..ResponseEdits::default() };
-        if interim {
-            encode_response_head(sink.tail(), bytes, head, &edits);
-        } else {
-            self.driver.status.set(self.write_head(head, bytes, edits, sink));
-        }
-        Ok(relayed)
-    }
-
-    /// Puts a final head with its edits into the sink; the status that it has then.
-    fn write_head(
-        &self,
-        head: &ResponseHead,
-        bytes: &[u8],
-        edits: ResponseEdits,
-        sink: &mut Sink<'_>,
-    ) -> u16 {
-        let driver = self.driver;
-        let frontend = driver.frontend;
-        if frontend.response_rules.is_empty() && frontend.own_fields.via.is_none() {
-            return encode_response_head(sink.tail(), bytes, head, &edits);
-        }
-        self.run_rules(head, bytes);
-        let scratch = &mut *driver.worker.scratch.rules.borrow_mut();
-        scratch.target.clear();
-        if let Some(pseudonym) = &frontend.own_fields.via {
-            let protocol = match head.version() {
-                Version::Http10 => ReceivedProtocol::Http10,
-                Version::Http11 => ReceivedProtocol::Http11,
-            };
-            via::push_entry(protocol, pseudonym, &mut scratch.target);
-        }
-        let status = scratch.response.status();
-        let headers = ResponseFields { overlay: &scratch.response, via: &scratch.target };
-        let edits = ResponseEdits { status, ..edits }.with_headers(headers);
-        let written = encode_response_head(sink.tail(), bytes, head, &edits);
-        if status.is_some_and(|status| status != written) {
-            frontend.stats.rules_dropped.increment(Dropped::Status.index());
-        }
-        written
-    }
-
-    /// Leaves what rules make of the head in the scratch.
-    fn run_rules(&self, head: &ResponseHead, bytes: &[u8]) {
-        let (driver, scratch) = (self.driver, &self.driver.worker.scratch);
-        let notes = &mut *driver.notes.borrow_mut();
-        let judge =
-            Judge { frontend: driver.frontend, scratch: &scratch.rules, now: driver.alarm.now() };
-        let (peer, local) = addresses(driver.client, driver.frontend);
-        if !driver.frontend.needs.head_for_response {
-            let unknown = RequestHead::new();
-            return judge.edit_response(peer, local, &unknown, (head, bytes), notes);
-        }
-        let mut request = scratch.request.borrow_mut();
-        let parsed = parse_request(notes.head(), &driver.frontend.limits, &mut request);
-        debug_assert!(matches!(parsed, Ok(Parsed::Complete { .. })), "it was parsed before");
-        judge.edit_response(peer, local, &request, (head, bytes), notes);
-    }
-
     async fn relay_body(
         &self,
         head: Head,
@@ -248,18 +148,12 @@ impl Relay<'_, '_> {
     ) -> Result<Action, Action> {
         let (output, _) = output_for(head.body, self.incoming.version);
         let mut body = Body::new(head.body, output, &Limits::default());
-        let server = self.attempt.connection.socket();
         let mut surplus = None;
         if let Some(piece) = piece {
             surplus =
                 self.forward(&mut body, piece, sink).map_err(|action| unsent(action, sink))?;
         }
-        let large = body.may_be_large();
-        self.attempt.large.set(large);
-        if large {
-            server.set_recv_on_demand(true);
-            self.attempt.slot.0.note_response(true);
-        }
+        self.note_size(&body);
         while !body.is_finished() {
             self.make_room(sink).await?;
             let received = self.receive_or_end().await?;
@@ -272,6 +166,28 @@ impl Relay<'_, '_> {
                 None => return Err(self.server_failed(Input::ServerClosed)),
             }
         }
+        Ok(self.finish_body(&head, surplus.is_some(), sink))
+    }
+
+    /// Takes note of how large the rest of a body may be.
+    #[inline]
+    pub(super) fn note_size(&self, rest: &Body) {
+        let large = rest.may_be_large();
+        self.attempt.large.set(large);
+        if large {
+            self.attempt.connection.socket().set_recv_on_demand(true);
+            self.attempt.slot.0.note_response(true);
+        }
+    }
+
+    /// Sends the last of a response whose whole body is in the sink. `has_surplus`: more was received.
+    #[inline]
+    pub(super) fn finish_body(
+        &self,
+        head: &Head,
+        has_surplus: bool,
+        sink: &mut Sink<'_>,
+    ) -> Action {
         match self.ending.get() {
             Ending::Closing | Ending::Undelimited => sink.flush_last(),
             Ending::Persistent | Ending::Switched => sink.flush(),
@@ -281,10 +197,10 @@ impl Relay<'_, '_> {
             self.ending.set(Ending::Closing);
         }
         // Bytes beyond the response: the server's connection cannot be trusted with another request.
-        if surplus.is_some() {
+        if has_surplus {
             self.attempt.persists.set(false);
         }
-        Ok(self.driver.input(Input::ResponseDone))
+        self.driver.input(Input::ResponseDone)
     }
 
     fn forward(
@@ -300,7 +216,7 @@ impl Relay<'_, '_> {
     }
 
     /// Waits until the client has taken enough for more to be read.
-    async fn make_room(&self, sink: &mut Sink<'_>) -> Result<(), Action> {
+    pub(super) async fn make_room(&self, sink: &mut Sink<'_>) -> Result<(), Action> {
         sink.flush();
         let client = &self.driver.client.socket;
         if client.queued_bytes() <= QUEUED_BYTES_MAX {
@@ -348,18 +264,33 @@ impl Relay<'_, '_> {
 
     /// The next piece, or `None` at the server's close, while the client is there and the server in time.
     async fn receive_or_end(&self) -> Result<Option<RecvBuf>, Action> {
+        let received = poll_fn(|context| self.poll_server(context)).await?;
+        self.received(received)
+    }
+
+    /// What the server sends, while the client is there and the server in time.
+    #[inline]
+    pub(super) fn poll_server(
+        &self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<io::Result<Option<RecvBuf>>, Action>> {
         let (server, client) = (self.attempt.connection.socket(), &self.driver.client.socket);
-        let received = poll_fn(|context| {
-            if let Poll::Ready(received) = server.poll_recv(context) {
-                return Poll::Ready(Ok(received));
-            }
-            // Also while a body is read from the client: the upload may be waiting for the server.
-            if client.poll_gone(context).is_ready() {
-                return Poll::Ready(Err(self.driver.input(Input::ClientGone)));
-            }
-            self.driver.poll_deadline().map(|action| Err(self.counted(action)))
-        })
-        .await?;
+        if let Poll::Ready(received) = server.poll_recv(context) {
+            return Poll::Ready(Ok(received));
+        }
+        // Also while a body is read from the client: the upload may be waiting for the server.
+        if client.poll_gone(context).is_ready() {
+            return Poll::Ready(Err(self.driver.input(Input::ClientGone)));
+        }
+        self.driver.poll_deadline().map(|action| Err(self.counted(action)))
+    }
+
+    /// Counts what came, and tells the exchange if the connection broke.
+    #[inline]
+    pub(super) fn received(
+        &self,
+        received: io::Result<Option<RecvBuf>>,
+    ) -> Result<Option<RecvBuf>, Action> {
         match received {
             Ok(piece) => {
                 if let Some(piece) = &piece {
@@ -374,11 +305,11 @@ impl Relay<'_, '_> {
     }
 
     /// Tells the exchange and counts against the server what ended the attempt.
-    fn server_failed(&self, input: Input) -> Action {
+    pub(super) fn server_failed(&self, input: Input) -> Action {
         self.counted(self.driver.input(input))
     }
 
-    fn counted(&self, action: Action) -> Action {
+    pub(super) fn counted(&self, action: Action) -> Action {
         let failed = match action {
             Action::Respond(failure) | Action::Cut(failure) => Some(failure.kind),
             Action::Connect { .. } => self.driver.machine.borrow().retried(),
@@ -415,25 +346,12 @@ impl Relay<'_, '_> {
 }
 
 /// A response that turned out to be broken before anything of it was sent is answered like any other bad response.
-fn unsent(action: Action, sink: &mut Sink<'_>) -> Action {
+pub(super) fn unsent(action: Action, sink: &mut Sink<'_>) -> Action {
     match action {
         Action::Cut(failure) => {
             sink.tail().clear();
             Action::Respond(Failure { stage: Stage::Head, ..failure })
         }
         other => other,
-    }
-}
-
-/// How the body goes to a client of this version, and whether its end can be told without closing.
-fn output_for(body: BodyLength, client: Version) -> (Output, bool) {
-    match (body, client) {
-        (BodyLength::Chunked, Version::Http10) => (Output::Content, false),
-        (BodyLength::UntilClose, Version::Http10) => (Output::AsReceived, false),
-        (BodyLength::UntilClose, Version::Http11) => (Output::Chunks, true),
-        (
-            BodyLength::None | BodyLength::Length(_) | BodyLength::Chunked | BodyLength::Tunnel,
-            _,
-        ) => (Output::AsReceived, true),
     }
 }

@@ -4,6 +4,7 @@
 
 use tidegate_http1::{HeaderEdits, RequestHead, ResponseHead};
 use tidegate_routing::{HeaderSource, RequestOverlay, ResponseOverlay};
+use tidegate_semantics::compressed_head::HeadEdits;
 
 use super::own_fields::OwnFields;
 use crate::settings::OwnFieldSettings;
@@ -97,5 +98,34 @@ impl HeaderEdits for ResponseFields<'_> {
         if !self.via.is_empty() {
             add(b"Via", self.via);
         }
+    }
+}
+
+/// The changes of the header lines of a response that may be compressed: those of rules and `Via`, then those that depend on
+/// how it is coded.
+pub(crate) struct CodedFields<'a> {
+    pub(crate) fields: ResponseFields<'a>,
+    pub(crate) coding: HeadEdits<'a>,
+}
+
+impl HeaderEdits for CodedFields<'_> {
+    #[inline]
+    fn removes_any(&self) -> bool {
+        self.fields.removes_any() || self.coding.removes_any()
+    }
+
+    #[inline]
+    fn removes(&self, name: &[u8]) -> bool {
+        self.fields.removes(name) || self.coding.removes(name)
+    }
+
+    #[inline]
+    fn each_added(&self, mut add: impl FnMut(&[u8], &[u8])) {
+        self.fields.each_added(|name, value| {
+            if !self.coding.removes(name) {
+                add(name, value);
+            }
+        });
+        self.coding.each_added(add);
     }
 }

@@ -13,7 +13,7 @@ mod running;
 mod verifier;
 mod world;
 
-pub(crate) use fields::{RequestFields, ResponseFields};
+pub(crate) use fields::{CodedFields, RequestFields, ResponseFields};
 pub(crate) use needs::Needs;
 pub(crate) use outcome::{Answered, Dropped, Route};
 pub(crate) use own_fields::{OwnFields, Sender};

@@ -108,6 +108,8 @@ families! {
         "Requests that rules ended without a server, by the ending.";
     FRONTEND_RULES_DROPPED: Counter "tidegate_frontend_rules_dropped_total" ["frontend", "reason"]
         "What rules asked for and was not done, by reason: a limit, or a value that cannot stand where it should.";
+    FRONTEND_COMPRESSED: Counter "tidegate_frontend_responses_compressed_total" ["frontend", "coding"]
+        "Responses that were compressed, by coding.";
     FRONTEND_DURATION: Histogram "tidegate_frontend_request_duration_seconds" ["frontend"]
         "From the first byte of the request until the last byte of the response is handed to the kernel or queued behind bytes that are.";
 
@@ -115,6 +117,8 @@ families! {
         "Requests answered, by class of the status sent to the client; one each, whatever the retries.";
     BACKEND_FAILED: Counter "tidegate_backend_requests_failed_total" ["backend", "reason"]
         "Requests that failed for good, by reason.";
+    BACKEND_COMPRESSED: Counter "tidegate_backend_responses_compressed_total" ["backend", "coding"]
+        "Responses that were compressed, by coding.";
     BACKEND_DURATION: Histogram "tidegate_backend_request_duration_seconds" ["backend"]
         "As of the frontend, for the requests that this backend served.";
 
@@ -184,6 +188,12 @@ scalars! {
             "Bytes sent to clients.";
         Counter "tidegate_frontend_requests_mirrored_total" = mirrored:
             "Copies of requests that were sent to another backend.";
+        Counter "tidegate_frontend_compression_skipped_total" = compression_skipped:
+            "Responses that were sent as they were because all encoders of the shard were at work.";
+        Counter "tidegate_frontend_compression_in_bytes_total" = compression_in:
+            "Bytes of bodies that were compressed, before.";
+        Counter "tidegate_frontend_compression_out_bytes_total" = compression_out:
+            "Bytes of bodies that were compressed, after.";
     }
 }
 
@@ -199,6 +209,12 @@ scalars! {
             "Bytes received from servers.";
         Counter "tidegate_backend_sent_bytes_total" = bytes_out:
             "Bytes sent to servers.";
+        Counter "tidegate_backend_compression_skipped_total" = compression_skipped:
+            "Responses that were sent as they were because all encoders of the shard were at work.";
+        Counter "tidegate_backend_compression_in_bytes_total" = compression_in:
+            "Bytes of bodies that were compressed, before.";
+        Counter "tidegate_backend_compression_out_bytes_total" = compression_out:
+            "Bytes of bodies that were compressed, after.";
     }
 }
 
@@ -251,11 +267,12 @@ pub(super) fn all() -> impl Iterator<Item = &'static Family> {
             &FRONTEND_FAILED,
             &FRONTEND_ANSWERED,
             &FRONTEND_RULES_DROPPED,
+            &FRONTEND_COMPRESSED,
             &FRONTEND_DURATION,
             &BACKEND_REQUESTS,
         ])
         .chain(of(BACKEND_SCALARS))
-        .chain([&BACKEND_FAILED, &BACKEND_DURATION])
+        .chain([&BACKEND_FAILED, &BACKEND_COMPRESSED, &BACKEND_DURATION])
         .chain(of(SERVER_SCALARS))
         .chain([&SERVER_REQUESTS, &SERVER_FAILED])
 }

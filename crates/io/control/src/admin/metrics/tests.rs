@@ -15,6 +15,7 @@ const REASONS: Reasons = Reasons {
     failures: &["connect_refused", "timeout"],
     answers: &["deny"],
     rule_drops: &["edit"],
+    codings: &["gzip"],
 };
 
 type Labels = Vec<(String, String)>;
