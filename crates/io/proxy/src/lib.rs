@@ -9,6 +9,7 @@ mod budget;
 mod chores;
 mod client;
 mod command;
+mod flow;
 mod http1;
 mod journal;
 mod parked;

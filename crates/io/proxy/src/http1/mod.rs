@@ -12,6 +12,7 @@ mod head;
 mod mirror;
 mod respond;
 mod response;
+mod splice;
 mod trace;
 mod upload;
 mod write_head;

@@ -21,7 +21,9 @@ use super::Spilled;
 use super::body::{Body, Output, Sink};
 use super::exchange::{Attempt, Driver, Ending};
 use super::head::{Incoming, addresses};
+use super::splice::Flowed;
 use super::upload::Upload;
+use crate::flow::Flow;
 use crate::rules::{Dropped, Judge, ResponseFields};
 use crate::tunnel;
 
@@ -30,8 +32,8 @@ use crate::tunnel;
 const QUEUED_BYTES_MAX: usize = 128 * 1024;
 
 /// Everything about one response being relayed.
-struct Relay<'a, 'b> {
-    driver: &'a Driver<'b>,
+pub(super) struct Relay<'a, 'b> {
+    pub(super) driver: &'a Driver<'b>,
     incoming: &'a Incoming,
     upload: &'a Upload,
     attempt: &'a Attempt,
@@ -260,7 +262,20 @@ impl Relay<'_, '_> {
             server.set_recv_on_demand(true);
             self.attempt.slot.0.note_response(true);
         }
+        let mut flows = true;
         while !body.is_finished() {
+            if let Some(bytes) = body.flowing_bytes().filter(|_| flows) {
+                sink.flush();
+                if let Some(flow) = Flow::begin(server, &self.driver.client.socket, bytes) {
+                    match self.flow(flow, |bytes| body.passed(bytes)).await? {
+                        Flowed::Whole => self.attempt.persists_only_if(!server.has_unread()),
+                        Flowed::Unable => flows = false,
+                        Flowed::End if body.ends_with_connection(sink) => {}
+                        Flowed::End => return Err(self.server_failed(Input::ServerClosed)),
+                    }
+                    continue;
+                }
+            }
             self.make_room(sink).await?;
             let received = self.receive_or_end().await?;
             match received {
@@ -362,10 +377,7 @@ impl Relay<'_, '_> {
         .await?;
         match received {
             Ok(piece) => {
-                if let Some(piece) = &piece {
-                    self.attempt.slot.0.stats.bytes_in.add(piece.len() as u64);
-                    self.driver.backend.stats.bytes_in.add(piece.len() as u64);
-                }
+                self.count_received(piece.as_ref().map_or(0, |piece| piece.len()));
                 Ok(piece)
             }
             Err(_) if self.never_sent() => Err(self.server_failed(Input::PoolLost)),
@@ -373,12 +385,17 @@ impl Relay<'_, '_> {
         }
     }
 
+    pub(super) fn count_received(&self, bytes: usize) {
+        self.attempt.slot.0.stats.bytes_in.add(bytes as u64);
+        self.driver.backend.stats.bytes_in.add(bytes as u64);
+    }
+
     /// Tells the exchange and counts against the server what ended the attempt.
-    fn server_failed(&self, input: Input) -> Action {
+    pub(super) fn server_failed(&self, input: Input) -> Action {
         self.counted(self.driver.input(input))
     }
 
-    fn counted(&self, action: Action) -> Action {
+    pub(super) fn counted(&self, action: Action) -> Action {
         let failed = match action {
             Action::Respond(failure) | Action::Cut(failure) => Some(failure.kind),
             Action::Connect { .. } => self.driver.machine.borrow().retried(),
