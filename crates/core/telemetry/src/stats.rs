@@ -251,6 +251,10 @@ stats! {
         buffers_total: Gauge = Gauge::new(),
         /// Receives that found every buffer taken and had to wait for one.
         buffers_exhausted: Counter = Counter::new(),
+        /// Bytes that went from socket to socket.
+        spliced_bytes: Counter = Counter::new(),
+        /// Splices that found no pipe.
+        pipes_exhausted: Counter = Counter::new(),
     }
 }
 

@@ -10,6 +10,7 @@ mod chores;
 mod client;
 mod command;
 mod compression;
+mod flow;
 mod http1;
 mod journal;
 mod parked;

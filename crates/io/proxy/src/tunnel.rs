@@ -12,11 +12,16 @@ use std::time::Duration;
 use tidegate_ring::{RecvBuf, Ring, SendBuf, Socket};
 use tidegate_shard::Alarm;
 
+use crate::flow::{self, Flow, Step};
+
 /// Pieces up to this size are copied, so that a stalled side holds as much memory as bytes and no shared buffers.
 const COPY_BYTES_MAX: usize = 2048;
 
 /// Bytes queued towards one side that stop reading from the other.
 const QUEUED_BYTES_MAX: usize = 64 * 1024;
+
+/// A flow whose source gives less than this at a time ends: so little costs less when it is received.
+const FLOWING_BYTES_MIN: usize = 4096;
 
 /// The two sides, and what had been received from each before the tunnel began.
 pub(crate) struct Sides<'a> {
@@ -88,9 +93,12 @@ async fn pass(
     // What moves in a tunnel, and how much, nobody knows.
     from.set_recv_on_demand(true);
     let mut piece = first;
+    // Received since a flow was last tried or ended.
+    let mut received = 0;
     loop {
         if let Some(bytes) = piece.take() {
             moved.set(moved.get() + bytes.len() as u64);
+            received += bytes.len() as u64;
             if bytes.len() <= COPY_BYTES_MAX || ring.buffers_scarce() {
                 let mut copy = ring.take_vec();
                 copy.extend_from_slice(&bytes);
@@ -100,19 +108,57 @@ async fn pass(
             }
             to.flush();
         }
+        if received >= flow::BYTES_MIN
+            && let Some(flow) = Flow::begin(from, to, u64::MAX)
+        {
+            match let_flow(flow, moved).await {
+                Flowed::Little => received = 0,
+                Flowed::End => return end(to).await,
+                Flowed::Broken => return false,
+            }
+        }
         if poll_fn(|context| to.poll_flushed(context, QUEUED_BYTES_MAX)).await.is_err() {
             return false;
         }
         match from.recv().await {
             Ok(Some(bytes)) => piece = Some(bytes),
-            Ok(None) => {
-                if poll_fn(|context| to.poll_flushed(context, 0)).await.is_err() {
-                    return false;
-                }
-                to.shutdown_write();
-                return true;
-            }
+            Ok(None) => return end(to).await,
             Err(_) => return false,
+        }
+    }
+}
+
+/// Passes the end of one direction on.
+async fn end(to: &Socket) -> bool {
+    if poll_fn(|context| to.poll_flushed(context, 0)).await.is_err() {
+        return false;
+    }
+    to.shutdown_write();
+    true
+}
+
+/// How a flow left a direction; whatever came from its source has gone.
+enum Flowed {
+    /// The source gave little, or what it gives has to be received.
+    Little,
+    End,
+    Broken,
+}
+
+/// One direction while much moves in it.
+async fn let_flow(mut flow: Flow<'_>, moved: &Cell<u64>) -> Flowed {
+    let mut least = usize::MAX;
+    loop {
+        match poll_fn(|context| flow.poll(context)).await {
+            Step::Received(bytes) => {
+                moved.set(moved.get() + bytes as u64);
+                least = bytes;
+            }
+            Step::Sent(_) if least < FLOWING_BYTES_MIN && flow.is_empty() => return Flowed::Little,
+            Step::Sent(_) => {}
+            Step::Unable => return Flowed::Little,
+            Step::End | Step::Done => return Flowed::End,
+            Step::SourceFailed | Step::SinkFailed => return Flowed::Broken,
         }
     }
 }

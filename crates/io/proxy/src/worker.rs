@@ -464,6 +464,8 @@ impl Worker {
         self.stats.ring_completions.publish(counters.completed);
         self.stats.ring_enters.publish(counters.enters);
         self.stats.buffers_exhausted.publish(counters.buffers_exhausted);
+        self.stats.spliced_bytes.publish(counters.spliced_bytes);
+        self.stats.pipes_exhausted.publish(counters.pipes_exhausted);
         self.stats.buffers_total.set(u64::from(self.shard.ring.buffers().0));
         self.stats.tasks.set(self.shard.tasks.len() as u64);
         self.start_trimming();

@@ -7,7 +7,9 @@
 
 mod listen;
 mod recall;
+mod splicing;
 mod transmit;
+mod watch;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -19,12 +21,14 @@ use socket2::SockAddr;
 
 use crate::buffers::{Buffers, GROUP, RecvBuf};
 use crate::operation::{GENERATION_MASK, Kind, pack, unpack};
+use crate::pipe::Pipes;
 use crate::send::{Recycled, Transmit};
 use crate::slots::{Arrived, Flags, RECV_QUEUE_MAX, Slot, Slots};
 
 use self::recall::Recall;
 
 pub(crate) use listen::Shots;
+pub(crate) use splicing::descriptor;
 
 /// Transmit boxes kept for reuse: as many as sends that one turn may have in flight in the usual case.
 const TRANSMITS_KEPT_MAX: usize = 1024;
@@ -48,6 +52,10 @@ pub struct Counters {
     pub detached_failures: u64,
     /// Times the shard slept.
     pub parks: u64,
+    /// Bytes that splices took from sockets.
+    pub spliced_bytes: u64,
+    /// Splices that found no pipe: all were in use, or no more could be made.
+    pub pipes_exhausted: u64,
 }
 
 /// Completions between asking for the memory of a waiting task's waker and calling it.
@@ -80,10 +88,11 @@ pub(crate) struct Core {
     /// Sockets that wait for a buffer, in the order of their waiting.
     starved: VecDeque<u32>,
     recall: Option<Recall>,
+    pub(crate) pipes: Pipes,
 }
 
 impl Core {
-    pub(crate) fn new(ring: IoUring, buffers: Rc<Buffers>) -> Core {
+    pub(crate) fn new(ring: IoUring, buffers: Rc<Buffers>, pipes: Pipes) -> Core {
         Core {
             ring,
             slots: Slots::new(),
@@ -97,6 +106,7 @@ impl Core {
             addresses: HashMap::new(),
             starved: VecDeque::new(),
             recall: None,
+            pipes,
         }
     }
 
@@ -234,7 +244,7 @@ impl Core {
         assert_eq!(
             self.slots.get(index).generation & GENERATION_MASK,
             generation,
-            "a completion outlived its slot"
+            "a completion of {kind:?} ({result}) outlived its slot"
         );
         let more = cqueue::more(flags);
         if !more {
@@ -247,6 +257,8 @@ impl Core {
             Kind::Accept => self.accept_completed(index, result, more),
             Kind::Readable => self.readable_completed(index, result),
             Kind::Hangup => self.hangup_completed(index, result),
+            Kind::Incoming => self.incoming_completed(index, result),
+            Kind::Outgoing => self.outgoing_completed(index, result),
             Kind::Detached | Kind::Wakeup | Kind::Recall => {}
         }
         if self.slots.get(index).flags.has(Flags::RELEASED) {
@@ -290,6 +302,13 @@ impl Core {
                 self.recv_cancelled(index);
                 return;
             }
+            (result, None) if result == -libc::EAGAIN => {
+                // In non-blocking mode the kernel does not wait with a receive.
+                if !released {
+                    self.await_incoming(index);
+                }
+                return;
+            }
             (result, None) => slot.recv_errno = -result,
         }
         self.notify_recv(index);
@@ -303,34 +322,6 @@ impl Core {
         }
         self.counters.receives_copied += 1;
         Arrived::Copied(RecvBuf::new(self.buffers.clone(), id, len).to_vec().into_boxed_slice())
-    }
-
-    /// Waits for the peer to disappear (a reset, or both directions closed), without receiving.
-    pub(crate) fn watch(&mut self, index: u32) {
-        let slot = self.slots.get_mut(index);
-        let known = slot.flags.has(Flags::WATCHED) || slot.flags.has(Flags::HALF_CLOSED);
-        if known || slot.flags.has(Flags::CONNECTING) {
-            return;
-        }
-        slot.flags.set(Flags::WATCHED);
-        // Errors and hang-ups are reported whatever is asked for.
-        let entry = opcode::PollAdd::new(types::Fd(slot.fd), 0).build();
-        self.push_for(Kind::Hangup, index, entry);
-    }
-
-    fn hangup_completed(&mut self, index: u32, result: i32) {
-        let slot = self.slots.get_mut(index);
-        slot.flags.clear(Flags::WATCHED);
-        if slot.flags.has(Flags::RELEASED) {
-            return;
-        }
-        if result > 0 && result & DISAPPEARED != 0 {
-            slot.flags.set(Flags::GONE);
-            self.notify_recv(index);
-        } else if result > 0 {
-            // The kernel reports a half-close too, and would again at once: what was sent before it is still to be taken.
-            slot.flags.set(Flags::HALF_CLOSED);
-        }
     }
 
     /// A receive was ended on request. Who began to wait between the request and now waits for a new one.
@@ -360,8 +351,13 @@ impl Core {
     pub(crate) fn cancel_recv(&mut self, index: u32) {
         let slot = self.slots.get_mut(index);
         if slot.flags.has(Flags::ARMED) && !slot.flags.has(Flags::CANCELLING) {
+            let kind = match (slot.flags.has(Flags::POLLING), slot.splicing.awaits_incoming) {
+                (false, _) => Kind::Recv,
+                (true, true) => Kind::Incoming,
+                (true, false) => return,
+            };
             slot.flags.set(Flags::CANCELLING);
-            let target = pack(Kind::Recv, index, slot.generation);
+            let target = pack(kind, index, slot.generation);
             self.push_detached(opcode::AsyncCancel::new(target).build());
         }
     }
@@ -435,12 +431,13 @@ impl Core {
         let (fd, flags, generation) =
             (std::mem::replace(&mut slot.fd, -1), slot.flags, slot.generation);
         let pending = [
-            (Flags::SENDING, Kind::Send),
-            (Flags::CONNECTING, Kind::Connect),
-            (Flags::WATCHED, Kind::Hangup),
+            (flags.has(Flags::SENDING) && !slot.splicing.send_due, Kind::Send),
+            (flags.has(Flags::CONNECTING), Kind::Connect),
+            (flags.has(Flags::WATCHED), Kind::Hangup),
+            (slot.splicing.awaits_outgoing, Kind::Outgoing),
         ];
-        for (flag, kind) in pending {
-            if flags.has(flag) {
+        for (is_pending, kind) in pending {
+            if is_pending {
                 self.push_detached(opcode::AsyncCancel::new(pack(kind, index, generation)).build());
             }
         }
@@ -452,7 +449,7 @@ impl Core {
 
     pub(super) fn remove_if_done(&mut self, index: u32) {
         let slot = self.slots.get_mut(index);
-        if slot.flags.in_flight() || slot.flags.has(Flags::STARVED) {
+        if slot.in_flight() || slot.flags.has(Flags::STARVED) {
             return;
         }
         if let Some(transmit) = &mut slot.transmit {
@@ -476,9 +473,6 @@ impl Core {
 
 /// `POLLIN` of `poll(2)`.
 const READABLE: u32 = 1;
-
-/// `POLLERR | POLLHUP` of `poll(2)`.
-const DISAPPEARED: i32 = 0x18;
 
 /// `IORING_ENTER_GETEVENTS` of `io_uring_enter(2)`.
 const ENTER_GETEVENTS: u32 = 1;

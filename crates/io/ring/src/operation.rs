@@ -23,9 +23,13 @@ pub(crate) enum Kind {
     Hangup,
     /// A receive of the ring's own, for the buffer that it takes from the kernel.
     Recall,
+    /// A wait until a socket has something to be taken.
+    Incoming,
+    /// A wait until a socket has room for what is to be sent.
+    Outgoing,
 }
 
-const KINDS: [Kind; 9] = [
+const KINDS: [Kind; 11] = [
     Kind::Detached,
     Kind::Recv,
     Kind::Send,
@@ -35,6 +39,8 @@ const KINDS: [Kind; 9] = [
     Kind::Wakeup,
     Kind::Hangup,
     Kind::Recall,
+    Kind::Incoming,
+    Kind::Outgoing,
 ];
 
 /// Packs `kind` and the slot's index and generation: `kind:8 | generation:24 | index:32`.

@@ -9,6 +9,7 @@ use io_uring::{IoUring, Probe, opcode};
 
 use crate::buffers::Buffers;
 use crate::core::Core;
+use crate::pipe::Pipes;
 
 /// Why the data ring cannot be used here.
 #[derive(Debug)]
@@ -83,6 +84,7 @@ pub fn probe() -> Result<(), ProbeError> {
         (opcode::Connect::CODE, "connect"),
         (opcode::Close::CODE, "close"),
         (opcode::AsyncCancel::CODE, "cancel"),
+        (opcode::PollAdd::CODE, "poll"),
     ];
     for (code, missing) in needed {
         if !supported.is_supported(code) {
@@ -96,7 +98,7 @@ pub fn probe() -> Result<(), ProbeError> {
         });
     }
     let buffers = Buffers::new(8, 1).map_err(ProbeError::Limit)?;
-    Core::new(ring, buffers)
+    Core::new(ring, buffers, Pipes::new(0))
         .register()
         .map_err(|_| ProbeError::TooOld { missing: "provided-buffer rings", release: release() })
 }

@@ -15,6 +15,7 @@ use socket2::{Domain, Protocol, SockAddr, Type};
 
 use crate::buffers::Buffers;
 use crate::core::{Core, Counters};
+use crate::pipe::Pipes;
 use crate::socket::{ParkToken, Socket};
 use crate::wakeup::Wakeup;
 
@@ -31,10 +32,14 @@ pub struct Settings {
     pub buffers_initial: u16,
     /// Completions handled in one turn, so that timers and commands get theirs.
     pub completions_per_turn_max: usize,
+    /// Most pipes in use by splices, two descriptors and at most [`crate::PIPE_BYTES`] each. Reaching it makes bodies go
+    /// through buffers.
+    pub pipes_max: u32,
 }
 
 impl Default for Settings {
-    /// 4,096 submissions, 16,384 completions, 64 to 8,192 buffers (256 MiB of address space), 4,096 completions a turn.
+    /// 4,096 submissions, 16,384 completions, 64 to 8,192 buffers (256 MiB of address space), 4,096 completions a turn,
+    /// 256 pipes: one is held while its receiver takes nothing, so 256 slow readers hold 32 MiB and 512 descriptors.
     fn default() -> Self {
         Settings {
             submissions: 4096,
@@ -42,6 +47,7 @@ impl Default for Settings {
             buffers_max: 8192,
             buffers_initial: 64,
             completions_per_turn_max: 4096,
+            pipes_max: 256,
         }
     }
 }
@@ -85,7 +91,7 @@ impl Ring {
             .build(settings.submissions)?;
         let wakeup = Wakeup::new()?;
         let buffers = Buffers::new(settings.buffers_max, settings.buffers_initial)?;
-        let core = Core::new(ring, buffers.clone());
+        let core = Core::new(ring, buffers.clone(), Pipes::new(settings.pipes_max));
         core.register()?;
         Ok(Ring(Rc::new(Shared {
             core: ManuallyDrop::new(RefCell::new(core)),
@@ -222,6 +228,11 @@ impl Ring {
     /// Whether received bytes should be copied out rather than held: most of the buffers are in use and no more can be made.
     pub fn buffers_scarce(&self) -> bool {
         self.0.buffers.is_scarce()
+    }
+
+    /// Pipes in use by splices, and those kept for the next ones.
+    pub fn pipes(&self) -> (u32, usize) {
+        self.0.core.borrow().pipes.count()
     }
 
     /// Sockets and listeners in use, and operations in flight: both return to what they were once handles are dropped.

@@ -40,7 +40,8 @@ impl Flags {
     /// The handle is gone; the slot waits for its last completion.
     pub(crate) const RELEASED: Flags = Flags(1 << 7);
 
-    /// What is armed is a wait for a connection, not an accept.
+    /// What is armed is a wait for a connection, not an accept; or a wait for bytes, not a receive; or a splice takes what
+    /// arrives, and no receive may be armed.
     pub(crate) const POLLING: Flags = Flags(1 << 8);
     /// A connection was in the listen queue.
     pub(crate) const READABLE: Flags = Flags(1 << 9);
@@ -73,11 +74,26 @@ impl Flags {
         self.0 &= !flag.0;
     }
 
-    /// Whether the kernel still holds an operation of this slot.
+    /// Whether the kernel still holds a usual operation of this slot.
     #[inline]
-    pub(crate) fn in_flight(self) -> bool {
+    fn in_flight(self) -> bool {
         self.0 & (Flags::ARMED.0 | Flags::SENDING.0 | Flags::CONNECTING.0 | Flags::WATCHED.0) != 0
     }
+}
+
+/// What splices have to do with a slot, and the waits that a socket in non-blocking mode needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Splicing {
+    /// A splice takes what arrives; the slot is armed and polling meanwhile.
+    pub(crate) source: bool,
+    /// A splice sends; nothing may be queued meanwhile.
+    pub(crate) sink: bool,
+    /// A wait for bytes is in flight.
+    pub(crate) awaits_incoming: bool,
+    /// A wait for room is in flight.
+    pub(crate) awaits_outgoing: bool,
+    /// What is called a send in flight begins only when there is room.
+    pub(crate) send_due: bool,
 }
 
 /// One socket or listener. What a request touches stands in the first cache line.
@@ -102,6 +118,7 @@ pub(crate) struct Slot {
     /// The `errno` that ended sending; 0 for none.
     pub(crate) send_errno: i32,
     pub(crate) send_waker: Option<Waker>,
+    pub(crate) splicing: Splicing,
 }
 
 impl Slot {
@@ -112,6 +129,12 @@ impl Slot {
     #[inline]
     pub(crate) fn is_parked(&self) -> bool {
         self.parked < Slot::TOKEN_DUE
+    }
+
+    /// Whether the kernel still holds an operation of this slot.
+    #[inline]
+    pub(crate) fn in_flight(&self) -> bool {
+        self.flags.in_flight() || self.splicing.awaits_incoming || self.splicing.awaits_outgoing
     }
 
     fn vacant() -> Slot {
@@ -129,6 +152,7 @@ impl Slot {
             transmit: None,
             recv_waker: None,
             send_waker: None,
+            splicing: Splicing::default(),
         }
     }
 }
@@ -187,7 +211,7 @@ impl Slots {
     /// Makes the slot free for reuse. Nothing of it may be in flight or queued.
     pub(crate) fn remove(&mut self, index: u32) {
         let slot = self.get_mut(index);
-        assert!(!slot.flags.in_flight(), "a slot was freed with an operation in flight");
+        assert!(!slot.in_flight(), "a slot was freed with an operation in flight");
         debug_assert!(slot.queued == 0 && slot.transmit.is_none());
         let generation = slot.generation.wrapping_add(1);
         *slot = Slot { generation, ..Slot::vacant() };

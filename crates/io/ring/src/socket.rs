@@ -36,7 +36,7 @@ pub struct Socket {
     index: u32,
 }
 
-fn register(place: &mut Option<Waker>, context: &Context<'_>) {
+pub(crate) fn register(place: &mut Option<Waker>, context: &Context<'_>) {
     match place {
         Some(waker) if waker.will_wake(context.waker()) => {}
         _ => *place = Some(context.waker().clone()),
@@ -52,7 +52,7 @@ impl Socket {
         self.index
     }
 
-    fn with<T>(&self, f: impl FnOnce(&mut Core, u32) -> T) -> T {
+    pub(crate) fn with<T>(&self, f: impl FnOnce(&mut Core, u32) -> T) -> T {
         f(&mut self.ring.0.core.borrow_mut(), self.index)
     }
 
@@ -95,6 +95,7 @@ impl Socket {
             if slot.recv_errno != 0 {
                 return Poll::Ready(Err(slot.recv_errno));
             }
+            debug_assert!(!slot.splicing.source, "a receive beside a splice");
             register(&mut slot.recv_waker, context);
             start_receiving(core, index);
             Poll::Pending
@@ -121,7 +122,8 @@ impl Socket {
 
     /// Ready once the peer has reset, or has closed and everything it sent before has been taken.
     ///
-    /// Keeps receiving in the background, at most what one socket's queue holds, so that the end is seen.
+    /// Keeps receiving in the background, at most what one socket's queue holds, so that the end is seen; while a splice takes
+    /// what arrives, only a reset or both ends closed are seen here, and the splice sees the rest.
     pub fn poll_gone(&self, context: &Context<'_>) -> Poll<()> {
         self.with(|core, index| {
             let slot = core.slots.get_mut(index);
@@ -129,7 +131,7 @@ impl Socket {
             if ended || slot.recv_errno != 0 || slot.flags.has(Flags::GONE) {
                 return Poll::Ready(());
             }
-            if slot.queued == 0 {
+            if slot.queued == 0 && !slot.flags.has(Flags::POLLING) {
                 start_receiving(core, index);
             } else {
                 core.watch(index);
@@ -146,6 +148,12 @@ impl Socket {
             let slot = core.slots.get(index);
             slot.queued > 0 || slot.flags.has(Flags::EOF) || slot.recv_errno != 0
         })
+    }
+
+    /// Whether the kernel holds received bytes that no receive has taken: asked from the kernel.
+    pub fn has_unread(&self) -> bool {
+        let unread = self.sock(|socket| rustix::io::ioctl_fionread(&*socket));
+        unread.is_ok_and(|bytes| bytes > 0)
     }
 
     /// Receives one buffer at a time and only when asked (`true`), or as bytes come (`false`, the start).
@@ -245,6 +253,7 @@ impl Socket {
             {
                 return false;
             }
+            debug_assert!(!slot.splicing.source && !slot.splicing.sink, "parked in a splice");
             slot.parked = token.0;
             slot.recv_waker = None;
             slot.send_waker = None;
@@ -301,7 +310,7 @@ fn start_receiving(core: &mut Core, index: u32) {
     }
 }
 
-fn error_of(errno: i32) -> io::Result<()> {
+pub(crate) fn error_of(errno: i32) -> io::Result<()> {
     if errno == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(errno)) }
 }
 

@@ -85,9 +85,9 @@ pub const CORE_MAX: usize = 1023;
 /// Client connections in the whole process.
 ///
 /// Descriptors: each client connection may hold one server connection (2 × 50,000), idle server
-/// connections were in use a moment ago and stay below the same 50,000, and listeners, rings and
-/// event descriptors need a few hundred: about 150,500 at the worst, under the hard limit of
-/// 524,288 that systemd gives a service.
+/// connections were in use a moment ago and stay below the same 50,000, listeners, rings and
+/// event descriptors need a few hundred, and pipes at most 512 for each shard: about 155,000 at
+/// the worst with eight shards, under the hard limit of 524,288 that systemd gives a service.
 pub const MAX_CONNECTIONS: u32 = 50_000;
 
 /// What `max_connections` takes. The upper end is ten times what the largest descriptor limits in

@@ -10,12 +10,11 @@ use tidegate_http1::{
 };
 use tidegate_ring::{RecvBuf, Ring, SendBuf, Socket};
 
+use crate::flow;
+
 /// Pieces up to this size are copied behind a head: one send of contiguous bytes costs less than a gathered one, and the
 /// received buffer is free again at once.
 const COPY_BYTES_MAX: usize = 2048;
-
-/// A rest shorter than this fits into few of the shared buffers.
-const LARGE_BYTES_MIN: u64 = 128 * 1024;
 
 /// One side's send queue, with small bytes gathered before it.
 pub(super) struct Sink<'a> {
@@ -125,8 +124,29 @@ impl Body {
     /// so that a fast sender cannot fill the shared buffers on behalf of one slow receiver.
     pub(super) fn may_be_large(&self) -> bool {
         match self.framing {
-            Framing::Length(left) => left >= LARGE_BYTES_MIN,
+            Framing::Length(left) => left >= flow::BYTES_MIN,
             Framing::Chunked(_) | Framing::UntilClose => !self.finished,
+        }
+    }
+
+    /// How much of the rest may go from socket to socket: all of it when it is large and passed on as it comes, `u64::MAX` when
+    /// it ends with the connection.
+    pub(super) fn flowing_bytes(&self) -> Option<u64> {
+        let bytes = match self.framing {
+            _ if self.output != Output::AsReceived || self.finished => return None,
+            Framing::Length(left) => left,
+            Framing::UntilClose => u64::MAX,
+            Framing::Chunked(_) => return None,
+        };
+        (bytes >= flow::BYTES_MIN).then_some(bytes)
+    }
+
+    /// So many of the bytes that may flow have gone to the receiver.
+    pub(super) fn passed(&mut self, bytes: usize) {
+        if let Framing::Length(left) = &mut self.framing {
+            debug_assert!(bytes as u64 <= *left, "more than the body flowed");
+            *left = left.saturating_sub(bytes as u64);
+            self.finished = *left == 0;
         }
     }
 

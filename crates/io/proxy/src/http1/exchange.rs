@@ -98,6 +98,13 @@ pub(super) struct Attempt {
     pub(super) large: Cell<bool>,
 }
 
+impl Attempt {
+    /// Takes note of what may have come on the connection behind the response.
+    pub(super) fn persists_only_if(&self, nothing_came: bool) {
+        self.persists.set(self.persists.get() && nothing_came);
+    }
+}
+
 /// A request that a backend handles, counted while it lives.
 struct Handling<'a>(&'a Backend);
 

@@ -76,6 +76,11 @@ impl Copies {
         }
     }
 
+    /// Whether no more of the body is wanted: it will not be copied.
+    pub(super) fn is_too_large(&self) -> bool {
+        self.is_too_large
+    }
+
     /// Gives back what followed the body in the last piece.
     pub(super) fn cut(&mut self, behind: usize) {
         let length = self.body.len().saturating_sub(behind);

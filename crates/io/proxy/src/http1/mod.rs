@@ -15,6 +15,7 @@ mod mirror;
 mod respond;
 mod response;
 mod response_head;
+mod splice;
 mod trace;
 mod upload;
 mod write_head;

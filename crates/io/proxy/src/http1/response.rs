@@ -21,7 +21,9 @@ use super::body::{Body, Sink};
 use super::exchange::{Attempt, Driver, Ending};
 use super::head::Incoming;
 use super::response_head::output_for;
+use super::splice::Flowed;
 use super::upload::Upload;
+use crate::flow::Flow;
 use crate::tunnel;
 
 /// Bytes queued towards a client that stop reading from the server: enough for the kernel to always have something to
@@ -154,7 +156,21 @@ impl Relay<'_, '_> {
                 self.forward(&mut body, piece, sink).map_err(|action| unsent(action, sink))?;
         }
         self.note_size(&body);
+        let server = self.attempt.connection.socket();
+        let mut flows = true;
         while !body.is_finished() {
+            if let Some(bytes) = body.flowing_bytes().filter(|_| flows) {
+                sink.flush();
+                if let Some(flow) = Flow::begin(server, &self.driver.client.socket, bytes) {
+                    match self.flow(flow, |bytes| body.passed(bytes)).await? {
+                        Flowed::Whole => self.attempt.persists_only_if(!server.has_unread()),
+                        Flowed::Unable => flows = false,
+                        Flowed::End if body.ends_with_connection(sink) => {}
+                        Flowed::End => return Err(self.server_failed(Input::ServerClosed)),
+                    }
+                    continue;
+                }
+            }
             self.make_room(sink).await?;
             let received = self.receive_or_end().await?;
             match received {
@@ -293,15 +309,17 @@ impl Relay<'_, '_> {
     ) -> Result<Option<RecvBuf>, Action> {
         match received {
             Ok(piece) => {
-                if let Some(piece) = &piece {
-                    self.attempt.slot.0.stats.bytes_in.add(piece.len() as u64);
-                    self.driver.backend.stats.bytes_in.add(piece.len() as u64);
-                }
+                self.count_received(piece.as_ref().map_or(0, |piece| piece.len()));
                 Ok(piece)
             }
             Err(_) if self.never_sent() => Err(self.server_failed(Input::PoolLost)),
             Err(_) => Err(self.server_failed(Input::ServerReset)),
         }
+    }
+
+    pub(super) fn count_received(&self, bytes: usize) {
+        self.attempt.slot.0.stats.bytes_in.add(bytes as u64);
+        self.driver.backend.stats.bytes_in.add(bytes as u64);
     }
 
     /// Tells the exchange and counts against the server what ended the attempt.

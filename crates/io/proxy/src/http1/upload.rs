@@ -12,6 +12,7 @@ use tidegate_ring::RecvBuf;
 use super::body::{Body, Sink};
 use super::exchange::Driver;
 use super::mirror::Copies;
+use super::splice::Flowed;
 
 /// Bytes queued towards a server that stop reading from the client.
 const QUEUED_BYTES_MAX: usize = 64 * 1024;
@@ -77,7 +78,17 @@ pub(super) async fn run(
 ) -> Result<(), Input> {
     let on_demand = upload.body.borrow().may_be_large();
     driver.client.socket.set_recv_on_demand(on_demand);
+    let mut flows = true;
     while !upload.is_finished() {
+        if flows && let Some(flow) = upload.begin_flow(driver, sink) {
+            sink.flush();
+            match upload.flow(driver, flow, patience).await? {
+                Flowed::Whole => {}
+                Flowed::Unable => flows = false,
+                Flowed::End => return Err(Input::ClientGone),
+            }
+            continue;
+        }
         // A failed send is no failure of the upload: the response tells what the server makes of it.
         let server = sink.socket();
         if std::future::poll_fn(|context| server.poll_flushed(context, QUEUED_BYTES_MAX))

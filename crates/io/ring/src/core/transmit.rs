@@ -14,6 +14,7 @@ use crate::slots::Flags;
 impl Core {
     pub(crate) fn queue_send(&mut self, index: u32, piece: SendBuf) {
         let slot = self.slots.get_mut(index);
+        debug_assert!(!slot.splicing.sink, "bytes queued behind a splice that has not ended");
         if slot.send_errno != 0 {
             if let SendBuf::Vec(vec) = piece {
                 self.recycled.put(vec);
@@ -46,6 +47,12 @@ impl Core {
     #[allow(clippy::cast_sign_loss, reason = "only a positive result is read as a count")]
     pub(super) fn send_completed(&mut self, index: u32, result: i32) {
         let slot = self.slots.get_mut(index);
+        if result == -libc::EAGAIN && !slot.flags.has(Flags::RELEASED) {
+            // In non-blocking mode the kernel does not wait with a send.
+            slot.splicing.send_due = true;
+            self.await_outgoing(index);
+            return;
+        }
         slot.flags.clear(Flags::SENDING);
         let Some(transmit) = &mut slot.transmit else { return };
         let retry = matches!(-result, libc::EAGAIN | libc::EINTR);

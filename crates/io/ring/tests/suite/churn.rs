@@ -394,6 +394,7 @@ fn the_same_leaves_nothing_with_few_buffers_and_tiny_queues() {
         buffers_max: 8,
         buffers_initial: 2,
         completions_per_turn_max: 5,
+        pipes_max: 1,
     });
 }
 

@@ -21,5 +21,6 @@ mod receive;
 mod rig;
 mod send;
 mod sleeping;
+mod splicing;
 mod traffic;
 mod trim;

@@ -28,6 +28,7 @@ pub fn small() -> Settings {
         buffers_max: 256,
         buffers_initial: 16,
         completions_per_turn_max: 256,
+        pipes_max: 4,
     }
 }
 

@@ -165,6 +165,10 @@ scalars! {
             "Receive buffers of the data ring.";
         Counter "tidegate_shard_buffers_exhausted_total" = buffers_exhausted:
             "Receives that found every buffer taken and had to wait.";
+        Counter "tidegate_shard_spliced_bytes_total" = spliced_bytes:
+            "Bytes of large bodies and tunnels that went from socket to socket.";
+        Counter "tidegate_shard_pipes_exhausted_total" = pipes_exhausted:
+            "Large bodies that found every pipe taken and went through buffers.";
     }
 }
 
