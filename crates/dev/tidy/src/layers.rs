@@ -49,6 +49,7 @@ pub const TABLE: &[Row] = &[
     row("tidegate-http1", Layer::Core, &["httparse"], &["proptest", "tidegate-testkit"]),
     row("tidegate-balance", Layer::Core, &[], &["proptest"]),
     row("tidegate-exchange", Layer::Core, &[], &[]),
+    row("tidegate-queue", Layer::Core, &["crossbeam-queue"], &["proptest"]),
     row(
         "tidegate-rules",
         Layer::Core,
