@@ -87,7 +87,8 @@ impl Limit {
         self.taken.load() > self.max.load()
     }
 
-    pub(crate) fn give_back(&self) {
+    /// Gives a slot back that this shard has no server for any more, and so no waiter.
+    pub fn give_back(&self) {
         self.taken.lower();
     }
 

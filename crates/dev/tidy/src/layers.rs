@@ -123,6 +123,7 @@ pub const TABLE: &[Row] = &[
             "tidegate-http1",
             "tidegate-passwords",
             "tidegate-log",
+            "tidegate-queue",
             "tidegate-ring",
             "tidegate-routing",
             "tidegate-rules",
@@ -149,6 +150,7 @@ pub const TABLE: &[Row] = &[
             "tidegate-http1",
             "tidegate-log",
             "tidegate-proxy",
+            "tidegate-queue",
             "tidegate-ring",
             "tidegate-rules",
             "tidegate-shard",
@@ -190,11 +192,12 @@ pub const TABLE: &[Row] = &[
 const IO_ONLY: [&str; 3] = ["glommio", "io-uring", "libc"];
 
 /// External packages that the pure crates may name: they do no I/O either.
-const PURE: [&str; 14] = [
+const PURE: [&str; 15] = [
     "aho-corasick",
     "argon2",
     "bcrypt",
     "brotli",
+    "crossbeam-queue",
     "hmac",
     "httparse",
     "memchr",

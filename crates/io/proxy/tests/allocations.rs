@@ -17,9 +17,10 @@ use tidegate_http1::Limits;
 use tidegate_log::{Logs, Settings as LogSettings, Writer};
 use tidegate_proxy::{
     AccessLog, BackendSettings, Budget, ClientTimeouts, Command, Context, ForwardedField,
-    Forwarding, FrontendSettings, ListenerId, ListenerSpec, OwnFieldSettings, ServerSettings,
-    Snapshot, reasons,
+    Forwarding, FrontendSettings, ListenerId, ListenerSpec, OwnFieldSettings, PoolSettings,
+    ServerSettings, Snapshot, reasons,
 };
+use tidegate_queue::Hub;
 use tidegate_ring::Settings;
 use tidegate_routing::{
     BackendChoice, BackendIndex, BackendShare, Edit, Ending, HeaderName, RequestRule, ResponseRule,
@@ -151,6 +152,7 @@ fn snapshot(server: SocketAddr, log: Option<AccessLog>) -> Arc<Snapshot> {
         name: "app".into(),
         balance: Balance::RoundRobin,
         servers: vec![ServerSettings {
+            limit: None,
             name: "a".into(),
             address: server.into(),
             weight: Weight::default(),
@@ -160,8 +162,13 @@ fn snapshot(server: SocketAddr, log: Option<AccessLog>) -> Arc<Snapshot> {
         tunnel_timeout: second * 60,
         reuse: true,
         error_pages: Arc::default(),
-        idle_max: 16,
-        idle_timeout: second * 60,
+        pool: PoolSettings {
+            idle_max: 16,
+            idle_timeout: second * 60,
+            max_lifetime: None,
+            max_requests: None,
+        },
+        line: None,
         stats: registry.backend("app").clone(),
     };
     let frontend = FrontendSettings {
@@ -200,6 +207,7 @@ fn snapshot(server: SocketAddr, log: Option<AccessLog>) -> Arc<Snapshot> {
         backends: vec![backend],
         tables: Arc::default(),
         verifier: None,
+        hub: Arc::new(Hub::new(1)),
         connections: Arc::new(Budget::new(100_000)),
         shards: registry.shards().clone(),
     })

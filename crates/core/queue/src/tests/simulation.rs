@@ -29,7 +29,11 @@ impl History {
         let servers = self.shards[0].shared.servers.len();
         match what {
             0..80 => {
-                let wish = if which % 4 == 0 { Wish::Only(which / 4 % servers) } else { Wish::Any };
+                let wish = if which.is_multiple_of(4) {
+                    Wish::Only(which / 4 % servers)
+                } else {
+                    Wish::Any
+                };
                 let priority = i16::try_from(which % 3).unwrap_or_default() - 1;
                 match self.shards[shard].come(wish, priority) {
                     Came::Served(grant) => self.used.push((shard, grant)),
@@ -39,9 +43,9 @@ impl History {
             80..150 if !self.used.is_empty() => {
                 let (shard, grant) = self.used.swap_remove(which % self.used.len());
                 if what < 130 {
-                    self.shards[shard].keep(grant)
+                    self.shards[shard].keep(grant);
                 } else {
-                    self.shards[shard].close(grant)
+                    self.shards[shard].close(grant);
                 }
             }
             150..160 if !self.waiting.is_empty() => {

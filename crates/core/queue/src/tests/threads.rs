@@ -25,8 +25,11 @@ fn work(shard: &Shard, done: &AtomicUsize) -> usize {
         state ^= state << 17;
         if come < REQUESTS && waiting.len() < 8 {
             come += 1;
-            let wish =
-                if state % 5 == 0 { Wish::Only(usize::from(state % 2 == 0)) } else { Wish::Any };
+            let wish = if state.is_multiple_of(5) {
+                Wish::Only(usize::from(state.is_multiple_of(2)))
+            } else {
+                Wish::Any
+            };
             match shard.come(wish, 0) {
                 Came::Served(grant) => used.push(grant),
                 Came::Waits(wish, id, _) => waiting.push((wish, id)),
@@ -34,9 +37,9 @@ fn work(shard: &Shard, done: &AtomicUsize) -> usize {
         }
         if let Some(grant) = used.pop() {
             served += 1;
-            if state % 7 == 0 { shard.close(grant) } else { shard.keep(grant) }
+            if state.is_multiple_of(7) { shard.close(grant) } else { shard.keep(grant) }
         }
-        if state % 11 == 0
+        if state.is_multiple_of(11)
             && let Some((wish, id)) = waiting.pop()
         {
             gone += 1;

@@ -240,7 +240,7 @@ impl Shard {
         let outcome = queue.borrow_mut().leave(id);
         match outcome {
             Some(Outcome::Granted(Grant { server, connection })) => {
-                self.pass_on(server, connection)
+                self.pass_on(server, connection);
             }
             Some(Outcome::Roused) => panic!("nobody rouses here"),
             None => {

@@ -164,7 +164,7 @@ impl Relay<'_, '_> {
             self.driver.marks.answered.set(Some(self.driver.alarm.now()));
             self.incoming.trace.note_response(self.driver.frontend, head, bytes);
             self.attempt.persists.set(head.keep_alive());
-            self.attempt.slot.0.stats.requests.record(status);
+            self.attempt.slot.server.stats.requests.record(status);
             self.ending.set(match (persists, delimited) {
                 (true, _) => Ending::Persistent,
                 (false, true) => Ending::Closing,
@@ -258,7 +258,7 @@ impl Relay<'_, '_> {
         self.attempt.large.set(large);
         if large {
             server.set_recv_on_demand(true);
-            self.attempt.slot.0.note_response(true);
+            self.attempt.slot.server.note_response(true);
         }
         while !body.is_finished() {
             self.make_room(sink).await?;
@@ -363,7 +363,7 @@ impl Relay<'_, '_> {
         match received {
             Ok(piece) => {
                 if let Some(piece) = &piece {
-                    self.attempt.slot.0.stats.bytes_in.add(piece.len() as u64);
+                    self.attempt.slot.server.stats.bytes_in.add(piece.len() as u64);
                     self.driver.backend.stats.bytes_in.add(piece.len() as u64);
                 }
                 Ok(piece)
@@ -390,7 +390,7 @@ impl Relay<'_, '_> {
             | Action::Finish { .. } => None,
         };
         if let Some(kind) = failed {
-            self.attempt.slot.0.stats.failures.increment(kind.index());
+            self.attempt.slot.server.stats.failures.increment(kind.index());
         }
         action
     }
@@ -409,7 +409,7 @@ impl Relay<'_, '_> {
         driver.marks.tunnel_expired.set(moved.expired);
         driver.frontend.stats.bytes_in.add(moved.from_client);
         driver.backend.stats.bytes_in.add(moved.from_server);
-        self.attempt.slot.0.stats.bytes_in.add(moved.from_server);
+        self.attempt.slot.server.stats.bytes_in.add(moved.from_server);
         Ok(driver.input(Input::ResponseDone))
     }
 }
