@@ -194,6 +194,12 @@ stats! {
         compression_in: Counter = Counter::new(),
         /// The same, after.
         compression_out: Counter = Counter::new(),
+        /// Requests waiting now for any of its servers.
+        queued: Gauge = Gauge::new(),
+        /// Requests that have waited, in the backend's queue or a server's.
+        queued_total: Counter = Counter::new(),
+        /// How long these have waited together, in microseconds.
+        queued_micros: Counter = Counter::new(),
     }
 }
 
@@ -220,6 +226,10 @@ stats! {
         bytes_out: Counter = Counter::new(),
         /// Attempts that failed, by reason; some were retried.
         failures: CounterSet = CounterSet::new(reasons.failures),
+        /// Requests waiting now for this server and no other.
+        queued: Gauge = Gauge::new(),
+        /// Connections that came from another shard.
+        connections_handed_over: Counter = Counter::new(),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::deadline::{Deadline, PATIENCE, Watched};
 use crate::message::{Request, read_request, read_request_body, read_request_head};
 use crate::ports;
 use crate::stream::{End, Recording, Stream, timed_out};
+use rustix::net::RecvFlags;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener};
@@ -26,6 +27,8 @@ pub struct Origin {
 struct State {
     connections: Vec<Record>,
     requests: Vec<Request>,
+    /// The most connections that were open when one was accepted.
+    open_most: usize,
     /// What scripts met that no product may send, and their panics.
     faults: Vec<String>,
     stopping: bool,
@@ -88,6 +91,13 @@ impl Origin {
     #[must_use]
     pub fn connections_count(&self) -> usize {
         self.state.look(|state| state.connections.len())
+    }
+
+    /// The most connections that were open at once, as the kernel sees it: one that the other side has ended does not count, though
+    /// its script may not know yet.
+    #[must_use]
+    pub fn connections_open_most(&self) -> usize {
+        self.state.look(|state| state.open_most)
     }
 
     /// How many whole requests (or heads, where the script reads those) its scripts read.
@@ -249,6 +259,16 @@ where
     }
 }
 
+/// Whether the other side has not ended the connection.
+fn is_open(socket: &Socket) -> bool {
+    let mut byte = [std::mem::MaybeUninit::uninit()];
+    let flags = RecvFlags::PEEK.bits() | RecvFlags::DONTWAIT.bits();
+    match socket.recv_with_flags(&mut byte, flags.cast_signed()) {
+        Ok(bytes) => bytes > 0,
+        Err(error) => error.kind() == ErrorKind::WouldBlock,
+    }
+}
+
 /// One accepted connection, in the hands of a script. Dropping it closes the connection: in order,
 /// or with a reset when there are bytes the script has not read, as the kernel does for any server.
 pub struct Connection {
@@ -262,6 +282,8 @@ impl Connection {
         let record = Record { recording: stream.recording(), socket: Some(stream.socket()) };
         let index = state.update(|state| {
             state.connections.push(record);
+            let sockets = state.connections.iter().filter_map(|record| record.socket.as_ref());
+            state.open_most = state.open_most.max(sockets.filter(|socket| is_open(socket)).count());
             state.connections.len() - 1
         });
         Self { index, stream, state }

@@ -49,6 +49,7 @@ pub const TABLE: &[Row] = &[
     row("tidegate-http1", Layer::Core, &["httparse"], &["proptest", "tidegate-testkit"]),
     row("tidegate-balance", Layer::Core, &[], &["proptest"]),
     row("tidegate-exchange", Layer::Core, &[], &[]),
+    row("tidegate-queue", Layer::Core, &["crossbeam-queue"], &["proptest"]),
     row(
         "tidegate-rules",
         Layer::Core,
@@ -123,6 +124,7 @@ pub const TABLE: &[Row] = &[
             "tidegate-http1",
             "tidegate-passwords",
             "tidegate-log",
+            "tidegate-queue",
             "tidegate-ring",
             "tidegate-routing",
             "tidegate-rules",
@@ -150,6 +152,7 @@ pub const TABLE: &[Row] = &[
             "tidegate-http1",
             "tidegate-log",
             "tidegate-proxy",
+            "tidegate-queue",
             "tidegate-ring",
             "tidegate-rules",
             "tidegate-semantics",
@@ -192,11 +195,12 @@ pub const TABLE: &[Row] = &[
 const IO_ONLY: [&str; 3] = ["glommio", "io-uring", "libc"];
 
 /// External packages that the pure crates may name: they do no I/O either.
-const PURE: [&str; 14] = [
+const PURE: [&str; 15] = [
     "aho-corasick",
     "argon2",
     "bcrypt",
     "brotli",
+    "crossbeam-queue",
     "hmac",
     "httparse",
     "memchr",

@@ -13,6 +13,7 @@ mod listen;
 mod log;
 mod process;
 mod publish;
+mod queues;
 mod runtime;
 mod shards;
 mod signals;

@@ -13,14 +13,17 @@ use tidegate_config::{Backend, Config, ForwardedHeader, Frontend, ServerAddress}
 use tidegate_exchange::{Policy, Redispatch};
 use tidegate_proxy::{
     AccessLog, BackendSettings, Budget, ClientTimeouts, Compression, ForwardedField, Forwarding,
-    FrontendSettings, OwnFieldSettings, ServerSettings, Snapshot, Tables, Verifier, reasons,
+    FrontendSettings, Handed, OwnFieldSettings, PoolSettings, ServerSettings, Snapshot, Tables,
+    Verifier, reasons,
 };
+use tidegate_queue::{self as slots, Hub};
 use tidegate_rules::ValueList;
 use tidegate_semantics::compressible;
 use tidegate_telemetry::{EntityName, Registry};
 
 use crate::log::{Level, Line};
 use crate::process;
+use crate::queues::Queue;
 
 /// What is kept from one configuration to the next.
 pub(crate) struct Publisher {
@@ -34,6 +37,8 @@ pub(crate) struct Publisher {
     verifier: Option<Arc<Verifier>>,
     generation: u64,
     shards_count: u16,
+    hub: Arc<Hub<Handed>>,
+    queues: HashMap<Arc<str>, Queue>,
 }
 
 impl Publisher {
@@ -46,6 +51,8 @@ impl Publisher {
             verifier: None,
             generation: 0,
             shards_count,
+            hub: Arc::new(Hub::new(usize::from(shards_count))),
+            queues: HashMap::new(),
         }
     }
 
@@ -76,6 +83,7 @@ impl Publisher {
             tables: Arc::new(tables(&config.tables)),
             verifier: self.verifier(config),
             connections: self.process.clone(),
+            hub: self.hub.clone(),
             shards: self.registry.shards().clone(),
         })
     }
@@ -140,10 +148,13 @@ impl Publisher {
     }
 
     fn backend(&mut self, backend: &Backend) -> BackendSettings {
+        let (line, limits) = self.queue(backend);
         let servers = backend
             .servers
             .iter()
-            .map(|server| ServerSettings {
+            .zip(limits)
+            .map(|(server, limit)| ServerSettings {
+                limit,
                 name: server.name.clone(),
                 address: socket_address(&server.address),
                 weight: server.weight,
@@ -169,14 +180,29 @@ impl Publisher {
             reuse: backend.reuse_server_connections,
             error_pages: backend.error_pages.0.clone(),
             compression: backend.compression.as_ref().map(compression),
-            idle_max: usize::try_from(backend.pool.max_idle).unwrap_or(usize::MAX),
-            idle_timeout: backend.pool.idle_timeout,
+            pool: PoolSettings {
+                idle_max: usize::try_from(backend.pool.max_idle).unwrap_or(usize::MAX),
+                idle_timeout: backend.pool.idle_timeout,
+                max_lifetime: backend.pool.max_lifetime,
+                max_requests: backend.pool.max_requests,
+            },
+            line,
             stats: self.registry.backend(&backend.name).clone(),
         }
     }
 
+    /// The queue of a backend and the limits of its servers.
+    fn queue(
+        &mut self,
+        backend: &Backend,
+    ) -> (Option<Arc<slots::Line>>, Vec<Option<Arc<slots::Limit>>>) {
+        let shards_count = usize::from(self.shards_count);
+        self.queues.entry(backend.name.clone()).or_default().follow(backend, shards_count)
+    }
+
     fn forget_what_is_not_in(&mut self, config: &Config) {
         self.frontends.retain(|_, budget| budget.strong_count() > 0);
+        self.queues.retain(|name, _| config.backends.iter().any(|backend| backend.name == *name));
         self.registry.retain(|entity| match entity {
             EntityName::Frontend(name) => {
                 config.frontends.iter().any(|frontend| *frontend.name == *name)

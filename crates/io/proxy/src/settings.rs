@@ -9,6 +9,7 @@ use socket2::SockAddr;
 use tidegate_balance as balance;
 use tidegate_exchange::{Failure, Policy};
 use tidegate_http1::{ChunkedError, Limits, RequestError};
+use tidegate_queue::{Hub, Limit, Line};
 use tidegate_routing::{ErrorPages, HeaderName, RequestRule, ResponseRule, Rules};
 use tidegate_rules::{ValueList, ValueMap};
 use tidegate_semantics::forwarded::Received;
@@ -20,6 +21,7 @@ use crate::budget::Budget;
 use crate::compression::{self, Compression};
 use crate::journal::AccessLog;
 use crate::rules::{Answered, Dropped, Verifier};
+use crate::upstream::queue::Handed;
 
 /// Everything a shard needs to know, for all shards.
 pub struct Snapshot {
@@ -40,6 +42,8 @@ pub struct Snapshot {
     pub accept_burst_max: u32,
     /// Client connections of the whole process.
     pub connections: Arc<Budget>,
+    /// How shards pass slots of servers to each other: the same for all snapshots.
+    pub hub: Arc<Hub<Handed>>,
     /// The shards' own counters.
     pub shards: PerShard<ShardStats>,
 }
@@ -153,12 +157,25 @@ pub struct BackendSettings {
     pub error_pages: Arc<ErrorPages>,
     /// Which responses are compressed, in the place of what the frontend says.
     pub compression: Option<Arc<Compression>>,
+    /// Server connections between requests.
+    pub pool: PoolSettings,
+    /// Who waits for its servers, if any of them has a limit. The same for the same servers.
+    pub line: Option<Arc<Line>>,
+    /// Its counters.
+    pub stats: PerShard<BackendStats>,
+}
+
+/// How server connections are kept for further requests.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolSettings {
     /// Idle connections kept per server and shard.
     pub idle_max: usize,
     /// How long an idle connection is kept.
     pub idle_timeout: Duration,
-    /// Its counters.
-    pub stats: PerShard<BackendStats>,
+    /// A connection that is older carries no further request; none: however old.
+    pub max_lifetime: Option<Duration>,
+    /// Requests that a connection carries; none: as many as there are.
+    pub max_requests: Option<u32>,
 }
 
 /// One server.
@@ -169,6 +186,8 @@ pub struct ServerSettings {
     pub address: SockAddr,
     /// Its share of the requests.
     pub weight: balance::Weight,
+    /// The slots for connections to it, if these are limited. The same as long as it is the same server.
+    pub limit: Option<Arc<Limit>>,
     /// Its counters.
     pub stats: PerShard<ServerStats>,
 }

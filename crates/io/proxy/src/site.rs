@@ -20,10 +20,12 @@ use crate::compression::Compression;
 use crate::journal::FrontendLog;
 use crate::rules::{Needs, Verifier};
 use crate::settings::{
-    BackendSettings, ClientTimeouts, FrontendSettings, OwnFieldSettings, Snapshot, Tables,
+    BackendSettings, ClientTimeouts, FrontendSettings, OwnFieldSettings, PoolSettings,
+    ServerSettings, Snapshot, Tables,
 };
 use crate::tally::Tally;
 use crate::upstream::idle_pool::IdleList;
+use crate::upstream::queue::{BackendQueue, Limited, Office};
 
 /// A snapshot as this shard uses it.
 pub(crate) struct Site {
@@ -62,8 +64,9 @@ pub(crate) struct Backend {
     pub(crate) error_pages: Arc<ErrorPages>,
     compression: Option<Arc<Compression>>,
     servers_up: usize,
-    pub(crate) idle_max: usize,
-    pub(crate) idle_timeout: Duration,
+    pub(crate) pool: PoolSettings,
+    /// Who waits for its servers, if any of them has a limit.
+    pub(crate) queue: Option<Rc<BackendQueue>>,
     pub(crate) stats: Arc<BackendStats>,
     everywhere: Tally<BackendStats>,
 }
@@ -78,6 +81,8 @@ pub(crate) struct Server {
     small_responses: Cell<u8>,
     /// Whether the server is still configured: connections to one that is not are closed after their request.
     pub(crate) retired: Cell<bool>,
+    /// What it has if its connections are limited.
+    pub(crate) limited: Option<Limited>,
 }
 
 /// Small responses in a row after which a server's connections receive as bytes come. Until then, and again after a large one,
@@ -99,37 +104,42 @@ impl Server {
 
     /// Whether connections to it should receive one buffer at a time.
     pub(crate) fn receives_on_demand(&self) -> bool {
-        self.small_responses.get() < SMALL_RESPONSES_MIN
+        // One of a server with a limit may go to another shard, with nothing in flight.
+        self.limited.is_some() || self.small_responses.get() < SMALL_RESPONSES_MIN
     }
 }
 
 impl Site {
     /// This shard's replica of `snapshot`, taking over servers that `before` has already.
-    pub(crate) fn new(snapshot: Arc<Snapshot>, shard: u16, before: Option<&Site>) -> Site {
+    pub(crate) fn new(
+        snapshot: Arc<Snapshot>,
+        shard: u16,
+        office: &Rc<Office>,
+        before: Option<&Site>,
+    ) -> Site {
         let backends: Rc<[_]> = snapshot
             .backends
             .iter()
-            .map(|settings| Rc::new(Backend::new(settings, shard, snapshot.shards_count, before)))
+            .map(|settings| {
+                Rc::new(Backend::new(settings, shard, snapshot.shards_count, office, before))
+            })
             .collect();
         let frontends = snapshot
             .frontends
             .iter()
             .map(|settings| Rc::new(Frontend::new(settings, &snapshot, shard, &backends)))
             .collect();
-        Site { snapshot, frontends, backends }
+        let site = Site { snapshot, frontends, backends };
+        office.note(site.servers());
+        site
     }
 
     pub(crate) fn servers(&self) -> impl Iterator<Item = &Rc<Server>> {
         self.backends.iter().flat_map(|backend| &backend.servers)
     }
 
-    fn server(&self, backend: &str, name: &str, address: &SockAddr) -> Option<Rc<Server>> {
-        let backend = self.backends.iter().find(|known| *known.name == *backend)?;
-        backend
-            .servers
-            .iter()
-            .find(|known| *known.name == *name && known.address == *address)
-            .cloned()
+    fn backend(&self, name: &str) -> Option<&Rc<Backend>> {
+        self.backends.iter().find(|known| *known.name == *name)
     }
 }
 
@@ -182,6 +192,16 @@ impl Frontend {
 }
 
 impl Backend {
+    /// The server as it was before a reload, unless it has become another one.
+    fn server(&self, settings: &ServerSettings) -> Option<&Rc<Server>> {
+        self.servers.iter().find(|known| {
+            let limit = known.limited.as_ref().map(|limited| Arc::as_ptr(&limited.limit));
+            known.name == settings.name
+                && known.address == settings.address
+                && limit == settings.limit.as_ref().map(Arc::as_ptr)
+        })
+    }
+
     /// Servers that get requests.
     pub(crate) fn servers_up(&self) -> usize {
         self.servers_up
@@ -196,6 +216,7 @@ impl Backend {
         settings: &BackendSettings,
         shard: u16,
         shards_count: u16,
+        office: &Rc<Office>,
         before: Option<&Site>,
     ) -> Backend {
         let weights: Vec<_> = settings
@@ -203,21 +224,29 @@ impl Backend {
             .iter()
             .map(|server| Weighted { weight: server.weight, backup: false })
             .collect();
-        let known = |name: &str, address: &SockAddr| before?.server(&settings.name, name, address);
+        let before = before.and_then(|site| site.backend(&settings.name));
+        let queue = queue(settings, office, before);
         let servers = settings
             .servers
             .iter()
             .map(|server| {
-                known(&server.name, &server.address).unwrap_or_else(|| {
-                    Rc::new(Server {
-                        name: server.name.clone(),
-                        address: server.address.clone(),
-                        stats: server.stats.shard(usize::from(shard)).clone(),
-                        everywhere: Tally::new(&server.stats, shard, shards_count),
-                        idle: IdleList::default(),
-                        small_responses: Cell::new(0),
-                        retired: Cell::new(false),
-                    })
+                let known = before.and_then(|backend| backend.server(server));
+                if let Some(known) = known {
+                    if let (Some(limited), Some(queue)) = (&known.limited, &queue) {
+                        limited.set_backend(queue);
+                    }
+                    return known.clone();
+                }
+                let limits = server.limit.as_ref().zip(queue.as_ref());
+                Rc::new(Server {
+                    name: server.name.clone(),
+                    address: server.address.clone(),
+                    stats: server.stats.shard(usize::from(shard)).clone(),
+                    everywhere: Tally::new(&server.stats, shard, shards_count),
+                    idle: IdleList::default(),
+                    small_responses: Cell::new(0),
+                    retired: Cell::new(false),
+                    limited: limits.map(|(limit, queue)| Limited::new(limit, queue)),
                 })
             })
             .collect();
@@ -240,11 +269,25 @@ impl Backend {
                 .iter()
                 .filter(|server| server.weight != Weight::ZERO)
                 .count(),
-            idle_max: settings.idle_max,
-            idle_timeout: settings.idle_timeout,
+            pool: settings.pool,
+            queue,
             stats: settings.stats.shard(usize::from(shard)).clone(),
             everywhere: Tally::new(&settings.stats, shard, shards_count),
         }
+    }
+}
+
+/// The queue of a backend: the one before a reload if it is for the same servers.
+fn queue(
+    settings: &BackendSettings,
+    office: &Rc<Office>,
+    before: Option<&Rc<Backend>>,
+) -> Option<Rc<BackendQueue>> {
+    let line = settings.line.as_ref()?;
+    let known = before.and_then(|backend| backend.queue.as_ref());
+    match known.filter(|queue| Arc::ptr_eq(&queue.line, line)) {
+        Some(queue) => Some(queue.clone()),
+        None => Some(BackendQueue::new(line, office)),
     }
 }
 

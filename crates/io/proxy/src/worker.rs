@@ -26,7 +26,7 @@ use crate::journal::Journal;
 use crate::parked::{Parked, ParkedTable};
 use crate::settings::Snapshot;
 use crate::site::{Entrance, Site};
-use crate::upstream::connect::Connection;
+use crate::upstream::queue::Office;
 
 /// How long a shard that ends waits for room to say so.
 const LAST_REPORT_PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
@@ -70,6 +70,7 @@ pub(crate) struct Worker {
     pub(crate) scratch: http1::Scratch,
     pub(crate) journal: Journal,
     index: u16,
+    pub(crate) office: Rc<Office>,
     pub(crate) site: RefCell<Rc<Site>>,
     entrances: RefCell<Vec<Rc<Entrance>>>,
     acceptors: RefCell<HashMap<ListenerId, (TaskId, Rc<Acceptor>)>>,
@@ -114,9 +115,9 @@ impl Service for Worker {
         match parked {
             Parked::Client(client) => self.dispatch(client),
             Parked::Server(server) => {
-                let socket = server.idle.remove(ParkToken(index));
-                server.stats.connections_idle.decrement();
-                drop(socket.map(|socket| Connection::from_idle(socket, &server)));
+                if let Some(held) = server.idle.remove(ParkToken(index)) {
+                    self.drop_idle(&server, held);
+                }
             }
             Parked::Vacant => debug_assert!(false, "a token of nothing"),
         }
@@ -185,6 +186,9 @@ impl Service for Worker {
             }
             !called
         });
+        if self.office.has_rung() {
+            self.take_parcels();
+        }
         if !self.unsent.borrow().is_empty() {
             self.report_unsent();
         }
@@ -203,13 +207,15 @@ impl Worker {
         reports: Sender<Report>,
         log: Writer,
     ) -> Rc<Worker> {
-        let site = Rc::new(Site::new(snapshot.clone(), index, None));
+        let office = Office::new(&snapshot.hub, index, shard);
+        let site = Rc::new(Site::new(snapshot.clone(), index, &office, None));
         Rc::new_cyclic(|this| Worker {
             shard: shard.clone(),
             stats: snapshot.shards.shard(usize::from(index)).clone(),
             scratch: http1::Scratch::default(),
             journal: Journal::new(log),
             index,
+            office,
             site: RefCell::new(site),
             entrances: RefCell::default(),
             acceptors: RefCell::default(),
@@ -340,7 +346,7 @@ impl Worker {
 
     fn apply(&self, snapshot: Arc<Snapshot>, listeners: Vec<ListenerSpec>) {
         let before = self.site.borrow().clone();
-        let site = Rc::new(Site::new(snapshot, self.index, Some(&before)));
+        let site = Rc::new(Site::new(snapshot, self.index, &self.office, Some(&before)));
         *self.site.borrow_mut() = site.clone();
         for frontend in &site.frontends {
             if let Some(known) =
@@ -359,6 +365,7 @@ impl Worker {
                 self.close_idle(server);
             }
         }
+        self.follow_queues(&before, &site);
         if !self.draining.get() {
             self.listen(listeners);
         }

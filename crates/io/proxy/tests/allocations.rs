@@ -19,8 +19,9 @@ use tidegate_log::{Logs, Settings as LogSettings, Writer};
 use tidegate_proxy::{
     AccessLog, BackendSettings, Budget, ClientTimeouts, Command, Compression, Context,
     ForwardedField, Forwarding, FrontendSettings, ListenerId, ListenerSpec, OwnFieldSettings,
-    ServerSettings, Snapshot, reasons,
+    PoolSettings, ServerSettings, Snapshot, reasons,
 };
+use tidegate_queue::Hub;
 use tidegate_ring::Settings;
 use tidegate_routing::{
     BackendChoice, BackendIndex, BackendShare, Edit, Ending, HeaderName, RequestRule, ResponseRule,
@@ -168,6 +169,7 @@ fn snapshot(server: SocketAddr, log: Option<AccessLog>) -> Arc<Snapshot> {
         name: "app".into(),
         balance: Balance::RoundRobin,
         servers: vec![ServerSettings {
+            limit: None,
             name: "a".into(),
             address: server.into(),
             weight: Weight::default(),
@@ -178,8 +180,13 @@ fn snapshot(server: SocketAddr, log: Option<AccessLog>) -> Arc<Snapshot> {
         reuse: true,
         error_pages: Arc::default(),
         compression: None,
-        idle_max: 16,
-        idle_timeout: second * 60,
+        pool: PoolSettings {
+            idle_max: 16,
+            idle_timeout: second * 60,
+            max_lifetime: None,
+            max_requests: None,
+        },
+        line: None,
         stats: registry.backend("app").clone(),
     };
     let frontend = FrontendSettings {
@@ -219,6 +226,7 @@ fn snapshot(server: SocketAddr, log: Option<AccessLog>) -> Arc<Snapshot> {
         backends: vec![backend],
         tables: Arc::default(),
         verifier: None,
+        hub: Arc::new(Hub::new(1)),
         connections: Arc::new(Budget::new(100_000)),
         shards: registry.shards().clone(),
     })

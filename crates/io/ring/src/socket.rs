@@ -24,7 +24,7 @@ use crate::buffers::{Buffers, RecvBuf};
 use crate::core::Core;
 use crate::ring::Ring;
 use crate::send::SendBuf;
-use crate::slots::{Arrived, Flags, Slot};
+use crate::slots::{Arrived, Flags, Slot, Splicing};
 
 /// What the owner of a parked socket gave to recognise it by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -287,6 +287,38 @@ impl Socket {
     /// Closes with a reset.
     pub fn reset(self) {
         self.reset_when_closed();
+    }
+
+    /// Ends the connection at once in both directions, before the ring gets to closing the descriptor: when this returns the
+    /// peer has been told, or, on the way to it, will be before anything of a later connection.
+    pub fn end_now(&self) {
+        // A connection that is gone already needs no ending.
+        let _ = self.sock(|socket| socket.shutdown(Shutdown::Both));
+    }
+
+    /// The descriptor, for another ring. Only a socket on which nothing is in flight and nothing has come has it to give.
+    ///
+    /// # Errors
+    /// The socket, when the kernel holds an operation of it, or something has arrived.
+    pub fn into_descriptor(self) -> Result<OwnedFd, Socket> {
+        let fd = self.with(|core, index| {
+            let slot = core.slots.get_mut(index);
+            let is_quiet = !slot.in_flight()
+                && slot.splicing == Splicing::default()
+                && !slot.flags.has(Flags::STARVED)
+                && !slot.flags.has(Flags::EOF)
+                && !slot.flags.has(Flags::HALF_CLOSED)
+                && slot.queued == 0
+                && slot.recv_errno == 0
+                && slot.send_errno == 0
+                && slot.transmit.as_ref().is_none_or(|transmit| transmit.queued_bytes() == 0);
+            is_quiet.then(|| std::mem::replace(&mut slot.fd, -1))
+        });
+        match fd {
+            // SAFETY: the slot owned the descriptor, which is open, and has forgotten it; nothing in flight refers to it.
+            Some(fd) => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+            None => Err(self),
+        }
     }
 
     fn sock<T>(&self, f: impl FnOnce(SockRef<'_>) -> T) -> T {

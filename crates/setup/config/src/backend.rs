@@ -37,6 +37,9 @@ pub(crate) const BACKEND_KEYS: &[Key<BackendDraft>] = &[
         set(&mut draft.backend.reuse_server_connections, node.boolean());
     }),
     key("pool", "{ max_idle = 64 }", |draft, node| walk(node, POOL_KEYS, &mut draft.backend.pool)),
+    key("max_queue", "1000", |draft, node| {
+        set(&mut draft.backend.max_queue, node.integer(defaults::MAX_QUEUE_RANGE).map(Some));
+    }),
     key("timeouts", "{ connect = \"5s\", server = \"30s\" }", |draft, node| {
         walk(node, BACKEND_TIMEOUT_KEYS, &mut draft.backend.timeouts);
     }),
@@ -67,6 +70,12 @@ pub(crate) const POOL_KEYS: &[Key<PoolSettings>] = &[
         set(&mut pool.max_idle, node.integer(defaults::POOL_MAX_IDLE_RANGE));
     }),
     key("idle_timeout", "\"4s\"", |pool, node| set(&mut pool.idle_timeout, node.timeout())),
+    key("max_lifetime", "\"10m\"", |pool, node| {
+        set(&mut pool.max_lifetime, node.timeout().map(Some));
+    }),
+    key("max_requests", "1000", |pool, node| {
+        set(&mut pool.max_requests, node.integer(defaults::POOL_MAX_REQUESTS_RANGE).map(Some));
+    }),
 ];
 
 /// A server in its long form while it is read.
@@ -74,6 +83,10 @@ pub(crate) struct ServerDraft {
     address: Option<ServerAddress>,
     address_written: bool,
     weight: Weight,
+    max_connections: Option<u32>,
+    max_connections_written: bool,
+    max_queue: Option<u32>,
+    max_queue_span: Option<Span>,
 }
 
 pub(crate) const SERVER_KEYS: &[Key<ServerDraft>] = &[
@@ -84,8 +97,15 @@ pub(crate) const SERVER_KEYS: &[Key<ServerDraft>] = &[
     key("weight", "1", |draft, node| {
         set(&mut draft.weight, node.integer(defaults::WEIGHT_RANGE).and_then(Weight::new));
     }),
+    key("max_connections", "10", |draft, node| {
+        draft.max_connections_written = true;
+        draft.max_connections = node.integer(defaults::MAX_CONNECTIONS_RANGE);
+    }),
+    key("max_queue", "100", |draft, node| {
+        draft.max_queue_span = Some(node.name_span);
+        draft.max_queue = node.integer(defaults::MAX_QUEUE_RANGE);
+    }),
     unsupported("backup"),
-    unsupported("max_connections"),
 ];
 
 /// Reads one backend on top of `template`.
@@ -159,6 +179,10 @@ fn server(entry: &Node<'_>) -> Option<Server> {
         address: None,
         address_written: entry.obscures("address"),
         weight: Weight::default(),
+        max_connections: None,
+        max_connections_written: entry.obscures("max_connections"),
+        max_queue: None,
+        max_queue_span: None,
     };
     match entry.value {
         DeValue::String(_) => draft.address = server_address(entry),
@@ -172,12 +196,28 @@ fn server(entry: &Node<'_>) -> Option<Server> {
                         .help("for example address = \"10.0.0.1:8080\""),
                 );
             }
+            if let Some(span) = draft.max_queue_span
+                && !draft.max_connections_written
+            {
+                let message = format!("server {} has no `max_connections`", quoted(entry.name));
+                entry.report(
+                    Problem::warning(span, message).help(
+                        "nothing waits for it: add max_connections = 10, or remove `max_queue`",
+                    ),
+                );
+            }
         }
         _ => {
             return entry.wrong_type("an address in quotes, or a table with an `address`");
         }
     }
-    Some(Server { name: entry.name.into(), address: draft.address?, weight: draft.weight })
+    Some(Server {
+        name: entry.name.into(),
+        address: draft.address?,
+        weight: draft.weight,
+        max_connections: draft.max_connections,
+        max_queue: draft.max_queue,
+    })
 }
 
 fn server_address(node: &Node<'_>) -> Option<ServerAddress> {

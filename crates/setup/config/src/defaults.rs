@@ -159,6 +159,12 @@ pub const WEIGHT_RANGE: RangeInclusive<u16> = Weight::ZERO.value()..=Weight::MAX
 /// KiB is 1 MiB a server and shard.
 pub const POOL_MAX_IDLE: u32 = 2_048;
 
+/// What `pool.max_requests` takes; without it a server decides how many requests a connection carries.
+pub const POOL_MAX_REQUESTS_RANGE: RangeInclusive<u32> = 1..=1_000_000_000;
+
+/// What `max_queue` takes; 0 lets nobody wait. Without it as many wait as there are clients, which are limited themselves.
+pub const MAX_QUEUE_RANGE: RangeInclusive<u32> = 0..=10_000_000;
+
 /// What `pool.max_idle` takes; 0 keeps no connection once its request is done.
 pub const POOL_MAX_IDLE_RANGE: RangeInclusive<u32> = 0..=1_000_000;
 

@@ -243,6 +243,8 @@ pub struct Backend {
     pub reuse_server_connections: bool,
     /// Idle server connections.
     pub pool: PoolSettings,
+    /// Requests that may wait for any of its servers; `None`: no limit.
+    pub max_queue: Option<u32>,
     /// Which responses are compressed; `None`: as the frontend says.
     pub compression: Option<Compression>,
     /// What is answered instead of our own short texts, once a request has come to this backend.
@@ -280,11 +282,20 @@ pub struct PoolSettings {
     pub max_idle: u32,
     /// An idle connection is closed after this.
     pub idle_timeout: Duration,
+    /// A connection that is older carries no further request; `None`: however old.
+    pub max_lifetime: Option<Duration>,
+    /// Requests that one connection carries; `None`: as many as there are.
+    pub max_requests: Option<u32>,
 }
 
 impl Default for PoolSettings {
     fn default() -> Self {
-        Self { max_idle: defaults::POOL_MAX_IDLE, idle_timeout: defaults::POOL_IDLE_TIMEOUT }
+        Self {
+            max_idle: defaults::POOL_MAX_IDLE,
+            idle_timeout: defaults::POOL_IDLE_TIMEOUT,
+            max_lifetime: None,
+            max_requests: None,
+        }
     }
 }
 
@@ -297,6 +308,10 @@ pub struct Server {
     pub address: ServerAddress,
     /// Its share of the requests; 0: none.
     pub weight: Weight,
+    /// Connections to it over all shards, idle ones included; the next request waits. `None`: no limit.
+    pub max_connections: Option<u32>,
+    /// Requests that may wait for it and no other; `None`: no limit.
+    pub max_queue: Option<u32>,
 }
 
 /// Where a server listens.

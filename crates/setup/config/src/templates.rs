@@ -56,6 +56,7 @@ impl Default for Templates {
             redispatch: defaults::REDISPATCH,
             reuse_server_connections: defaults::REUSE_SERVER_CONNECTIONS,
             pool: PoolSettings::default(),
+            max_queue: None,
             compression: None,
             error_pages: Pages::default(),
         };

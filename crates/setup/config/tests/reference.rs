@@ -97,7 +97,12 @@ fn the_reference_file_holds_every_key() {
     let mut expected = paths(true);
     // They read as in `frontends.NAME`; the reference file shows the table form of a key once.
     assert!(expected.remove("admin.bind.address"));
-    let shown_elsewhere = ["defaults.forwarded_for.", "defaults.traceparent."];
+    let shown_elsewhere = [
+        "defaults.forwarded_for.",
+        "defaults.traceparent.",
+        "defaults.pool.max_lifetime",
+        "defaults.pool.max_requests",
+    ];
     expected.retain(|path| !shown_elsewhere.iter().any(|table| path.starts_with(table)));
     let found: BTreeSet<_> = reference_values(&text).into_keys().collect();
     assert_eq!(found, expected);
@@ -188,6 +193,9 @@ fn every_key_with_a_default_changes_something() {
         "response_rules",
         "lists",
         "user_lists",
+        "max_lifetime",
+        "max_requests",
+        "max_queue",
     ];
     let has_default = |key: &KeyInfo| {
         let table: Vec<_> = key.table.split('.').collect();

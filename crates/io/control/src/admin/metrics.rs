@@ -18,13 +18,13 @@ mod tests;
 use crate::figures::Figures;
 use families::{
     ACCESS_LOG_DROPPED, ACCESS_LOG_SCALARS, BACKEND_COMPRESSED, BACKEND_DURATION, BACKEND_FAILED,
-    BACKEND_REQUESTS, BACKEND_SCALARS, BUILD_INFO, CONFIG_COMMANDS_HELD, CONFIG_GENERATION,
-    CONFIG_LAST_RELOAD_OK, CONFIG_LAST_RELOAD_TIME, CONFIG_RELOADS, CONFIG_SHARD_GENERATION,
-    CPU_SECONDS, FDS_MAX, FRONTEND_ANSWERED, FRONTEND_COMPRESSED, FRONTEND_DURATION,
-    FRONTEND_FAILED, FRONTEND_REJECTED, FRONTEND_REQUESTS, FRONTEND_RULES_DROPPED,
-    FRONTEND_SCALARS, FRONTEND_SHARD_SCALARS, Family, Kind, LOG_SUPPRESSED, OPEN_FDS,
-    RESIDENT_BYTES, SERVER_FAILED, SERVER_REQUESTS, SERVER_SCALARS, SHARD_SCALARS, START_TIME,
-    Scalar,
+    BACKEND_QUEUED_SECONDS, BACKEND_REQUESTS, BACKEND_SCALARS, BUILD_INFO, CONFIG_COMMANDS_HELD,
+    CONFIG_GENERATION, CONFIG_LAST_RELOAD_OK, CONFIG_LAST_RELOAD_TIME, CONFIG_RELOADS,
+    CONFIG_SHARD_GENERATION, CPU_SECONDS, FDS_MAX, FRONTEND_ANSWERED, FRONTEND_COMPRESSED,
+    FRONTEND_DURATION, FRONTEND_FAILED, FRONTEND_REJECTED, FRONTEND_REQUESTS,
+    FRONTEND_RULES_DROPPED, FRONTEND_SCALARS, FRONTEND_SHARD_SCALARS, Family, Kind, LOG_SUPPRESSED,
+    OPEN_FDS, RESIDENT_BYTES, SERVER_FAILED, SERVER_REQUESTS, SERVER_SCALARS, SHARD_SCALARS,
+    START_TIME, Scalar,
 };
 use metrics::{Key, Label, Level, Metadata, Recorder, SharedString};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
@@ -122,6 +122,7 @@ impl Exposition {
         let frontends =
             registry.frontends().map(|(name, stats)| (name, stats.total().request_duration));
         push_histograms(&mut body, &FRONTEND_DURATION, frontends);
+        push_waits(&mut body, registry);
         let backends =
             registry.backends().map(|(name, stats)| (name, stats.total().request_duration));
         push_histograms(&mut body, &BACKEND_DURATION, backends);
@@ -149,6 +150,18 @@ fn push_sorted(body: &mut String, text: &str) {
             body.push_str(line);
             body.push('\n');
         }
+    }
+}
+
+/// The exporter has no counters of fractions.
+fn push_waits(body: &mut String, registry: &Registry) {
+    let family = &BACKEND_QUEUED_SECONDS;
+    for (position, (name, stats)) in registry.backends().enumerate() {
+        if position == 0 {
+            write_header_of(body, family);
+        }
+        let waited = Duration::from_micros(stats.total().queued_micros).as_secs_f64();
+        write_sample(body, family.name, &[(family.labels[0], name)], waited);
     }
 }
 

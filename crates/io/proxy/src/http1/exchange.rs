@@ -11,9 +11,8 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tidegate_access_log as access_log;
-use tidegate_balance::{NoServer, ServerId};
 use tidegate_exchange::{
-    Action, ConnectFailure, Exchange, Failure, FailureKind, Input, NoServerCause, Policy, Request,
+    Action, ConnectFailure, Exchange, Failure, FailureKind, Input, Policy, Request,
 };
 use tidegate_http1::BodyLength;
 use tidegate_ring::{RecvBuf, Ring};
@@ -151,44 +150,18 @@ impl Driver<'_> {
         Poll::Pending
     }
 
-    fn pick(
-        &self,
-        avoid: Option<u32>,
-        fresh_only: bool,
-    ) -> (Input, Option<Slot>, Option<Connection>) {
-        let avoided = avoid.map(ServerId);
-        let random = self.worker.scratch.random();
-        let picked = self.backend.pick(self.alarm.now(), random, None, avoided.as_slice());
-        let ServerId(index) = match picked {
-            Ok(picked) => picked,
-            Err(none) => return (Input::NoServer(cause(none)), None, None),
-        };
-        let server = &self.backend.servers[index as usize];
-        if avoid.is_some_and(|avoided| avoided != index) {
-            self.backend.stats.redispatches.increment();
-        }
-        self.last_server.set(Some(index));
-        let connection = if fresh_only { None } else { self.worker.take_idle(server) };
-        self.marks.note_pick(index, self.alarm.now(), connection.is_some());
-        (
-            Input::Picked { server: index, reused: connection.is_some() },
-            Some(Slot::new(server.clone())),
-            connection,
-        )
-    }
-
     /// Connects to the server of `slot`.
     async fn connect(&self, slot: &Slot) -> Result<Connection, Action> {
         let count = |failure: ConnectFailure| {
-            slot.0.stats.connects_failed.increment();
-            slot.0.stats.failures.increment(FailureKind::Connect(failure).index());
+            slot.server.stats.connects_failed.increment();
+            slot.server.stats.failures.increment(FailureKind::Connect(failure).index());
         };
         let failed = |failure: ConnectFailure| {
             count(failure);
             self.input(Input::ConnectFailed(failure))
         };
         self.marks.note_connecting(self.alarm.now());
-        let socket = match self.ring().connect(&slot.0.address) {
+        let socket = match self.ring().connect(&slot.server.address) {
             Ok(socket) => socket,
             Err(error) => return Err(failed(connect_failure(&error))),
         };
@@ -204,9 +177,12 @@ impl Driver<'_> {
                 Err(action)
             })
         })
-        .await?;
-        match outcome {
-            Ok(()) => Ok(Connection::opened(socket, &slot.0)),
+        .await;
+        if !matches!(outcome, Ok(Ok(()))) && slot.server.limited.is_some() {
+            socket.end_now();
+        }
+        match outcome? {
+            Ok(()) => Ok(Connection::opened(socket, &slot.server, self.alarm.now())),
             Err(error) => Err(failed(connect_failure(&error))),
         }
     }
@@ -246,7 +222,7 @@ impl Driver<'_> {
         let action =
             self.send_and_receive(incoming, upload, attempt, ending, sent_before, &mut sink).await;
         let sent = attempt.connection.socket().sent_bytes() - sent_before;
-        attempt.slot.0.stats.bytes_out.add(sent);
+        attempt.slot.server.stats.bytes_out.add(sent);
         self.backend.stats.bytes_out.add(sent);
         action
     }
@@ -300,9 +276,9 @@ impl Driver<'_> {
             action = match action {
                 Action::Pick { avoid, fresh_only } => {
                     drop((connection.take(), slot.take()));
-                    let (input, picked, idle) = self.pick(avoid, fresh_only);
-                    (slot, connection) = (picked, idle);
-                    self.input(input)
+                    let next;
+                    (next, slot, connection) = self.acquire(avoid, fresh_only).await;
+                    next
                 }
                 Action::Connect { .. } => {
                     drop(connection.take());
@@ -317,9 +293,11 @@ impl Driver<'_> {
                     }
                 }
                 Action::Send { .. } => {
-                    let (Some(taken), Some(connected)) = (slot.take(), connection.take()) else {
+                    let (Some(taken), Some(mut connected)) = (slot.take(), connection.take())
+                    else {
                         return (action, None);
                     };
+                    connected.count_request();
                     let attempt = Attempt {
                         connection: connected,
                         slot: taken,
@@ -337,15 +315,6 @@ impl Driver<'_> {
                 terminal => return (terminal, None),
             }
         }
-    }
-}
-
-/// Why there is no server, in the words of the exchange.
-const fn cause(none: NoServer) -> NoServerCause {
-    match none {
-        NoServer::Empty => NoServerCause::Empty,
-        NoServer::AllDown => NoServerCause::AllDown,
-        NoServer::AllFull => NoServerCause::PoolFull,
     }
 }
 
@@ -415,17 +384,17 @@ impl Driver<'_> {
                 self.log(incoming, upload, &self.completed(sent));
                 let server_persists = reuse && self.backend.reuse;
                 if let Some(attempt) = &attempt {
-                    attempt.slot.0.note_response(attempt.large.get());
+                    attempt.slot.server.note_response(attempt.large.get());
                 }
-                if let Some(attempt) = attempt
+                if let Some(mut attempt) = attempt
                     && server_persists
                     && attempt.persists.get()
                     && !attempt.connection.socket().has_arrived()
                 {
                     self.worker.keep_idle(
                         attempt.connection,
-                        &attempt.slot.0,
-                        self.backend.idle_max,
+                        &mut attempt.slot,
+                        &self.backend.pool,
                     );
                 }
                 match ending.get() {

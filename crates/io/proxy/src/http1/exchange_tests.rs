@@ -17,6 +17,7 @@ use tidegate_balance::{Policy as Balance, Weight};
 use tidegate_exchange::Policy;
 use tidegate_http1::Limits;
 use tidegate_log::Logs;
+use tidegate_queue::Hub;
 use tidegate_ring::{PeerAddress, Settings};
 use tidegate_routing::Rules;
 use tidegate_shard::{Shard, drive, queue, spawn};
@@ -26,8 +27,8 @@ use crate::budget::Budget;
 use crate::client::Client;
 use crate::http1::Server;
 use crate::settings::{
-    BackendSettings, ClientTimeouts, FrontendSettings, OwnFieldSettings, ServerSettings, Snapshot,
-    reasons,
+    BackendSettings, ClientTimeouts, FrontendSettings, OwnFieldSettings, PoolSettings,
+    ServerSettings, Snapshot, reasons,
 };
 use crate::site::Entrance;
 use crate::upstream::connect::Connection;
@@ -43,6 +44,7 @@ fn snapshot(server: SocketAddr) -> Arc<Snapshot> {
         name: "app".into(),
         balance: Balance::RoundRobin,
         servers: vec![ServerSettings {
+            limit: None,
             name: "a".into(),
             address: server.into(),
             weight: Weight::default(),
@@ -53,8 +55,13 @@ fn snapshot(server: SocketAddr) -> Arc<Snapshot> {
         reuse: true,
         error_pages: Arc::default(),
         compression: None,
-        idle_max: 16,
-        idle_timeout: PATIENCE,
+        pool: PoolSettings {
+            idle_max: 16,
+            idle_timeout: PATIENCE,
+            max_lifetime: None,
+            max_requests: None,
+        },
+        line: None,
         stats: registry.backend("app").clone(),
     };
     let frontend = FrontendSettings {
@@ -84,6 +91,7 @@ fn snapshot(server: SocketAddr) -> Arc<Snapshot> {
         backends: vec![backend],
         tables: Arc::default(),
         verifier: None,
+        hub: Arc::new(Hub::new(1)),
         connections: Arc::new(Budget::new(u32::MAX)),
         shards: registry.shards().clone(),
     })
@@ -140,7 +148,8 @@ async fn serve_on_a_dead_connection(
     while socket.peer_address() != PeerAddress::Unknown {
         std::thread::yield_now();
     }
-    worker.keep_idle(Connection::opened(socket, &server), &server, 16);
+    let connection = Connection::opened(socket, &server, worker.shard.clock.now());
+    assert!(worker.park_idle(connection, &server, 16).is_ok(), "there is room");
     assert_eq!(server.idle.len(), 1, "the ring has not heard of the reset");
 
     let task = worker.shard.tasks.current().expect("this is a task");

@@ -19,7 +19,7 @@ use super::exchange::Driver;
 use super::upload::Upload;
 use crate::rules::{Dropped, Notes};
 use crate::site::{Backend, Frontend};
-use crate::upstream::connect::{Connection, Slot};
+use crate::upstream::connect::Connection;
 use crate::worker::Worker;
 
 /// The largest body that is copied: it is held until it is whole.
@@ -167,18 +167,20 @@ async fn is_answered(
     let random = worker.scratch.random();
     let Ok(picked) = backend.pick(alarm.now(), random, None, &[]) else { return false };
     let Some(server) = backend.servers.get(picked.0 as usize) else { return false };
-    let slot = Slot::new(server.clone());
-    let Ok(socket) = worker.shard.ring.connect(&slot.0.address) else { return false };
+    // A copy waits for nothing.
+    let Some((slot, _)) = worker.acquire(server, &backend.pool, true) else { return false };
+    let Ok(socket) = worker.shard.ring.connect(&slot.server.address) else { return false };
     let deadline = alarm.now() + backend.exchange.connect_timeout;
     let connected = alarm.within(deadline, |context| socket.poll_connected(context)).await;
     if !matches!(connected, Ok(Ok(()))) {
-        slot.0.stats.connects_failed.increment();
+        socket.end_now();
+        slot.server.stats.connects_failed.increment();
         return false;
     }
-    let connection = Connection::opened(socket, &slot.0);
+    let connection = Connection::opened(socket, &slot.server, alarm.now());
     let socket = connection.socket();
     socket.set_recv_on_demand(true);
-    slot.0.stats.bytes_out.add(bytes.len() as u64);
+    slot.server.stats.bytes_out.add(bytes.len() as u64);
     socket.queue(SendBuf::Vec(bytes));
     socket.flush();
     let mut answer = Answer::new(ResponseContext { method, upgrade_requested: false });
@@ -186,11 +188,11 @@ async fn is_answered(
         let deadline = alarm.now() + backend.exchange.server_timeout;
         let received = alarm.within(deadline, |context| socket.poll_recv(context)).await;
         let Ok(Ok(Some(piece))) = received else { break };
-        slot.0.stats.bytes_in.add(piece.len() as u64);
+        slot.server.stats.bytes_in.add(piece.len() as u64);
         answer.take(&piece, &mut worker.scratch.response.borrow_mut());
     }
     if let Some(status) = answer.status {
-        slot.0.stats.requests.record(status);
+        slot.server.stats.requests.record(status);
     }
     answer.status.is_some()
 }

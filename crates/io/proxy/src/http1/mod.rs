@@ -12,6 +12,7 @@ mod exchange;
 mod head;
 mod held;
 mod mirror;
+mod queued;
 mod respond;
 mod response;
 mod response_head;

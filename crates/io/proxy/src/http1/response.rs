@@ -192,7 +192,7 @@ impl Relay<'_, '_> {
         self.attempt.large.set(large);
         if large {
             self.attempt.connection.socket().set_recv_on_demand(true);
-            self.attempt.slot.0.note_response(true);
+            self.attempt.slot.server.note_response(true);
         }
     }
 
@@ -318,7 +318,7 @@ impl Relay<'_, '_> {
     }
 
     pub(super) fn count_received(&self, bytes: usize) {
-        self.attempt.slot.0.stats.bytes_in.add(bytes as u64);
+        self.attempt.slot.server.stats.bytes_in.add(bytes as u64);
         self.driver.backend.stats.bytes_in.add(bytes as u64);
     }
 
@@ -339,7 +339,7 @@ impl Relay<'_, '_> {
             | Action::Finish { .. } => None,
         };
         if let Some(kind) = failed {
-            self.attempt.slot.0.stats.failures.increment(kind.index());
+            self.attempt.slot.server.stats.failures.increment(kind.index());
         }
         action
     }
@@ -358,7 +358,7 @@ impl Relay<'_, '_> {
         driver.marks.tunnel_expired.set(moved.expired);
         driver.frontend.stats.bytes_in.add(moved.from_client);
         driver.backend.stats.bytes_in.add(moved.from_server);
-        self.attempt.slot.0.stats.bytes_in.add(moved.from_server);
+        self.attempt.slot.server.stats.bytes_in.add(moved.from_server);
         Ok(driver.input(Input::ResponseDone))
     }
 }

@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use tidegate_access_log as access_log;
 use tidegate_access_log::{
-    CAPTURES_MAX, Capture, Ending, Extra, Micros, REQUEST_TARGET_BYTES_MAX, Record, Request,
-    Retries, Times, Traffic, VALUE_BYTES_MAX,
+    CAPTURES_MAX, Capture, Ending, Extra, Micros, Queues, REQUEST_TARGET_BYTES_MAX, Record,
+    Request, Retries, Times, Traffic, VALUE_BYTES_MAX,
 };
 use tidegate_exchange::Stage;
 use tidegate_http1::{RequestHead, ResponseHead, Version};
@@ -64,6 +64,10 @@ pub(super) struct Marks {
     /// When the head of the response was complete.
     pub(super) answered: Cell<Option<Instant>>,
     pub(super) first_server: Cell<Option<u32>>,
+    /// Who was before it in queues.
+    queues: Cell<Queues>,
+    /// When it left the last queue.
+    pub(super) left_queue: Cell<Option<Instant>>,
     /// Bytes that the client sent through a tunnel.
     pub(super) tunnelled: Cell<u64>,
     /// No byte passed through the tunnel for too long.
@@ -90,6 +94,14 @@ impl Marks {
         }
         self.picked.set(Some(now));
         self.connected.set(reused.then_some(now));
+    }
+
+    /// The request waits behind so many others.
+    pub(super) fn note_queued(&self, for_one_server: bool, before: u32) {
+        let mut queues = self.queues.get();
+        let count = if for_one_server { &mut queues.server } else { &mut queues.backend };
+        *count = count.saturating_add(before);
+        self.queues.set(queues);
     }
 
     /// A connection is being made, perhaps again.
@@ -352,6 +364,7 @@ impl Driver<'_> {
                 redispatched: server != self.marks.first_server.get(),
             },
             connections,
+            queues: self.marks.queues.get(),
             ..base
         };
         let notes = self.notes.borrow();
@@ -361,14 +374,14 @@ impl Driver<'_> {
     }
 
     fn times(&self, incoming: &Incoming, now: Instant) -> Times {
-        let Marks { picked, connected, answered, .. } = &self.marks;
+        let Marks { picked, connected, answered, left_queue, .. } = &self.marks;
         let between = |from: Option<Instant>, to: Option<Instant>| {
             Some(Micros::from(to?.saturating_duration_since(from?)))
         };
         let read_at = incoming.trace.read_at;
         Times {
             request_head: between(Some(incoming.started), read_at),
-            queue: between(read_at, picked.get()),
+            queue: between(read_at, picked.get().max(left_queue.get())),
             connect: between(picked.get(), connected.get()),
             response_head: between(connected.get(), answered.get()),
             total: Micros::from(now.saturating_duration_since(incoming.started)),

@@ -1,67 +1,113 @@
 //! One server's slot and connection while a request uses them.
 //!
 //! Owns the counting of what is in flight and open; leaves deciding which server to the exchange. Invariant: every gauge
-//! raised here is lowered by a drop, whatever ends the request.
+//! raised here is lowered by a drop, whatever ends the request; a connection of a server with a limit is closed for the server
+//! before its slot is anybody else's.
 
 use std::io;
 use std::rc::Rc;
+use std::time::Instant;
 
 use rustix::io::Errno;
 use tidegate_exchange::ConnectFailure;
 use tidegate_ring::Socket;
 
 use crate::site::Server;
+use crate::upstream::queue::Pass;
 
-/// A server picked for a request.
-pub(crate) struct Slot(pub(crate) Rc<Server>);
+/// A server picked for a request, with one of its slots if these are limited.
+pub(crate) struct Slot {
+    pub(crate) server: Rc<Server>,
+    pass: Option<Pass>,
+}
 
 impl Slot {
-    pub(crate) fn new(server: Rc<Server>) -> Slot {
+    pub(crate) fn new(server: Rc<Server>, pass: Option<Pass>) -> Slot {
         server.stats.in_flight.increment();
-        Slot(server)
+        Slot { server, pass }
+    }
+
+    /// The slot goes on with the connection.
+    pub(crate) fn take_pass(&mut self) -> Option<Pass> {
+        self.pass.take()
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.stats.in_flight.decrement();
+        self.server.stats.in_flight.decrement();
     }
+}
+
+/// An established connection with what is known of it.
+pub(crate) struct Held {
+    pub(crate) socket: Socket,
+    /// When it was made.
+    pub(crate) opened: Instant,
+    /// Requests that it has carried, the present one included.
+    pub(crate) requests: u32,
 }
 
 /// A connection to a server, counted as open.
 pub(crate) struct Connection {
-    socket: Option<Socket>,
+    held: Option<Held>,
     server: Rc<Server>,
 }
 
 impl Connection {
     /// Counts a connection that has just been established.
-    pub(crate) fn opened(socket: Socket, server: &Rc<Server>) -> Connection {
+    pub(crate) fn opened(socket: Socket, server: &Rc<Server>, now: Instant) -> Connection {
         server.stats.connections_total.increment();
+        Connection::received(Held { socket, opened: now, requests: 0 }, server)
+    }
+
+    /// Counts a connection that another shard has established.
+    pub(crate) fn received(held: Held, server: &Rc<Server>) -> Connection {
         server.stats.connections_open.increment();
-        socket.set_recv_on_demand(server.receives_on_demand());
-        Connection { socket: Some(socket), server: server.clone() }
+        held.socket.set_recv_on_demand(server.receives_on_demand());
+        Connection { held: Some(held), server: server.clone() }
     }
 
     /// Takes over an idle connection, which is counted as open already.
-    pub(crate) fn from_idle(socket: Socket, server: &Rc<Server>) -> Connection {
-        Connection { socket: Some(socket), server: server.clone() }
+    pub(crate) fn from_idle(held: Held, server: &Rc<Server>) -> Connection {
+        Connection { held: Some(held), server: server.clone() }
     }
 
     /// The connection without its counting, for the idle list.
-    pub(crate) fn into_idle(mut self) -> Option<Socket> {
-        self.socket.take()
+    pub(crate) fn into_idle(mut self) -> Option<Held> {
+        self.held.take()
+    }
+
+    /// The connection for another shard, which counts it then.
+    pub(crate) fn into_sent(mut self) -> Option<Held> {
+        let held = self.held.take()?;
+        self.server.stats.connections_open.decrement();
+        Some(held)
     }
 
     pub(crate) fn socket(&self) -> &Socket {
-        self.socket.as_ref().expect("taken only by into_idle, which consumes the connection")
+        &self.held().socket
+    }
+
+    /// One request more goes over it.
+    pub(crate) fn count_request(&mut self) {
+        if let Some(held) = &mut self.held {
+            held.requests = held.requests.saturating_add(1);
+        }
+    }
+
+    pub(crate) fn held(&self) -> &Held {
+        self.held.as_ref().expect("taken only by what consumes the connection")
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        if self.socket.is_some() {
+        if let Some(held) = &self.held {
             self.server.stats.connections_open.decrement();
+            if self.server.limited.is_some() {
+                held.socket.end_now();
+            }
         }
     }
 }

@@ -5,13 +5,16 @@
 //! spare ones age and go.
 
 use std::cell::RefCell;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use tidegate_ring::{ParkToken, Socket};
+use tidegate_ring::ParkToken;
+
+use crate::settings::PoolSettings;
+use crate::upstream::connect::Held;
 
 struct Idle {
     token: ParkToken,
-    socket: Socket,
+    held: Held,
     since: Instant,
 }
 
@@ -24,32 +27,39 @@ impl IdleList {
         self.0.borrow().len()
     }
 
-    pub(crate) fn push(&self, token: ParkToken, socket: Socket, since: Instant) {
-        self.0.borrow_mut().push(Idle { token, socket, since });
+    pub(crate) fn push(&self, token: ParkToken, held: Held, since: Instant) {
+        self.0.borrow_mut().push(Idle { token, held, since });
     }
 
     /// Takes the connection used last; it is not parked any more.
-    pub(crate) fn pop(&self) -> Option<(ParkToken, Socket)> {
+    pub(crate) fn pop(&self) -> Option<(ParkToken, Held)> {
         let idle = self.0.borrow_mut().pop()?;
-        idle.socket.unpark();
-        Some((idle.token, idle.socket))
+        idle.held.socket.unpark();
+        Some((idle.token, idle.held))
     }
 
     /// Takes the connection with this token, on which something arrived.
-    pub(crate) fn remove(&self, token: ParkToken) -> Option<Socket> {
+    pub(crate) fn remove(&self, token: ParkToken) -> Option<Held> {
         let mut list = self.0.borrow_mut();
         let at = list.iter().position(|idle| idle.token == token)?;
-        Some(list.remove(at).socket)
+        Some(list.remove(at).held)
     }
 
-    /// Takes the oldest connection if it has been idle for longer than `limit`.
-    pub(crate) fn pop_expired(&self, now: Instant, limit: Duration) -> Option<(ParkToken, Socket)> {
+    /// Takes a connection that has been idle for longer than the pool allows, or is too old.
+    pub(crate) fn pop_expired(
+        &self,
+        now: Instant,
+        pool: &PoolSettings,
+    ) -> Option<(ParkToken, Held)> {
         let mut list = self.0.borrow_mut();
         let oldest = list.first()?;
-        if now.saturating_duration_since(oldest.since) < limit {
-            return None;
-        }
-        let idle = list.remove(0);
-        Some((idle.token, idle.socket))
+        let at = if now.saturating_duration_since(oldest.since) >= pool.idle_timeout {
+            0
+        } else {
+            pool.max_lifetime?;
+            list.iter().position(|idle| !pool.may_carry_more(&idle.held, now))?
+        };
+        let idle = list.remove(at);
+        Some((idle.token, idle.held))
     }
 }

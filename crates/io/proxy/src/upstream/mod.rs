@@ -3,4 +3,6 @@
 pub(crate) mod connect;
 pub(crate) mod idle_pool;
 pub(crate) mod pick;
+pub(crate) mod queue;
 pub(crate) mod reuse;
+pub(crate) mod waiting;

@@ -28,10 +28,9 @@ impl Loads for ServerLoads<'_> {
         self.server(server).map_or(0, |server| server.in_flight(self.now))
     }
 
-    /// No server has a limit of its own.
     #[inline]
-    fn is_full(&self, _: ServerId) -> bool {
-        false
+    fn is_full(&self, server: ServerId) -> bool {
+        self.server(server).is_some_and(|server| server.is_full())
     }
 }
 

@@ -1,25 +1,33 @@
 //! Lending and keeping idle server connections.
 //!
 //! Owns when an idle connection is taken, kept, or too old; leaves the list of one server to `idle_pool`. Invariant: an idle
-//! connection is in its server's list and in the table of parked sockets, or in neither.
+//! connection is in its server's list and in the table of parked sockets, or in neither; one of a server with a limit has a slot.
 
 use std::rc::Rc;
+use std::time::Instant;
 
-use tidegate_ring::{ParkToken, Socket};
+use tidegate_ring::ParkToken;
 
 use crate::parked::Parked;
+use crate::settings::PoolSettings;
 use crate::site::Server;
-use crate::upstream::connect::Connection;
+use crate::upstream::connect::{Connection, Held, Slot};
 use crate::worker::Worker;
+
+impl PoolSettings {
+    /// Whether a connection may carry a further request.
+    #[inline]
+    pub(crate) fn may_carry_more(&self, held: &Held, now: Instant) -> bool {
+        self.max_requests.is_none_or(|max| held.requests < max)
+            && self.max_lifetime.is_none_or(|max| now.saturating_duration_since(held.opened) < max)
+    }
+}
 
 impl Worker {
     /// Takes a server's idle connection, when a living one is left.
-    pub(crate) fn take_idle(&self, server: &Rc<Server>) -> Option<Connection> {
-        while let Some((ParkToken(index), socket)) = server.idle.pop() {
-            self.parked.borrow_mut().take(index);
-            server.stats.connections_idle.decrement();
-            let connection = Connection::from_idle(socket, server);
-            if !connection.socket().has_arrived() {
+    pub(crate) fn take_idle(&self, server: &Rc<Server>, pool: &PoolSettings) -> Option<Connection> {
+        while let Some(connection) = self.pop_idle(server) {
+            if self.is_usable(&connection, pool) {
                 server.stats.connections_reused.increment();
                 return Some(connection);
             }
@@ -27,22 +35,59 @@ impl Worker {
         None
     }
 
-    /// Keeps a server connection for the next request, or closes it when there are enough.
-    pub(crate) fn keep_idle(&self, connection: Connection, server: &Rc<Server>, idle_max: usize) {
-        if server.retired.get() || server.idle.len() >= idle_max || self.draining.get() {
+    /// Whether an idle connection can carry a request: nothing has come on it, and it is not too old.
+    #[inline]
+    pub(crate) fn is_usable(&self, connection: &Connection, pool: &PoolSettings) -> bool {
+        !connection.socket().has_arrived()
+            && pool.may_carry_more(connection.held(), self.shard.clock.now())
+    }
+
+    /// The connection used last, no longer parked.
+    #[inline]
+    pub(crate) fn pop_idle(&self, server: &Rc<Server>) -> Option<Connection> {
+        let (ParkToken(index), held) = server.idle.pop()?;
+        self.parked.borrow_mut().take(index);
+        server.stats.connections_idle.decrement();
+        Some(Connection::from_idle(held, server))
+    }
+
+    /// A request is done with a connection and its slot: kept for the next request, passed to one that waits, or closed when
+    /// there are enough.
+    pub(crate) fn keep_idle(&self, connection: Connection, slot: &mut Slot, pool: &PoolSettings) {
+        if slot.server.retired.get()
+            || self.draining.get()
+            || !pool.may_carry_more(connection.held(), self.shard.clock.now())
+        {
             return;
+        }
+        match slot.take_pass() {
+            Some(pass) => self.keep_limited(pass, connection),
+            None => drop(self.park_idle(connection, &slot.server, pool.idle_max)),
+        }
+    }
+
+    /// Keeps a connection; one that cannot be kept comes back.
+    pub(crate) fn park_idle(
+        &self,
+        connection: Connection,
+        server: &Rc<Server>,
+        idle_max: usize,
+    ) -> Result<(), Connection> {
+        if server.idle.len() >= idle_max {
+            return Err(connection);
         }
         connection.socket().set_recv_on_demand(server.receives_on_demand());
         let index = self.parked.borrow_mut().insert(Parked::Server(server.clone()));
         if !connection.socket().park(ParkToken(index)) {
             self.parked.borrow_mut().take(index);
-            return;
+            return Err(connection);
         }
-        if let Some(socket) = connection.into_idle() {
+        if let Some(held) = connection.into_idle() {
             server.stats.connections_idle.increment();
-            server.idle.push(ParkToken(index), socket, self.shard.clock.now());
+            server.idle.push(ParkToken(index), held, self.shard.clock.now());
             self.start_sweeping();
         }
+        Ok(())
     }
 
     pub(crate) fn sweep_idle(&self) {
@@ -50,8 +95,11 @@ impl Worker {
         let mut left = 0;
         for backend in &*site.backends {
             for server in &backend.servers {
-                while let Some(expired) = server.idle.pop_expired(now, backend.idle_timeout) {
-                    self.drop_idle(server, expired);
+                while let Some((ParkToken(index), held)) =
+                    server.idle.pop_expired(now, &backend.pool)
+                {
+                    self.parked.borrow_mut().take(index);
+                    self.drop_idle(server, held);
                 }
                 left += server.idle.len();
             }
@@ -62,14 +110,16 @@ impl Worker {
     }
 
     pub(crate) fn close_idle(&self, server: &Rc<Server>) {
-        while let Some(idle) = server.idle.pop() {
-            self.drop_idle(server, idle);
+        while let Some(connection) = self.pop_idle(server) {
+            drop(connection);
+            server.free_idle_slot();
         }
     }
 
-    fn drop_idle(&self, server: &Rc<Server>, (ParkToken(index), socket): (ParkToken, Socket)) {
-        self.parked.borrow_mut().take(index);
+    /// An idle connection that is in no list any more: something arrived on it, or its time is over.
+    pub(crate) fn drop_idle(&self, server: &Rc<Server>, held: Held) {
         server.stats.connections_idle.decrement();
-        drop(Connection::from_idle(socket, server));
+        drop(Connection::from_idle(held, server));
+        server.free_idle_slot();
     }
 }

@@ -119,6 +119,8 @@ families! {
         "Requests that failed for good, by reason.";
     BACKEND_COMPRESSED: Counter "tidegate_backend_responses_compressed_total" ["backend", "coding"]
         "Responses that were compressed, by coding.";
+    BACKEND_QUEUED_SECONDS: FractionalCounter "tidegate_backend_queued_seconds_total" ["backend"]
+        "Time that requests have waited for a server's slot, together.";
     BACKEND_DURATION: Histogram "tidegate_backend_request_duration_seconds" ["backend"]
         "As of the frontend, for the requests that this backend served.";
 
@@ -209,6 +211,10 @@ scalars! {
             "Further attempts made after a failed one.";
         Counter "tidegate_backend_redispatches_total" = redispatches:
             "Further attempts that went to another server.";
+        Gauge "tidegate_backend_requests_queued" = queued:
+            "Requests waiting now for any server of the backend.";
+        Counter "tidegate_backend_requests_queued_total" = queued_total:
+            "Requests that have waited for a server's slot, in the backend's queue or a server's.";
         Counter "tidegate_backend_received_bytes_total" = bytes_in:
             "Bytes received from servers.";
         Counter "tidegate_backend_sent_bytes_total" = bytes_out:
@@ -236,6 +242,10 @@ scalars! {
             "Connection attempts refused, timed out or otherwise failed.";
         Gauge "tidegate_server_requests_in_flight" = in_flight:
             "Requests at the server now.";
+        Gauge "tidegate_server_requests_queued" = queued:
+            "Requests waiting now for this server and no other.";
+        Counter "tidegate_server_connections_handed_over_total" = connections_handed_over:
+            "Connections with a slot that came from another shard.";
         Counter "tidegate_server_received_bytes_total" = bytes_in:
             "Bytes received from the server.";
         Counter "tidegate_server_sent_bytes_total" = bytes_out:
@@ -276,7 +286,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Family> {
             &BACKEND_REQUESTS,
         ])
         .chain(of(BACKEND_SCALARS))
-        .chain([&BACKEND_FAILED, &BACKEND_COMPRESSED, &BACKEND_DURATION])
+        .chain([&BACKEND_FAILED, &BACKEND_COMPRESSED, &BACKEND_QUEUED_SECONDS, &BACKEND_DURATION])
         .chain(of(SERVER_SCALARS))
         .chain([&SERVER_REQUESTS, &SERVER_FAILED])
 }

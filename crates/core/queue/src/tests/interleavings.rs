@@ -1,0 +1,186 @@
+//! Small scripts in every order of their accesses with few preemptions.
+//!
+//! Owns the scripts. What is asserted at the end of each history: the server saw no connection beyond the limit, and no slot is
+//! free or idle while somebody waits.
+
+use super::schedule::explore;
+use super::world::{Came, Grant, Shard, Shared, Wish};
+use crate::WaiterId;
+
+/// Preemptions of one history. Every fault of such protocols that is known shows itself with two; three cost minutes.
+const PREEMPTIONS_MAX: usize = 2;
+
+type Script = Box<dyn FnOnce() -> Shard + Send>;
+
+/// Lets parcels arrive until none is left, and checks what must hold then.
+fn check(shards: &[Shard], limit: u32, history: &str) {
+    while shards.iter().any(Shard::receive) {}
+    let server = &shards[0].shared.servers[0];
+    assert!(server.open_most() <= limit, "{} connections: {history}", server.open_most());
+    let idle: usize = shards.iter().map(|shard| shard.idle(0)).sum();
+    let waiting: usize = shards.iter().map(Shard::waiting).sum();
+    let free = server.limit.max().saturating_sub(server.limit.taken());
+    assert!(
+        waiting == 0 || (idle == 0 && free == 0),
+        "{waiting} wait, {idle} idle, {free} free: {history}"
+    );
+    assert_eq!(
+        usize::try_from(shards[0].shared.line.waiting()).expect("few"),
+        waiting,
+        "the count of waiters: {history}"
+    );
+}
+
+fn served(shard: &Shard) -> Grant {
+    match shard.come(Wish::Any, 0) {
+        Came::Served(grant) => grant,
+        Came::Waits(..) => panic!("there is a slot"),
+    }
+}
+
+fn waits(shard: &Shard) -> (Wish, WaiterId) {
+    match shard.come(Wish::Any, 0) {
+        Came::Waits(wish, id, _) => (wish, id),
+        Came::Served(_) => panic!("there is no slot"),
+    }
+}
+
+/// A request that ends at once when it is served at once.
+fn visit(shard: &Shard) {
+    match shard.come(Wish::Any, 0) {
+        Came::Served(grant) => shard.keep(grant),
+        Came::Waits(..) => {}
+    }
+}
+
+fn run(
+    name: &str,
+    limit: u32,
+    shards: usize,
+    scripts: impl Fn(&Shared, Vec<Shard>) -> Vec<Script>,
+) {
+    let made = || {
+        let shared = Shared::new(shards, 1, limit);
+        let shards = (0..shards).map(|index| Shard::new(&shared, index)).collect();
+        scripts(&shared, shards)
+    };
+    let histories = explore(PREEMPTIONS_MAX, made, |shards, history| {
+        check(&shards, limit, &format!("{name}: {history}"));
+    });
+    assert!(histories > 20, "{name}: {histories} histories");
+}
+
+/// One script for each shard.
+fn each<const N: usize>(shards: Vec<Shard>, scripts: [fn(&Shard); N]) -> Vec<Script> {
+    let pair = |(shard, script): (Shard, fn(&Shard))| {
+        Box::new(move || {
+            script(&shard);
+            shard
+        }) as Script
+    };
+    shards.into_iter().zip(scripts).map(pair).collect()
+}
+
+#[test]
+fn a_connection_that_gets_free_meets_who_begins_to_wait() {
+    run("kept", 1, 2, |_, mut shards| {
+        let (other, first) = (shards.pop().expect("two"), shards.pop().expect("two"));
+        let grant = served(&first);
+        vec![
+            Box::new(move || {
+                first.keep(grant);
+                first
+            }),
+            Box::new(move || {
+                visit(&other);
+                other
+            }),
+        ]
+    });
+}
+
+#[test]
+fn a_slot_that_gets_free_meets_who_begins_to_wait() {
+    run("closed", 1, 2, |_, mut shards| {
+        let (other, first) = (shards.pop().expect("two"), shards.pop().expect("two"));
+        let grant = served(&first);
+        vec![
+            Box::new(move || {
+                first.close(grant);
+                first
+            }),
+            Box::new(move || {
+                visit(&other);
+                other
+            }),
+        ]
+    });
+}
+
+#[test]
+fn a_slot_on_its_way_to_who_leaves_goes_on() {
+    run("left", 1, 3, |_, mut shards| {
+        let (third, second) = (shards.pop().expect("three"), shards.pop().expect("three"));
+        let first = shards.pop().expect("three");
+        let grant = served(&first);
+        let (leaving, _stays) = (waits(&second), waits(&third));
+        vec![
+            Box::new(move || {
+                first.close(grant);
+                first
+            }),
+            Box::new(move || {
+                second.receive();
+                second.give_up(leaving.0, leaving.1);
+                second
+            }),
+            Box::new(move || {
+                third.receive();
+                third
+            }),
+        ]
+    });
+}
+
+#[test]
+fn an_idle_connection_of_one_shard_meets_who_waits_on_another() {
+    run("idle", 1, 2, |_, shards| {
+        let grant = served(&shards[0]);
+        shards[0].keep(grant);
+        each(shards, [|first| visit(first), |second| visit(second)])
+    });
+}
+
+#[test]
+fn everybody_comes_at_once() {
+    run("crowd", 1, 3, |_, shards| {
+        each(shards, [|first| visit(first), |second| visit(second), |third| visit(third)])
+    });
+}
+
+#[test]
+fn a_raised_limit_meets_who_begins_to_wait() {
+    for before in [1, 2] {
+        run("raised", before + 1, 2, |shared, shards| {
+            shared.servers[0].limit.set_max(before);
+            let held: Vec<_> = (0..before).map(|_| served(&shards[0])).collect();
+            let mut shards = shards.into_iter();
+            let (first, second) = (shards.next().expect("two"), shards.next().expect("two"));
+            let limit = shared.servers[0].limit.clone();
+            vec![
+                Box::new(move || {
+                    limit.set_max(before + 1);
+                    first.apply(0);
+                    held.into_iter().for_each(std::mem::forget);
+                    first
+                }),
+                Box::new(move || {
+                    second.receive();
+                    // Stays where it is served.
+                    std::mem::forget(second.come(Wish::Any, 0));
+                    second
+                }),
+            ]
+        });
+    }
+}
