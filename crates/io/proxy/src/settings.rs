@@ -9,7 +9,7 @@ use socket2::SockAddr;
 use tidegate_balance as balance;
 use tidegate_exchange::{Failure, Policy};
 use tidegate_http1::{ChunkedError, Limits, RequestError};
-use tidegate_routing::{ErrorPages, HeaderName, RequestRule, ResponseRule, Rules};
+use tidegate_routing::{BalanceKey, ErrorPages, HeaderName, RequestRule, ResponseRule, Rules};
 use tidegate_rules::{ValueList, ValueMap};
 use tidegate_semantics::forwarded::Received;
 use tidegate_semantics::traceparent::Sampling;
@@ -136,8 +136,10 @@ pub struct ClientTimeouts {
 pub struct BackendSettings {
     /// Its name in the configuration.
     pub name: Arc<str>,
-    /// How a server is picked.
-    pub balance: balance::Policy,
+    /// How a server is picked, of `servers` in their order.
+    pub balance: balance::Plan,
+    /// What requests are spread by, where servers are picked by a hash.
+    pub balance_key: Option<BalanceKey>,
     /// The servers.
     pub servers: Vec<ServerSettings>,
     /// Attempts and deadlines.
@@ -162,8 +164,6 @@ pub struct ServerSettings {
     pub name: Arc<str>,
     /// Where it listens.
     pub address: SockAddr,
-    /// Its share of the requests.
-    pub weight: balance::Weight,
     /// Its counters.
     pub stats: PerShard<ServerStats>,
 }

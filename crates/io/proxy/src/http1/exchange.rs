@@ -42,6 +42,8 @@ pub(super) struct Driver<'a> {
     pub(super) machine: RefCell<Exchange>,
     pub(super) timeouts: Timeouts,
     pub(super) notes: &'a RefCell<Notes>,
+    /// What stands for the request where servers are picked by a hash.
+    pub(super) key: Option<u64>,
     /// The server picked last, for the log.
     pub(super) last_server: Cell<Option<u32>>,
     /// The status that reached the client.
@@ -151,7 +153,7 @@ impl Driver<'_> {
     ) -> (Input, Option<Slot>, Option<Connection>) {
         let avoided = avoid.map(ServerId);
         let random = self.worker.scratch.random();
-        let picked = self.backend.pick(self.alarm.now(), random, None, avoided.as_slice());
+        let picked = self.backend.pick(self.alarm.now(), random, self.key, avoided.as_slice());
         let ServerId(index) = match picked {
             Ok(picked) => picked,
             Err(none) => return (Input::NoServer(cause(none)), None, None),
@@ -175,6 +177,7 @@ impl Driver<'_> {
         let count = |failure: ConnectFailure| {
             slot.0.stats.connects_failed.increment();
             slot.0.stats.failures.increment(FailureKind::Connect(failure).index());
+            self.observe_failure();
         };
         let failed = |failure: ConnectFailure| {
             count(failure);
@@ -374,6 +377,7 @@ impl Server {
             machine: RefCell::new(Exchange::new(&timeouts.policy, request, self.alarm.now())),
             timeouts,
             notes: &self.notes,
+            key: incoming.key,
             last_server: Cell::new(None),
             status: Cell::new(0),
             marks: Marks::default(),
@@ -383,7 +387,9 @@ impl Server {
         let witness = Witness { driver: &driver, incoming: &incoming, upload: &upload };
         let ending = Cell::new(Ending::Closing);
         let (action, attempt) = driver.run(&incoming, &upload, &ending).await;
+        driver.observe(action);
         let next = driver.finish(&incoming, &upload, action, attempt, &ending).await;
+        driver.note_end();
         drop(witness);
         *input = upload.input.into_inner();
         worker.shard.ring.put_vec(incoming.head);

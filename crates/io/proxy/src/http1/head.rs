@@ -37,6 +37,8 @@ pub(super) struct Incoming {
     pub(super) head: Vec<u8>,
     /// Where it goes.
     pub(super) route: Route,
+    /// What stands for it there, where servers are picked by a hash.
+    pub(super) key: Option<u64>,
     /// What goes elsewhere besides.
     pub(super) copies: Option<Copies>,
     /// What the log quotes of it.
@@ -254,10 +256,11 @@ impl Server {
     ) -> Incoming {
         let parsed = received.head;
         let mut head = self.worker.shard.ring.take_vec();
-        let (mut method, mut copies) = (parsed.method(), None);
+        let (mut method, mut copies, mut key) = (parsed.method(), None, None);
         match &route {
             Route::Backend(backend) => {
                 let notes = self.notes.borrow();
+                key = self.judge(frontend).balance_key(received, &notes, backend);
                 let writer = HeadWriter::new(self, client, frontend, received, &notes);
                 let connection = match (parsed.upgrade(), backend.reuse) {
                     (true, _) => ConnectionHeader::Upgrade,
@@ -286,6 +289,7 @@ impl Server {
             started,
             head,
             route,
+            key,
             copies,
             trace,
         }

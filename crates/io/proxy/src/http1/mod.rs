@@ -10,6 +10,7 @@ mod body;
 mod exchange;
 mod head;
 mod mirror;
+mod observe;
 mod respond;
 mod response;
 mod trace;
