@@ -173,8 +173,11 @@ fn a_server_that_refuses_draws_no_requests_by_being_fast() {
     });
 }
 
+/// Makes two requests with the same key.
+type Pair = fn(usize) -> [String; 2];
+
 /// Requests by the key that each algorithm sees in them; the second of each pair has the same one.
-fn keyed() -> Vec<(&'static str, fn(usize) -> [String; 2])> {
+fn keyed() -> Vec<(&'static str, Pair)> {
     vec![
         ("{ algorithm = \"uri\", hash = \"HASH\" }", |key| {
             [get(&format!("/{key}?a"), ""), get(&format!("/{key}?b=1"), "X-A: 1\r\n")]

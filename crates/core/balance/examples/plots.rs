@@ -46,9 +46,9 @@ fn chart(title: &str, legend: &[(&str, &str)], rows: &[Row], most: f64) -> Strin
     let mut text = String::new();
     let mut y = 64.0;
     for (name, bars) in rows {
-        let _ = write!(
+        let _ = writeln!(
             text,
-            "<text x=\"{:.0}\" y=\"{:.0}\" text-anchor=\"end\">{name}</text>\n",
+            "<text x=\"{:.0}\" y=\"{:.0}\" text-anchor=\"end\">{name}</text>",
             LEFT - 8.0,
             y + BAR * bars.len() as f64 / 2.0 + 4.0
         );
