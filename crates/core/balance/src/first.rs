@@ -24,7 +24,7 @@ impl First {
         self.cursor = 0;
     }
 
-    #[inline]
+    #[inline(never)]
     pub(crate) fn pick(&mut self, members: &[Member], skips: &Skips<'_>) -> Option<u32> {
         self.look_again(members, skips);
         for word in 0..self.full.len() {

@@ -5,74 +5,91 @@
 
 use std::time::{Duration, Instant};
 
-/// After so long, half of what was known has faded. Finagle's decay time of 10 s is a half-life of 7 s.
-const HALF_LIFE_MICROS: u64 = 7_000_000;
+/// After so long, about 8 s, half of what was known has faded. Finagle's decay time of 10 s is a half-life of 7 s; a power
+/// of two needs no division.
+const HALF_LIFE_MICROS: u64 = 1 << 23;
 
 #[derive(Debug)]
 pub(crate) struct Latencies {
     servers: Vec<Latency>,
     /// The mean of all, over the last hundred or so.
     mean_micros: u64,
+    /// What times are counted from: the first observation.
+    start: Option<Instant>,
 }
+
+/// A time in microseconds since the first observation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Micros(u64);
 
 /// One server's average.
 #[derive(Clone, Copy, Debug, Default)]
 struct Latency {
+    /// Zero: never heard of.
     micros: u64,
-    at: Option<Instant>,
+    at: Micros,
 }
 
 impl Latencies {
     pub(crate) fn new(servers_count: usize) -> Self {
-        Self { servers: vec![Latency::default(); servers_count], mean_micros: 0 }
+        Self { servers: vec![Latency::default(); servers_count], mean_micros: 0, start: None }
     }
 
     pub(crate) fn observe(&mut self, server: u32, latency: Duration, now: Instant) {
+        self.start.get_or_insert(now);
+        let now = self.micros(now);
         let Some(known) = self.servers.get_mut(server as usize) else { return };
         let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).clamp(1, 1 << 32);
         let before = known.micros;
-        known.micros = match known.at {
-            Some(at) if before > micros => micros + faded(before - micros, at, now),
-            _ => micros,
-        };
-        known.at = Some(now);
+        known.micros = micros + faded(before.saturating_sub(micros), known.at, now);
+        known.at = now;
         self.mean_micros = match self.mean_micros {
             0 => micros,
             mean => (mean * 127 + micros) / 128,
         };
     }
 
+    /// A time as these averages count it.
+    #[inline]
+    pub(crate) fn micros(&self, now: Instant) -> Micros {
+        let since = self.start.map_or(Duration::ZERO, |start| now.saturating_duration_since(start));
+        Micros(since.as_secs() * 1_000_000 + u64::from(since.subsec_micros()))
+    }
+
     /// The average in microseconds, less and less as nothing is heard; none: never heard of.
     #[inline]
-    pub(crate) fn fading(&self, server: u32, now: Instant) -> Option<u64> {
+    pub(crate) fn fading(&self, server: u32, now: Micros) -> Option<u64> {
         let known = self.servers.get(server as usize)?;
-        Some(faded(known.micros, known.at?, now))
+        if known.micros == 0 { None } else { Some(faded(known.micros, known.at, now)) }
     }
 
     /// The average in microseconds, nearer and nearer to that of all as nothing is heard.
     #[inline]
-    pub(crate) fn levelling(&self, server: u32, now: Instant) -> u64 {
+    pub(crate) fn levelling(&self, server: u32, now: Micros) -> u64 {
         let mean = self.mean_micros;
-        match self.servers.get(server as usize) {
-            Some(Latency { micros, at: Some(at) }) if *micros > mean => {
-                mean + faded(micros - mean, *at, now)
-            }
-            Some(Latency { micros, at: Some(at) }) => mean - faded(mean - micros, *at, now),
-            _ => mean,
+        let Some(&Latency { micros, at }) = self.servers.get(server as usize) else { return mean };
+        match micros {
+            0 => mean,
+            _ if micros > mean => mean + faded(micros - mean, at, now),
+            _ => mean - faded(mean - micros, at, now),
         }
     }
 }
 
-/// What is left of an amount: halved with each half-life, in a straight line in between.
+/// What is left of an amount of at most 2^32: halved with each half-life, in a straight line in between.
 #[inline]
-fn faded(amount: u64, since: Instant, now: Instant) -> u64 {
-    let age = now.saturating_duration_since(since);
-    let micros = age.as_secs().saturating_mul(1_000_000) + u64::from(age.subsec_micros());
-    if micros < HALF_LIFE_MICROS {
-        return amount - amount * micros / (2 * HALF_LIFE_MICROS);
+fn faded(amount: u64, since: Micros, now: Micros) -> u64 {
+    let age = now.0.saturating_sub(since.0);
+    if age < HALF_LIFE_MICROS {
+        return amount - amount * age / (2 * HALF_LIFE_MICROS);
     }
-    let halved = amount >> (micros / HALF_LIFE_MICROS).min(63);
-    halved - halved * (micros % HALF_LIFE_MICROS) / (2 * HALF_LIFE_MICROS)
+    faded_long(amount, age)
+}
+
+#[cold]
+fn faded_long(amount: u64, age: u64) -> u64 {
+    let halved = amount >> (age / HALF_LIFE_MICROS).min(63);
+    halved - halved * (age % HALF_LIFE_MICROS) / (2 * HALF_LIFE_MICROS)
 }
 
 #[cfg(test)]
@@ -84,16 +101,20 @@ mod tests {
     #[test]
     fn a_peak_counts_at_once_and_fades() {
         let (mut latencies, start) = (Latencies::new(2), Instant::now());
-        assert_eq!(latencies.fading(0, start), None);
+        assert_eq!(latencies.fading(0, latencies.micros(start)), None);
         latencies.observe(0, Duration::from_millis(10), start);
         latencies.observe(0, Duration::from_millis(100), start);
         latencies.observe(0, Duration::from_millis(10), start);
-        assert_eq!(latencies.fading(0, start), Some(100_000), "a moment is too short to fade");
-        assert_eq!(latencies.fading(0, start + HALF_LIFE), Some(50_000));
-        assert_eq!(latencies.fading(0, start + 2 * HALF_LIFE), Some(25_000));
+        assert_eq!(
+            latencies.fading(0, latencies.micros(start)),
+            Some(100_000),
+            "a moment is too short to fade"
+        );
+        assert_eq!(latencies.fading(0, latencies.micros(start + HALF_LIFE)), Some(50_000));
+        assert_eq!(latencies.fading(0, latencies.micros(start + 2 * HALF_LIFE)), Some(25_000));
         let later = start + HALF_LIFE;
         latencies.observe(0, Duration::from_millis(10), later);
-        assert_eq!(latencies.fading(0, later), Some(55_000));
+        assert_eq!(latencies.fading(0, latencies.micros(later)), Some(55_000));
     }
 
     #[test]
@@ -103,10 +124,10 @@ mod tests {
         for _ in 0..2_000 {
             latencies.observe(1, Duration::from_millis(10), start);
         }
-        let mean = latencies.levelling(2, start);
+        let mean = latencies.levelling(2, latencies.micros(start));
         assert!((10_000..10_200).contains(&mean), "{mean}");
-        assert_eq!(latencies.levelling(0, start), 100_000);
-        let later = latencies.levelling(0, start + 20 * HALF_LIFE);
+        assert_eq!(latencies.levelling(0, latencies.micros(start)), 100_000);
+        let later = latencies.levelling(0, latencies.micros(start + 20 * HALF_LIFE));
         assert!((mean..mean + 10).contains(&later), "{later}");
     }
 }

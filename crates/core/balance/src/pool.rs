@@ -260,8 +260,9 @@ impl Algorithm {
                 None => turns.pick(|server| skips.skips(server)),
             },
             Self::PeakEwma(drawn, latencies) => {
+                let now = latencies.micros(ask.now);
                 let cost = |member: &Member, in_flight| {
-                    peak_ewma_cost(latencies.fading(member.server, ask.now), member, in_flight)
+                    peak_ewma_cost(latencies.fading(member.server, now), member, in_flight)
                 };
                 drawn.best(2, ask.random, members, &skips, cost)
             }
@@ -295,12 +296,14 @@ impl Algorithm {
 #[inline]
 fn peak_ewma_cost(latency_micros: Option<u64>, member: &Member, in_flight: u32) -> u64 {
     const NEVER_HEARD_OF: u64 = 1 << 32;
+    /// More do not count, so that the product stays below 2^64: 2^32 µs, 2^15 requests, a reciprocal of 2^16.
+    const IN_FLIGHT_MAX: u32 = (1 << 15) - 1;
     let latency = match (latency_micros, in_flight) {
         (Some(micros), _) => micros,
         (None, 0) => 0,
         (None, _) => NEVER_HEARD_OF,
     };
-    latency.saturating_mul((u64::from(in_flight) + 1) * u64::from(member.reciprocal))
+    latency * (u64::from(in_flight.min(IN_FLIGHT_MAX)) + 1) * u64::from(member.reciprocal)
 }
 
 impl Server {

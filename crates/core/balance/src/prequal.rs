@@ -14,12 +14,12 @@ use std::time::Instant;
 
 use crate::ask::Skips;
 use crate::hash::mix;
-use crate::latency::Latencies;
+use crate::latency::{Latencies, Micros};
 use crate::random::Draws;
 use crate::server::{Member, ServerId};
 
 /// Probes in the pool. The paper has 16 for servers that are asked over a network; with a look at each pick, the
-/// oldest of 8 is four picks old.
+/// oldest of 4 is four picks old.
 const PROBES_MAX: usize = 8;
 /// Looks in each pick.
 const LOOKS: usize = 2;
@@ -41,29 +41,31 @@ pub(crate) struct Prequal {
     unit: u64,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+/// No probe.
+const SERVED: Probe = Probe { uses_left: 0, member: 0, load: u64::MAX, latency_micros: 0 };
+
+#[derive(Clone, Copy, Debug)]
 struct Probe {
     /// Picks that it still serves for.
     uses_left: u8,
     member: u32,
-    /// Requests in flight for the share.
+    /// Requests in flight for the share; [`u64::MAX`]: it has served.
     load: u64,
     latency_micros: u64,
 }
 
 impl Prequal {
     pub(crate) const fn new() -> Self {
-        let empty = Probe { uses_left: 0, member: 0, load: 0, latency_micros: 0 };
-        Self { probes: [empty; PROBES_MAX], next: 0, threshold: 0, unit: 1 }
+        Self { probes: [SERVED; PROBES_MAX], next: 0, threshold: 0, unit: 1 }
     }
 
     pub(crate) fn rebuild(&mut self, members: &[Member]) {
-        self.probes = [Probe::default(); PROBES_MAX];
+        self.probes = [SERVED; PROBES_MAX];
         let sum: u64 = members.iter().map(|member| u64::from(member.reciprocal)).sum();
         self.unit = (sum / members.len().max(1) as u64).max(1);
     }
 
-    #[inline]
+    #[inline(never)]
     pub(crate) fn pick(
         &mut self,
         random: u64,
@@ -72,37 +74,31 @@ impl Prequal {
         (draws, latencies): (&Draws, &Latencies),
         skips: &Skips<'_>,
     ) -> Option<u32> {
+        let now = latencies.micros(now);
         let mut number = random;
         for _ in 0..LOOKS {
             let place = draws.draw(number);
             number = mix(number);
-            let member = members.get(place as usize)?;
-            if !skips.skips(member.server) {
-                self.look(place, member, latencies, now, skips);
-            }
+            self.look(place, members.get(place as usize)?, latencies, now, skips);
         }
         let threshold = self.threshold / 32;
-        let cost = |probe: &Probe| match probe {
-            Probe { uses_left: 0, .. } => u64::MAX,
-            Probe { load, latency_micros, .. } if *load <= threshold => *latency_micros,
-            Probe { load, .. } => HOT | load,
-        };
         let mut best = (u64::MAX, 0);
         for (at, probe) in self.probes.iter().enumerate() {
-            let cost = cost(probe);
+            let is_cold = probe.load <= threshold;
+            let cost = if is_cold { probe.latency_micros } else { HOT | probe.load };
             if cost < best.0 {
                 best = (cost, at);
             }
         }
-        if best.0 < u64::MAX {
-            let probe = &mut self.probes[best.1];
-            probe.uses_left -= 1;
-            if let Some(member) = members.get(probe.member as usize) {
-                probe.load += u64::from(member.reciprocal);
-                if !skips.skips(member.server) {
-                    return Some(member.server);
-                }
-            }
+        let probe = &mut self.probes[best.1];
+        let member = members.get(probe.member as usize)?;
+        probe.uses_left = probe.uses_left.saturating_sub(1);
+        probe.load = match probe.uses_left {
+            0 => u64::MAX,
+            _ => probe.load + u64::from(member.reciprocal),
+        };
+        if best.0 < u64::MAX && !skips.skips(member.server) {
+            return Some(member.server);
         }
         draws.best(2, number, members, skips, |member, in_flight| {
             u64::from(in_flight) * u64::from(member.reciprocal)
@@ -116,7 +112,7 @@ impl Prequal {
         place: u32,
         member: &Member,
         latencies: &Latencies,
-        now: Instant,
+        now: Micros,
         skips: &Skips<'_>,
     ) {
         let in_flight = skips.loads.in_flight(ServerId(member.server));

@@ -66,7 +66,7 @@ impl Draws {
 
     /// The one with the least cost of `draws` that differ, as far as there are so many. A cost is asked with the
     /// requests in flight. None if all are skipped.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn best(
         &self,
         draws: u8,
@@ -75,28 +75,29 @@ impl Draws {
         skips: &Skips<'_>,
         cost: impl Fn(&Member, u32) -> u64,
     ) -> Option<u32> {
-        let mut number = random;
-        let (mut last, mut best) = (u32::MAX, None);
-        for _ in 0..draws {
-            let mut place = self.draw(number);
-            if place == last {
-                place = if place as usize + 1 < members.len() { place + 1 } else { 0 };
-            }
-            last = place;
+        let first = members.get(self.draw(random) as usize)?;
+        let (mut last, mut number) = (first.server, random);
+        let mut best = (cost(first, skips.loads.in_flight(ServerId(first.server))), first.server);
+        let mut left = draws;
+        while left > 1 {
+            left -= 1;
             number = mix(number);
-            let Some(member) = members.get(place as usize) else { break };
-            if skips.skips(member.server) {
-                continue;
+            let place = self.draw(number) as usize;
+            let mut member = members.get(place)?;
+            if member.server == last {
+                member = members.get(place + 1).or(members.first())?;
             }
-            let cost = cost(member, skips.loads.in_flight(ServerId(member.server)));
-            if best.is_none_or(|(least, _)| cost < least) {
-                best = Some((cost, member.server));
+            last = member.server;
+            let cost = cost(member, skips.loads.in_flight(ServerId(last)));
+            if cost < best.0 {
+                best = (cost, last);
             }
         }
-        match best {
-            Some((_, server)) => Some(server),
-            None => best_of_all(number, members, skips, cost),
+        // Who is full is seldom the best of them.
+        if skips.skips(best.1) {
+            return best_of_all(number, members, skips, cost);
         }
+        Some(best.1)
     }
 }
 

@@ -1,71 +1,65 @@
 //! The least of many numbers that change one at a time.
 //!
-//! Owns a binary tree of winners over the places 0 to n - 1. Invariant: each node holds the place with the
-//! lesser key of its two sides, the lower place where keys are equal, so that the root holds the least of all.
+//! Owns a binary tree of winners over the places 0 to n - 1. The numbers say in their lowest bits which place they are of,
+//! so that a node is one word and ties are settled. Invariant: each node holds the lesser word of its two sides, so that the
+//! root holds the least of all.
 
-/// A tree of winners.
+/// Bits of a word that are its place.
+pub(crate) const PLACE_BITS: u32 = 15;
+const PLACE_MASK: u64 = (1 << PLACE_BITS) - 1;
+
+/// A tree of winners: the root at 1, the children of node `i` at `2i` and `2i + 1`, the places behind the last inner node.
 #[derive(Debug, Default)]
 pub(crate) struct Tournament {
-    /// By place; places beyond the last one have [`u64::MAX`]. As many as a power of two, at least two.
-    keys: Vec<u64>,
-    /// By node, from 1: the children of node `i` are `2i` and `2i + 1`, and below the last nodes are the places.
-    winners: Vec<u32>,
+    nodes: Vec<u64>,
+    /// Places, as many as a power of two; those beyond the last one have [`u64::MAX`].
+    size: usize,
 }
 
 impl Tournament {
-    /// Starts over with these keys.
-    pub(crate) fn fill(&mut self, keys: impl Iterator<Item = u64>) {
-        self.keys.clear();
-        self.keys.extend(keys);
-        let size = self.keys.len().next_power_of_two().max(2);
-        self.keys.resize(size, u64::MAX);
-        self.winners.clear();
-        self.winners.resize(size, 0);
-        for (place, winner) in (0_u32..).step_by(2).zip(&mut self.winners[size / 2..]) {
-            let (left, right) = (place, place + 1);
-            let right_wins = self.keys[right as usize] < self.keys[left as usize];
-            *winner = if right_wins { right } else { left };
-        }
-        for node in (1..size / 2).rev() {
-            self.winners[node] = self.better(self.winners[2 * node], self.winners[2 * node + 1]);
+    /// Starts over with these words, which have their places in their lowest bits.
+    pub(crate) fn fill(&mut self, words: impl ExactSizeIterator<Item = u64>) {
+        self.size = words.len().next_power_of_two();
+        self.nodes.clear();
+        self.nodes.resize(self.size, u64::MAX);
+        self.nodes.extend(words);
+        self.nodes.resize(2 * self.size, u64::MAX);
+        for node in (1..self.size).rev() {
+            self.nodes[node] = self.nodes[2 * node].min(self.nodes[2 * node + 1]);
         }
     }
 
-    /// The place with the least key; 0 if there are none.
+    /// The place with the least word.
     #[inline]
-    pub(crate) fn best(&self) -> u32 {
-        self.winners.get(1).copied().unwrap_or(0)
+    pub(crate) fn best(&self) -> usize {
+        let word = self.nodes.get(1).copied().unwrap_or(u64::MAX);
+        usize::try_from(word & PLACE_MASK).unwrap_or(usize::MAX)
     }
 
     #[inline]
-    pub(crate) fn key(&self, place: u32) -> u64 {
-        self.keys[place as usize]
+    pub(crate) fn word(&self, place: usize) -> u64 {
+        self.nodes.get(self.size + place).copied().unwrap_or(u64::MAX)
     }
 
-    /// Changes one key.
-    #[inline]
-    pub(crate) fn set(&mut self, place: u32, key: u64) {
-        self.keys[place as usize] = key;
-        let mut winner = self.better(place & !1, place | 1);
-        let mut node = (self.winners.len() + place as usize) / 2;
-        loop {
-            // Whoever wins here still, and did not change, wins above as before.
-            if self.winners[node] == winner && winner != place {
+    /// Changes the word of a place.
+    #[inline(never)]
+    pub(crate) fn set(&mut self, place: usize, word: u64) {
+        let mut at = self.size + place;
+        let nodes = self.nodes.as_mut_slice();
+        let Some(node) = nodes.get_mut(at) else { return };
+        *node = word;
+        let mut winner = word;
+        while at > 1 {
+            let Some(sibling) = nodes.get(at ^ 1) else { return };
+            winner = winner.min(*sibling);
+            at /= 2;
+            let Some(node) = nodes.get_mut(at) else { return };
+            // Who won here before still wins above.
+            if *node == winner {
                 return;
             }
-            self.winners[node] = winner;
-            if node == 1 {
-                return;
-            }
-            winner = self.better(winner, self.winners[node ^ 1]);
-            node /= 2;
+            *node = winner;
         }
-    }
-
-    #[inline]
-    fn better(&self, one: u32, other: u32) -> u32 {
-        let (key, other_key) = (self.keys[one as usize], self.keys[other as usize]);
-        if key < other_key || (key == other_key && one < other) { one } else { other }
     }
 }
 
@@ -81,16 +75,17 @@ mod tests {
             state >> 33
         };
         for count in [1_u64, 2, 3, 7, 8, 9, 100] {
-            let mut keys: Vec<u64> = (0..count).map(|_| next() % 8).collect();
+            let word = |number: u64, place: u64| number << PLACE_BITS | place;
+            let mut words: Vec<u64> = (0..count).map(|place| word(next() % 8, place)).collect();
             let mut tree = Tournament::default();
-            tree.fill(keys.iter().copied());
+            tree.fill(words.iter().copied());
             for _ in 0..500 {
-                let least = keys.iter().min().expect("at least one");
-                let first = keys.iter().position(|key| key == least).expect("it is there");
-                assert_eq!(tree.best() as usize, first);
-                let (place, key) = (next() % count, next() % 8);
-                keys[usize::try_from(place).expect("few")] = key;
-                tree.set(u32::try_from(place).expect("few"), key);
+                let least = *words.iter().min().expect("at least one");
+                assert_eq!(words[tree.best()], least);
+                let place = usize::try_from(next() % count).expect("few");
+                words[place] = word(next() % 8, place as u64);
+                tree.set(place, words[place]);
+                assert_eq!(tree.word(place), words[place]);
             }
         }
     }

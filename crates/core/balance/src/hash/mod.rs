@@ -90,7 +90,7 @@ impl Hash {
     }
 
     /// The key's server; with `ask.avoid`, the next one for it. None if all are avoided.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn pick(
         &self,
         key: u64,
