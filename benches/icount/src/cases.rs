@@ -8,7 +8,7 @@ use crate::{log_lines, routing, rules};
 use std::hint::black_box;
 use std::time::Instant;
 use tidegate_balance::{
-    Ask, Idle, Policy as BalancePolicy, Pool, ServerId, ServerSettings, ShardId, Weight,
+    Ask, Idle, Plan, Policy as BalancePolicy, Pool, ServerId, ServerSettings, ShardId, Weight,
 };
 use tidegate_compression::{Coding, GzipLevel, Level, Levels, Pool as EncoderPool, PoolLimits};
 use tidegate_exchange::{Action, Exchange, Input, Policy, Request, Upload};
@@ -205,10 +205,10 @@ fn encode_response_heads(iterations: u64) {
 fn pool(servers_count: u16) -> Pool {
     let settings = |index: u16| {
         let weight = Weight::new(index % 3 + 1).expect("a small weight is valid");
-        ServerSettings { weight, backup: false }
+        ServerSettings { weight, ..ServerSettings::default() }
     };
     let servers: Vec<ServerSettings> = (0..servers_count).map(settings).collect();
-    Pool::new(&BalancePolicy::RoundRobin, &servers, ShardId(0), 1)
+    Pool::new(&Plan::new(BalancePolicy::RoundRobin.into(), &servers), ShardId(0), 1)
 }
 
 fn pick_servers(iterations: u64, servers_count: u16) {

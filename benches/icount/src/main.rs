@@ -1,6 +1,6 @@
 //! Counts the instructions of the request path's pure parts and holds them to a committed baseline.
 //!
-//! Owns the command line; leaves what is run to `cases`, `rules` and `routing`, counting to
+//! Owns the command line; leaves what is run to `cases`, `picks`, `rules` and `routing`, counting to
 //! `callgrind`, and judging to `baseline`. Invariant: a count that grew by more than the tolerance, or
 //! that has no baseline, makes the exit code 1.
 //!
@@ -14,6 +14,7 @@ mod baseline;
 mod callgrind;
 mod cases;
 mod log_lines;
+mod picks;
 mod routing;
 mod rules;
 
@@ -40,13 +41,14 @@ fn main() -> ExitCode {
 }
 
 fn run(name: &str, iterations: &str) -> Result<(), String> {
-    let case = cases::ALL
-        .iter()
-        .find(|case| case.name == name)
-        .ok_or_else(|| format!("no case {name}"))?;
+    let case = all().find(|case| case.name == name).ok_or_else(|| format!("no case {name}"))?;
     let iterations = iterations.parse().map_err(|error| format!("{iterations}: {error}"))?;
     (case.run)(iterations);
     Ok(())
+}
+
+fn all() -> impl Iterator<Item = &'static cases::Case> {
+    cases::ALL.iter().chain(picks::CASES)
 }
 
 fn count_all() -> Result<Baseline, String> {
@@ -57,7 +59,7 @@ fn count_all() -> Result<Baseline, String> {
         );
     }
     let mut counts = Baseline::default();
-    for case in cases::ALL {
+    for case in all() {
         counts.insert(case.name, callgrind::instructions_per_iteration(case)?);
     }
     Ok(counts)

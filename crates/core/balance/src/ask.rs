@@ -26,6 +26,10 @@ pub trait Loads {
     /// Requests at the server, from all shards.
     fn in_flight(&self, server: ServerId) -> u32;
 
+    /// Requests at all servers of the backend, from all shards, without the one that is asked for. What waits
+    /// for a server may be counted in.
+    fn total(&self) -> u32;
+
     /// Whether it has as many requests as it may have. It is skipped, except by hashes: what is bound to a
     /// server waits for it.
     fn is_full(&self, server: ServerId) -> bool;
@@ -39,8 +43,31 @@ impl Loads for Idle {
         0
     }
 
+    fn total(&self) -> u32 {
+        0
+    }
+
     fn is_full(&self, _: ServerId) -> bool {
         false
+    }
+}
+
+/// What a choice passes over.
+#[derive(Clone, Copy)]
+pub(crate) struct Skips<'a> {
+    pub(crate) avoid: &'a [ServerId],
+    pub(crate) loads: &'a dyn Loads,
+}
+
+impl Skips<'_> {
+    #[inline]
+    pub(crate) fn avoids(&self, server: u32) -> bool {
+        self.avoid.contains(&ServerId(server))
+    }
+
+    #[inline]
+    pub(crate) fn skips(&self, server: u32) -> bool {
+        self.avoids(server) || self.loads.is_full(ServerId(server))
     }
 }
 

@@ -1,29 +1,33 @@
 //! The replica that one shard keeps of a backend's servers.
 //!
-//! Owns what is known of each server and which of them are usable; whose turn it is among those is
-//! the balancing algorithm's. Invariant: the counts of usable servers agree with the servers, and the
-//! algorithm's state agrees with both before each pick.
+//! Owns what is known of each server and which of them requests are spread over; which of these is next is the
+//! algorithm's. Invariant: the counts of usable servers agree with the servers, and the members and the algorithm's
+//! state agree with both before each pick.
 
 use std::time::{Duration, Instant};
 
-use crate::ask::{Ask, NoServer};
+use crate::ask::{Ask, Loads, NoServer, Skips};
+use crate::first::First;
+use crate::hash::Hash;
+use crate::latency::Latencies;
+use crate::least_conn::LeastConn;
+use crate::prequal::Prequal;
+use crate::random::Draws;
 use crate::round_robin::RoundRobin;
-use crate::server::{Availability, ServerId, ServerSettings, ServerState, ShardId, Weight};
-
-/// How a server is chosen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Policy {
-    /// In turns, as often as the weights say.
-    #[default]
-    RoundRobin,
-}
+use crate::server::{Availability, Member, ServerId, ServerState, ShardId, Weight};
+use crate::settings::{Backups, Plan, Policy};
+use crate::slow_start::SlowStart;
 
 /// The servers of one backend as one shard sees them.
 #[derive(Debug)]
 pub struct Pool {
     servers: Vec<Server>,
     usable: Usable,
+    backups: Backups,
+    /// What requests are spread over, in the order of the configuration.
+    members: Vec<Member>,
     algorithm: Algorithm,
+    slow_start: SlowStart,
     /// A server changed since the last pick. Many changes at once cost one rebuild.
     stale: bool,
 }
@@ -32,6 +36,12 @@ pub struct Pool {
 #[derive(Debug)]
 enum Algorithm {
     RoundRobin(RoundRobin),
+    LeastConn(LeastConn),
+    First(First),
+    Random(Draws, u8),
+    Hash(Hash, RoundRobin),
+    PeakEwma(Draws, Latencies),
+    Prequal(Box<Prequal>, Draws, Latencies),
 }
 
 #[derive(Debug)]
@@ -54,42 +64,32 @@ impl Pool {
     pub const SERVERS_MAX: usize = 1 << 15;
 
     /// A pool of servers that are all up. Shards start at different servers, so that the process as a
-    /// whole is even although no shard knows of the others.
+    /// whole is even although no shard knows of the others' turns.
     ///
     /// # Panics
-    /// With more than [`Pool::SERVERS_MAX`] servers, or a shard that is not below `shards_count`.
+    /// With a shard that is not below `shards_count`.
     #[must_use]
-    pub fn new(
-        policy: &Policy,
-        servers: &[ServerSettings],
-        shard: ShardId,
-        shards_count: u16,
-    ) -> Self {
-        assert!(servers.len() <= Self::SERVERS_MAX, "the configuration holds SERVERS_MAX");
+    pub fn new(plan: &Plan, shard: ShardId, shards_count: u16) -> Self {
         assert!(shard.0 < shards_count, "a shard's index is below the number of shards");
-        let algorithm = match policy {
-            Policy::RoundRobin => {
-                Algorithm::RoundRobin(RoundRobin::new(servers.len(), shard, shards_count))
-            }
-        };
-        let servers: Vec<Server> = servers
+        let state = |weight| ServerState { availability: Availability::Up, weight, since: None };
+        let servers: Vec<Server> = plan
+            .servers
             .iter()
-            .map(|settings| Server {
-                backup: settings.backup,
-                state: ServerState {
-                    availability: Availability::Up,
-                    weight: settings.weight,
-                    since: None,
-                },
-            })
+            .map(|server| Server { backup: server.backup, state: state(server.weight) })
             .collect();
         let mut usable = Usable::default();
         for server in servers.iter().filter(|server| server.is_usable()) {
             *usable.count_mut(server.backup) += 1;
         }
-        let mut pool = Self { servers, usable, algorithm, stale: true };
-        pool.rebuild();
-        pool
+        Self {
+            usable,
+            backups: plan.settings.backups,
+            members: Vec::with_capacity(servers.len()),
+            algorithm: Algorithm::new(plan, shard, shards_count),
+            slow_start: SlowStart::new(plan.settings.slow_start),
+            servers,
+            stale: true,
+        }
     }
 
     /// Chooses a server and takes its turn.
@@ -98,17 +98,14 @@ impl Pool {
     /// If no server is usable, or all that are are full.
     #[inline]
     pub fn pick(&mut self, ask: &Ask<'_>) -> Result<ServerId, NoServer> {
-        if self.stale {
-            self.rebuild();
+        if self.stale || self.slow_start.is_due(ask.now) {
+            self.rebuild(ask.now, ask.loads);
         }
-        let is_full = |server| ask.loads.is_full(ServerId(server));
-        let is_avoided = |server| ask.avoid.contains(&ServerId(server));
-        let picked = match &mut self.algorithm {
-            Algorithm::RoundRobin(turns) => turns
-                .pick(|server| is_avoided(server) || is_full(server))
-                .or_else(|| if ask.avoid.is_empty() { None } else { turns.pick(is_full) }),
-        };
-        picked.map(ServerId).ok_or_else(|| self.none())
+        let picked = self.algorithm.pick(&self.members, ask, ask.avoid);
+        match picked {
+            Some(server) => Ok(ServerId(server)),
+            None => self.pick_avoided(ask),
+        }
     }
 
     /// Takes note of what is known of a server now. Unknown servers are ignored: the news may be older than
@@ -118,21 +115,33 @@ impl Pool {
         else {
             return;
         };
-        let (usable_before, weight_before) = (server.is_usable(), server.state.weight);
+        let (usable_before, before) = (server.is_usable(), server.state);
         server.state = state;
         let usable_after = server.is_usable();
         let count = self.usable.count_mut(server.backup);
         *count = *count + usize::from(usable_after) - usize::from(usable_before);
-        self.stale |=
-            usable_before != usable_after || (usable_after && weight_before != state.weight);
+        let differs = before.weight != state.weight || before.since != state.since;
+        self.stale |= usable_before != usable_after || (usable_after && differs);
     }
 
-    /// Takes note of how long a server took for a request.
+    /// Takes note of how long a server took for a request, where latency matters.
+    #[inline]
     pub fn observe(&mut self, server: ServerId, latency: Duration, now: Instant) {
+        if let Algorithm::PeakEwma(_, latencies) | Algorithm::Prequal(_, _, latencies) =
+            &mut self.algorithm
+        {
+            latencies.observe(server.0, latency, now);
+        }
+    }
+
+    /// Takes note that a server has one request less, where that is remembered. Whoever does not tell makes the
+    /// pool notice later.
+    #[inline]
+    pub fn ended(&mut self, server: ServerId, loads: &dyn Loads) {
         match &mut self.algorithm {
-            Algorithm::RoundRobin(_) => {
-                let _ = (server, latency, now);
-            }
+            Algorithm::LeastConn(least) => least.refresh(server.0, &self.members, loads),
+            Algorithm::First(first) => first.refresh(server.0, &self.members),
+            _ => {}
         }
     }
 
@@ -148,11 +157,15 @@ impl Pool {
         self.server(server).is_some_and(|server| server.state.availability != Availability::Down)
     }
 
-    /// How many servers requests are spread over at present: the usable backups if nothing else is
-    /// usable.
+    /// How many servers requests are spread over at present: usable backups if nothing else is usable.
     #[must_use]
     pub const fn usable_count(&self) -> usize {
-        if self.usable.primaries > 0 { self.usable.primaries } else { self.usable.backups }
+        match (self.usable.primaries, self.backups) {
+            (0, Backups::All) => self.usable.backups,
+            (0, Backups::First) if self.usable.backups > 1 => 1,
+            (0, Backups::First) => self.usable.backups,
+            (primaries, _) => primaries,
+        }
     }
 
     /// How many servers the backend has.
@@ -177,32 +190,120 @@ impl Pool {
         self.servers.get(usize::try_from(server.0).ok()?)
     }
 
+    /// A server that was to be avoided, if there is no other; otherwise why there is none.
     #[cold]
-    const fn none(&self) -> NoServer {
-        if self.servers.is_empty() {
-            NoServer::Empty
-        } else if self.usable_count() == 0 {
-            NoServer::AllDown
-        } else {
-            NoServer::AllFull
+    fn pick_avoided(&mut self, ask: &Ask<'_>) -> Result<ServerId, NoServer> {
+        if !ask.avoid.is_empty()
+            && let Some(server) = self.algorithm.pick(&self.members, ask, &[])
+        {
+            return Ok(ServerId(server));
         }
+        Err(match (self.servers.is_empty(), self.usable_count()) {
+            (true, _) => NoServer::Empty,
+            (false, 0) => NoServer::AllDown,
+            (false, _) => NoServer::AllFull,
+        })
     }
 
     #[cold]
-    fn rebuild(&mut self) {
+    fn rebuild(&mut self, now: Instant, loads: &dyn Loads) {
         let backup = self.usable.primaries == 0;
-        let usable = (0..)
-            .zip(&self.servers)
-            .filter(|(_, server)| server.is_usable() && server.backup == backup)
-            .map(|(index, server): (u32, _)| (server.state.weight, index));
-        match &mut self.algorithm {
-            Algorithm::RoundRobin(turns) => {
-                turns.rebuild(backup, usable);
-                debug_assert_eq!(turns.len(), self.usable_count(), "the counts are kept up");
+        let count = if backup { self.usable_count() } else { usize::MAX };
+        self.slow_start.restart();
+        self.members.clear();
+        for (index, server) in (0..).zip(&self.servers) {
+            if server.is_usable() && server.backup == backup && self.members.len() < count {
+                let share = self.slow_start.share(&server.state, now);
+                let reciprocal = u32::try_from(share.reciprocal()).unwrap_or(u32::MAX);
+                self.members.push(Member { server: index, share, reciprocal });
             }
         }
+        self.algorithm.rebuild(backup, &self.members, loads);
         self.stale = false;
+        debug_assert_eq!(self.members.len(), self.usable_count(), "the counts are kept up");
     }
+}
+
+impl Algorithm {
+    fn new(plan: &Plan, shard: ShardId, shards_count: u16) -> Self {
+        let count = plan.servers.len();
+        let turns = || RoundRobin::new(count, shard, shards_count);
+        match plan.settings.policy {
+            Policy::RoundRobin => Self::RoundRobin(turns()),
+            Policy::LeastConn => Self::LeastConn(LeastConn::new(count, shard, shards_count)),
+            Policy::First => Self::First(First::default()),
+            Policy::Random { draws } => Self::Random(Draws::default(), draws.max(1)),
+            Policy::Hash { balance_factor, .. } => {
+                Self::Hash(Hash::new(plan, balance_factor), turns())
+            }
+            Policy::PeakEwma => Self::PeakEwma(Draws::default(), Latencies::new(count)),
+            Policy::Prequal => {
+                Self::Prequal(Box::new(Prequal::new()), Draws::default(), Latencies::new(count))
+            }
+        }
+    }
+
+    #[inline]
+    fn pick(&mut self, members: &[Member], ask: &Ask<'_>, avoid: &[ServerId]) -> Option<u32> {
+        let skips = Skips { avoid, loads: ask.loads };
+        match self {
+            Self::RoundRobin(turns) => turns.pick(|server| skips.skips(server)),
+            Self::LeastConn(least) => least.pick(members, &skips),
+            Self::First(first) => first.pick(members, &skips),
+            Self::Random(drawn, draws) => {
+                drawn.best(*draws, ask.random, members, &skips, |member, in_flight| {
+                    u64::from(in_flight) * u64::from(member.reciprocal)
+                })
+            }
+            Self::Hash(hash, turns) => match ask.key {
+                Some(key) => hash.pick(key, members, ask, avoid),
+                None => turns.pick(|server| skips.skips(server)),
+            },
+            Self::PeakEwma(drawn, latencies) => {
+                let now = latencies.micros(ask.now);
+                let cost = |member: &Member, in_flight| {
+                    peak_ewma_cost(latencies.fading(member.server, now), member, in_flight)
+                };
+                drawn.best(2, ask.random, members, &skips, cost)
+            }
+            Self::Prequal(prequal, drawn, latencies) => {
+                prequal.pick(ask.random, ask.now, members, (drawn, latencies), &skips)
+            }
+        }
+    }
+
+    fn rebuild(&mut self, backup: bool, members: &[Member], loads: &dyn Loads) {
+        match self {
+            Self::RoundRobin(turns) => turns.rebuild(backup, members),
+            Self::LeastConn(least) => least.rebuild(members, loads),
+            Self::First(first) => first.rebuild(members),
+            Self::Random(drawn, _) | Self::PeakEwma(drawn, _) => drawn.rebuild(members),
+            Self::Hash(hash, turns) => {
+                hash.rebuild(members);
+                turns.rebuild(backup, members);
+            }
+            Self::Prequal(prequal, drawn, _) => {
+                drawn.rebuild(members);
+                prequal.rebuild(members);
+            }
+        }
+    }
+}
+
+/// What a request more at this server costs, as in Finagle's `p2cPeakEwma`: its latency times the requests that it would
+/// have, for its share. Of a server that was never heard of, one request is asked for first, and no more until it is
+/// answered.
+#[inline]
+fn peak_ewma_cost(latency_micros: Option<u64>, member: &Member, in_flight: u32) -> u64 {
+    const NEVER_HEARD_OF: u64 = 1 << 32;
+    /// More do not count, so that the product stays below 2^64: 2^32 µs, 2^15 requests, a reciprocal of 2^16.
+    const IN_FLIGHT_MAX: u32 = (1 << 15) - 1;
+    let latency = match (latency_micros, in_flight) {
+        (Some(micros), _) => micros,
+        (None, 0) => 0,
+        (None, _) => NEVER_HEARD_OF,
+    };
+    latency * (u64::from(in_flight.min(IN_FLIGHT_MAX)) + 1) * u64::from(member.reciprocal)
 }
 
 impl Server {

@@ -15,13 +15,14 @@
 //! Invariant: the turns are a heap, their rounds differ by at most one, and each class has one turn in
 //! it and a cursor within its servers.
 
-use crate::server::{ShardId, Weight};
+use crate::server::{Member, ShardId, Share, Weight};
 
-/// A turn: 8 bits of round, which wrap; 48 bits of time within the round; 8 bits that name the class
+/// A turn: 4 bits of round, which wrap; 48 bits of time within the round; 12 bits that name the class
 /// and settle ties always in the same order.
 type Turn = u64;
 
-const CLASS_BITS: u32 = 8;
+/// As many classes as there are shares.
+const CLASS_BITS: u32 = 12;
 const TIME_BITS: u32 = 48;
 const ROUND_SHIFT: u32 = CLASS_BITS + TIME_BITS;
 const CLASS_MASK: Turn = (1 << CLASS_BITS) - 1;
@@ -31,19 +32,19 @@ const ROUND_MASK: Turn = Turn::MAX << ROUND_SHIFT;
 pub(crate) struct RoundRobin {
     /// A binary heap of the next turn of each class, the earliest first.
     turns: Vec<Turn>,
-    /// By ascending weight.
+    /// By ascending share.
     classes: Vec<Class>,
     /// The classes before a rebuild; otherwise empty, kept for its memory.
     previous: Vec<Class>,
-    /// The servers by weight and then by id, so that those of each class are together.
-    servers: Vec<(Weight, u32)>,
+    /// The servers by share and then by id, so that those of each class are together.
+    servers: Vec<(Share, u32)>,
     /// The turns are those of the backup servers.
     backup: bool,
     shard: ShardId,
     shards_count: u16,
 }
 
-/// Servers of one weight.
+/// Servers of one share.
 #[derive(Clone, Copy, Debug)]
 struct Class {
     /// The time between two of its turns, in place for adding to a [`Turn`].
@@ -53,14 +54,14 @@ struct Class {
     count: usize,
     /// Whose turn is next, below `count`.
     cursor: usize,
-    weight: Weight,
+    share: Share,
     /// That server's id, set for a rebuild.
     resume: u32,
 }
 
 impl RoundRobin {
     pub(crate) fn new(servers_count: usize, shard: ShardId, shards_count: u16) -> Self {
-        let classes_max = servers_count.min(usize::from(Weight::MAX.value()));
+        let classes_max = servers_count.min(usize::from(Weight::MAX.value() * Share::PER_WEIGHT));
         Self {
             turns: Vec::with_capacity(classes_max),
             classes: Vec::with_capacity(classes_max),
@@ -70,10 +71,6 @@ impl RoundRobin {
             shard,
             shards_count,
         }
-    }
-
-    pub(crate) const fn len(&self) -> usize {
-        self.servers.len()
     }
 
     /// Takes the next turn of a server that is not skipped. None: all are.
@@ -86,10 +83,10 @@ impl RoundRobin {
         Some(self.take(0))
     }
 
-    /// Starts anew over these servers, which come by ascending id and have weights above zero. What was
+    /// Starts anew over these servers, which come by ascending id. What was
     /// due stays due: a server that flaps does not send everyone back to the first one. Between primary
     /// and backup servers nothing carries over, and each shard starts at its own place again.
-    pub(crate) fn rebuild(&mut self, backup: bool, servers: impl Iterator<Item = (Weight, u32)>) {
+    pub(crate) fn rebuild(&mut self, backup: bool, members: &[Member]) {
         if backup != self.backup {
             self.turns.clear();
             self.classes.clear();
@@ -106,7 +103,7 @@ impl RoundRobin {
         self.classes.clear();
         self.turns.clear();
         self.servers.clear();
-        self.servers.extend(servers);
+        self.servers.extend(members.iter().map(|member| (member.share, member.server)));
         self.servers.sort_unstable();
         self.build_classes(start);
         self.previous.clear();
@@ -117,23 +114,22 @@ impl RoundRobin {
 
     fn build_classes(&mut self, start: u64) {
         // Without it, roundings that differ along the longer period would settle ties differently.
-        let divisor =
-            self.servers.iter().fold(0, |divisor, (weight, _)| gcd(divisor, weight.value()));
+        let divisor = self.servers.iter().fold(0, |divisor, (share, _)| gcd(divisor, share.0));
         let mut first = 0;
         for (index, group) in (0..).zip(self.servers.chunk_by(|a, b| a.0 == b.0)) {
-            let (weight, count) = (group[0].0, group.len());
-            let cursor = match self.previous.iter().find(|class| class.weight == weight) {
+            let (share, count) = (group[0].0, group.len());
+            let cursor = match self.previous.iter().find(|class| class.share == share) {
                 Some(class) => group.partition_point(|&(_, server)| server < class.resume) % count,
                 None => usize::from(self.shard.0) * count / usize::from(self.shards_count),
             };
-            let turns_count = count as u64 * u64::from(weight.value() / divisor);
+            let turns_count = count as u64 * u64::from(share.0 / divisor);
             let stride = (1 << TIME_BITS) / turns_count;
             self.classes.push(Class {
                 stride: stride << CLASS_BITS,
                 first,
                 count,
                 cursor,
-                weight,
+                share,
                 resume: 0,
             });
             self.turns.push(first_turn_from(start, stride, turns_count) | index);
@@ -227,7 +223,7 @@ impl RoundRobin {
             assert!(is_before(self.turns[(place - 1) / 2], turn), "the turns are a heap");
             let rounds = (round_of(turn) >> ROUND_SHIFT)
                 .wrapping_sub(round_of(self.turns[0]) >> ROUND_SHIFT);
-            assert!(rounds & CLASS_MASK <= 1, "the rounds differ by at most one");
+            assert!(rounds & (ROUND_MASK >> ROUND_SHIFT) <= 1, "the rounds differ by at most one");
         }
         let end = self.classes.iter().fold(0, |first, class| {
             assert_eq!(class.first, first, "the classes follow each other");

@@ -5,6 +5,8 @@
 
 use std::time::Instant;
 
+use crate::hash::mix;
+
 /// A server, by its index in its backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerId(pub u32);
@@ -52,6 +54,17 @@ pub struct ServerSettings {
     pub weight: Weight,
     /// It is used only while no server that is not a backup is usable.
     pub backup: bool,
+    /// What hashes know it by, the same on every shard and after a restart: [`identity`] of its name.
+    pub identity: u64,
+}
+
+/// What stands for a server's name in hashes. It is the same on every machine and in every release.
+#[must_use]
+pub fn identity(name: &str) -> u64 {
+    // FNV-1a, whose high bits are alike for names that differ at their end, and then mixed.
+    mix(name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    }))
 }
 
 /// Whether a server takes requests.
@@ -75,4 +88,28 @@ pub struct ServerState {
     pub weight: Weight,
     /// When it came up, which is where its slow start begins; none: it has been up all along.
     pub since: Option<Instant>,
+}
+
+/// A weight in sixteenths, so that also a weight of one can rise in steps: 1 to 4,096.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Share(pub(crate) u16);
+
+impl Share {
+    /// Shares in a weight of one, and the steps of a slow start.
+    pub(crate) const PER_WEIGHT: u16 = 16;
+
+    /// What a load counts at this share: the load times this is comparable between servers. 16 to 65,536.
+    #[inline]
+    pub(crate) const fn reciprocal(self) -> u64 {
+        65_536 / self.0 as u64
+    }
+}
+
+/// A server that requests are spread over at present.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Member {
+    pub(crate) server: u32,
+    pub(crate) share: Share,
+    /// [`Share::reciprocal`]: a division for each pick less.
+    pub(crate) reciprocal: u32,
 }

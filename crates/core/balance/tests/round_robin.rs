@@ -6,11 +6,13 @@ mod common;
 use common::{avoiding, pick, set_availability, set_weight};
 use proptest::prelude::*;
 use tidegate_balance::{
-    Availability, NoServer, Policy, Pool, ServerId, ServerSettings, ShardId, Weight,
+    Availability, Backups, NoServer, Plan, Policy, Pool, ServerId, ServerSettings, Settings,
+    ShardId, Weight,
 };
 
 fn primary(weight: u16) -> ServerSettings {
-    ServerSettings { weight: Weight::new(weight).expect("a valid weight"), backup: false }
+    let weight = Weight::new(weight).expect("a valid weight");
+    ServerSettings { weight, ..ServerSettings::default() }
 }
 
 fn backup(weight: u16) -> ServerSettings {
@@ -18,7 +20,13 @@ fn backup(weight: u16) -> ServerSettings {
 }
 
 fn pool(servers: &[ServerSettings]) -> Pool {
-    Pool::new(&Policy::RoundRobin, servers, ShardId(0), 1)
+    of_shard(servers, 0, 1)
+}
+
+/// One shard of several, with all backups in use at once.
+fn of_shard(servers: &[ServerSettings], shard: u16, shards_count: u16) -> Pool {
+    let settings = Settings { backups: Backups::All, ..Policy::RoundRobin.into() };
+    Pool::new(&Plan::new(settings, servers), ShardId(shard), shards_count)
 }
 
 fn picks(pool: &mut Pool, count: usize) -> Vec<u32> {
@@ -150,8 +158,7 @@ fn a_flapping_server_starves_nobody() {
 fn shards_spread_when_the_backups_take_over_and_when_they_are_done() {
     let mut servers = [primary(1); 8];
     servers[4..].fill(backup(1));
-    let mut shards: Vec<Pool> =
-        (0..4).map(|shard| Pool::new(&Policy::RoundRobin, &servers, ShardId(shard), 4)).collect();
+    let mut shards: Vec<Pool> = (0..4).map(|shard| of_shard(&servers, shard, 4)).collect();
     let mut first_picks = |availability, in_between: usize| -> Vec<u32> {
         let first_pick = |pool: &mut Pool| {
             for server in 0..4 {
@@ -171,7 +178,7 @@ fn shards_start_at_different_times_of_the_period() {
     let weights = [1, 3];
     let first_picks: Vec<u32> = (0..4)
         .map(|shard| {
-            let mut pool = Pool::new(&Policy::RoundRobin, &primaries(&weights), ShardId(shard), 4);
+            let mut pool = of_shard(&primaries(&weights), shard, 4);
             picks(&mut pool, 1)[0]
         })
         .collect();
@@ -224,7 +231,7 @@ proptest! {
     fn any_window_as_long_as_the_weights_is_exact(
         weights in weights(), shard in 0..7_u16, before in 0..50_usize,
     ) {
-        let mut pool = Pool::new(&Policy::RoundRobin, &primaries(&weights), ShardId(shard), 7);
+        let mut pool = of_shard(&primaries(&weights), shard, 7);
         picks(&mut pool, before);
         let shares = reduced(&weights);
         let period: usize = shares.iter().sum();
@@ -285,7 +292,7 @@ proptest! {
 
     #[test]
     fn the_same_shard_makes_the_same_choices(weights in weights(), shard in 0..5_u16) {
-        let new = || Pool::new(&Policy::RoundRobin, &primaries(&weights), ShardId(shard), 5);
+        let new = || of_shard(&primaries(&weights), shard, 5);
         prop_assert_eq!(picks(&mut new(), 300), picks(&mut new(), 300));
     }
 
@@ -296,7 +303,7 @@ proptest! {
         let mut total = vec![0; servers];
         for shard in 0..shards {
             let equal = primaries(&vec![1; servers]);
-            let mut pool = Pool::new(&Policy::RoundRobin, &equal, ShardId(shard), shards);
+            let mut pool = of_shard(&equal, shard, shards);
             for server in picks(&mut pool, each) {
                 total[index(server)] += 1;
             }

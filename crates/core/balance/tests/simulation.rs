@@ -5,7 +5,8 @@ mod common;
 
 use common::{pick, set_availability};
 use tidegate_balance::{
-    Availability, NoServer, Policy, Pool, ServerId, ServerSettings, ShardId, Weight,
+    Availability, Backups, NoServer, Plan, Policy, Pool, ServerId, ServerSettings, Settings,
+    ShardId, Weight,
 };
 
 /// SplitMix64, enough to draw a scenario.
@@ -39,12 +40,14 @@ impl Machine {
             .map(|_| ServerSettings {
                 weight: Weight::new([1, 1, 2, 3][random.below(4)]).expect("in range"),
                 backup: random.below(4) == 0,
+                identity: 0,
             })
             .collect();
         let shards_count = [1_u16, 2, 4, 8][random.below(4)];
-        let shards = (0..shards_count)
-            .map(|shard| Pool::new(&Policy::RoundRobin, &settings, ShardId(shard), shards_count))
-            .collect();
+        let all = Settings { backups: Backups::All, ..Policy::RoundRobin.into() };
+        let plan = Plan::new(all, &settings);
+        let shards =
+            (0..shards_count).map(|shard| Pool::new(&plan, ShardId(shard), shards_count)).collect();
         let availability = vec![Availability::Up; settings.len()];
         Self { shards, settings, availability }
     }

@@ -17,6 +17,7 @@
 //! a query cannot have become percent escapes.
 
 mod arena;
+mod balance_key;
 mod choice;
 mod derived;
 mod facts;
@@ -32,6 +33,7 @@ mod target;
 mod view;
 
 pub use arena::ARENA_BYTES_MAX;
+pub use balance_key::BalanceKey;
 pub use facts::{RequestFacts, ResponseFacts};
 pub use headers::HEADER_EDITS_MAX;
 pub use overlay::{MIRRORS_MAX, RequestOverlay, Target, VARIABLE_BYTES_MAX};

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use socket2::SockAddr;
+use tidegate_balance::{self as balance, Plan};
 use tidegate_compression::{BrotliLevel, GzipLevel, Levels, ZstdLevel};
 use tidegate_config as config;
 use tidegate_config::{Backend, Config, ForwardedHeader, Frontend, ServerAddress};
@@ -149,6 +150,15 @@ impl Publisher {
 
     fn backend(&mut self, backend: &Backend) -> BackendSettings {
         let (line, limits) = self.queue(backend);
+        let weighted: Vec<_> = backend
+            .servers
+            .iter()
+            .map(|server| balance::ServerSettings {
+                weight: server.weight,
+                backup: server.backup,
+                identity: balance::identity(&server.name),
+            })
+            .collect();
         let servers = backend
             .servers
             .iter()
@@ -157,13 +167,13 @@ impl Publisher {
                 limit,
                 name: server.name.clone(),
                 address: socket_address(&server.address),
-                weight: server.weight,
                 stats: self.registry.server(&backend.name, &server.name).clone(),
             })
             .collect();
         BackendSettings {
             name: backend.name.clone(),
-            balance: backend.balance,
+            balance: Plan::new(backend.balance, &weighted),
+            balance_key: backend.hash_key.as_ref().map(|key| key.key.clone()),
             servers,
             exchange: Policy {
                 retries_max: backend.retries,
@@ -281,8 +291,6 @@ fn socket_address(address: &ServerAddress) -> SockAddr {
 
 #[cfg(test)]
 mod tests {
-    use tidegate_balance::Weight;
-
     use super::*;
 
     /// A configuration with these frontends, the last with a further line.
@@ -310,7 +318,6 @@ mod tests {
         assert_eq!(second.frontends[0].stats.shard(1).connections_total.value(), 3);
         let backend = &second.backends[second.frontends[0].default_backend.expect("set")];
         assert_eq!((&*backend.name, backend.servers.len()), ("app", 2));
-        assert_eq!(backend.servers[1].weight, Weight::default());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tidegate_balance as balance;
 use tidegate_exchange::{Failure, Policy};
 use tidegate_http1::{ChunkedError, Limits, RequestError};
 use tidegate_queue::{Hub, Limit, Line};
-use tidegate_routing::{ErrorPages, HeaderName, RequestRule, ResponseRule, Rules};
+use tidegate_routing::{BalanceKey, ErrorPages, HeaderName, RequestRule, ResponseRule, Rules};
 use tidegate_rules::{ValueList, ValueMap};
 use tidegate_semantics::forwarded::Received;
 use tidegate_semantics::traceparent::Sampling;
@@ -143,8 +143,10 @@ pub struct ClientTimeouts {
 pub struct BackendSettings {
     /// Its name in the configuration.
     pub name: Arc<str>,
-    /// How a server is picked.
-    pub balance: balance::Policy,
+    /// How a server is picked, of `servers` in their order.
+    pub balance: balance::Plan,
+    /// What requests are spread by, where servers are picked by a hash.
+    pub balance_key: Option<BalanceKey>,
     /// The servers.
     pub servers: Vec<ServerSettings>,
     /// Attempts and deadlines.
@@ -184,8 +186,6 @@ pub struct ServerSettings {
     pub name: Arc<str>,
     /// Where it listens.
     pub address: SockAddr,
-    /// Its share of the requests.
-    pub weight: balance::Weight,
     /// The slots for connections to it, if these are limited. The same as long as it is the same server.
     pub limit: Option<Arc<Limit>>,
     /// Its counters.

@@ -9,10 +9,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use socket2::SockAddr;
-use tidegate_balance::{Pool, ServerSettings as Weighted, ShardId, Weight};
+use tidegate_balance::{Pool, ShardId};
 use tidegate_exchange::Policy;
 use tidegate_http1::Limits;
-use tidegate_routing::{BackendIndex, ErrorPage, ErrorPages, RequestRule, ResponseRule, Rules};
+use tidegate_routing::{
+    BackendIndex, BalanceKey, ErrorPage, ErrorPages, RequestRule, ResponseRule, Rules,
+};
 use tidegate_telemetry::{BackendStats, FrontendStats, ServerStats};
 
 use crate::budget::Budget;
@@ -57,13 +59,14 @@ pub(crate) struct Frontend {
 pub(crate) struct Backend {
     pub(crate) name: Arc<str>,
     pub(crate) balance: RefCell<Pool>,
+    /// A clone of this shard's own, as of rules.
+    pub(crate) balance_key: Option<BalanceKey>,
     pub(crate) servers: Vec<Rc<Server>>,
     pub(crate) exchange: Policy,
     pub(crate) tunnel_timeout: Duration,
     pub(crate) reuse: bool,
     pub(crate) error_pages: Arc<ErrorPages>,
     compression: Option<Arc<Compression>>,
-    servers_up: usize,
     pub(crate) pool: PoolSettings,
     /// Who waits for its servers, if any of them has a limit.
     pub(crate) queue: Option<Rc<BackendQueue>>,
@@ -94,6 +97,12 @@ impl Server {
     /// Requests at the server, those of other shards as of a moment ago.
     pub(crate) fn in_flight(&self, now: Instant) -> u32 {
         self.everywhere.total(now, |stats| &stats.in_flight)
+    }
+
+    /// The same for a choice between servers, which a moment would make uneven.
+    #[inline]
+    pub(crate) fn load(&self, now: Instant) -> u32 {
+        self.everywhere.total_for_choice(now, |stats| &stats.in_flight)
     }
 
     /// Takes note of a response.
@@ -157,7 +166,7 @@ impl Frontend {
             limits: settings.limits,
             rules: settings.rules.clone(),
             response_rules: settings.response_rules.clone(),
-            needs: Needs::of(settings),
+            needs: Needs::of(settings, &snapshot.backends),
             error_pages: settings.error_pages.clone(),
             own_fields: settings.own_fields.clone(),
             compression: settings.compression.clone(),
@@ -204,12 +213,18 @@ impl Backend {
 
     /// Servers that get requests.
     pub(crate) fn servers_up(&self) -> usize {
-        self.servers_up
+        self.balance.borrow().usable_count()
     }
 
     /// Requests that the backend handles, those of other shards as of a moment ago.
     pub(crate) fn in_flight(&self, now: Instant) -> u32 {
         self.everywhere.total(now, |stats| &stats.in_flight)
+    }
+
+    /// The same for a choice between servers.
+    #[inline]
+    pub(crate) fn load(&self, now: Instant) -> u32 {
+        self.everywhere.total_for_choice(now, |stats| &stats.in_flight)
     }
 
     fn new(
@@ -219,11 +234,6 @@ impl Backend {
         office: &Rc<Office>,
         before: Option<&Site>,
     ) -> Backend {
-        let weights: Vec<_> = settings
-            .servers
-            .iter()
-            .map(|server| Weighted { weight: server.weight, backup: false })
-            .collect();
         let before = before.and_then(|site| site.backend(&settings.name));
         let queue = queue(settings, office, before);
         let servers = settings
@@ -252,23 +262,14 @@ impl Backend {
             .collect();
         Backend {
             name: settings.name.clone(),
-            balance: RefCell::new(Pool::new(
-                &settings.balance,
-                &weights,
-                ShardId(shard),
-                shards_count,
-            )),
+            balance: RefCell::new(Pool::new(&settings.balance, ShardId(shard), shards_count)),
+            balance_key: settings.balance_key.clone(),
             servers,
             exchange: settings.exchange,
             tunnel_timeout: settings.tunnel_timeout,
             reuse: settings.reuse,
             error_pages: settings.error_pages.clone(),
             compression: settings.compression.clone(),
-            servers_up: settings
-                .servers
-                .iter()
-                .filter(|server| server.weight != Weight::ZERO)
-                .count(),
             pool: settings.pool,
             queue,
             stats: settings.stats.shard(usize::from(shard)).clone(),

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tidegate_access_log::{Captures, Format, Sampling, Severity, Target};
-use tidegate_balance::{Policy as Balance, Weight};
+use tidegate_balance::{Plan, Policy as Balance, ServerSettings as Balanced};
 use tidegate_compression::Levels;
 use tidegate_exchange::Policy;
 use tidegate_http1::Limits;
@@ -167,12 +167,12 @@ fn snapshot(server: SocketAddr, log: Option<AccessLog>) -> Arc<Snapshot> {
     let second = Duration::from_secs(1);
     let backend = BackendSettings {
         name: "app".into(),
-        balance: Balance::RoundRobin,
+        balance: Plan::new(Balance::RoundRobin.into(), &[Balanced::default()]),
+        balance_key: None,
         servers: vec![ServerSettings {
             limit: None,
             name: "a".into(),
             address: server.into(),
-            weight: Weight::default(),
             stats: registry.server("app", "a").clone(),
         }],
         exchange: Policy::default(),

@@ -5,9 +5,10 @@
 //! Invariant: every backend of the file becomes a draft, however wrong, so that references to it
 //! are judged rightly.
 
-use tidegate_balance::{Policy, Weight};
+use tidegate_balance::{Backups, Weight};
 use toml::de::DeValue;
 
+use crate::balance::{self, BalanceDraft};
 use crate::diagnostic::{Problem, Span, quoted};
 use crate::model::{Backend, BackendTimeouts, PoolSettings, Server, ServerAddress};
 use crate::pages::{self, PagesDraft};
@@ -21,6 +22,7 @@ pub(crate) struct BackendDraft {
     /// `servers` stands in the file, readable or not.
     pub servers_written: bool,
     pub error_pages: PagesDraft,
+    pub balance: BalanceDraft,
 }
 
 pub(crate) const BACKEND_KEYS: &[Key<BackendDraft>] = &[
@@ -28,7 +30,14 @@ pub(crate) const BACKEND_KEYS: &[Key<BackendDraft>] = &[
         draft.servers_written = true;
         draft.backend.servers = servers(node);
     }),
-    key("balance", "\"round_robin\"", |draft, node| set(&mut draft.backend.balance, balance(node))),
+    key("balance", "\"round_robin\"", |draft, node| set(&mut draft.balance, balance::read(node))),
+    key("slow_start", "\"10s\"", |draft, node| {
+        set(&mut draft.backend.balance.slow_start, node.delay());
+    }),
+    key("backup_mode", "\"first\"", |draft, node| {
+        let modes = [("first", Backups::First), ("all", Backups::All)];
+        set(&mut draft.backend.balance.backups, node.word(&modes));
+    }),
     key("retries", "3", |draft, node| {
         set(&mut draft.backend.retries, node.integer(defaults::RETRIES_RANGE));
     }),
@@ -54,7 +63,6 @@ pub(crate) const BACKEND_KEYS: &[Key<BackendDraft>] = &[
     unsupported("persistence"),
     unsupported("protocol"),
     unsupported("send_proxy"),
-    unsupported("slow_start"),
     unsupported("tls"),
 ];
 
@@ -87,6 +95,7 @@ pub(crate) struct ServerDraft {
     max_connections_written: bool,
     max_queue: Option<u32>,
     max_queue_span: Option<Span>,
+    backup: bool,
 }
 
 pub(crate) const SERVER_KEYS: &[Key<ServerDraft>] = &[
@@ -105,41 +114,20 @@ pub(crate) const SERVER_KEYS: &[Key<ServerDraft>] = &[
         draft.max_queue_span = Some(node.name_span);
         draft.max_queue = node.integer(defaults::MAX_QUEUE_RANGE);
     }),
-    unsupported("backup"),
+    key("backup", "true", |draft, node| set(&mut draft.backup, node.boolean())),
 ];
 
 /// Reads one backend on top of `template`.
-pub(crate) fn read(node: &Node<'_>, template: &Backend) -> BackendDraft {
+pub(crate) fn read(node: &Node<'_>, template: &Backend, balance: &BalanceDraft) -> BackendDraft {
     let mut draft = BackendDraft {
         backend: Backend { name: node.name.into(), ..template.clone() },
         name_span: node.name_span,
         servers_written: node.obscures("servers"),
         error_pages: PagesDraft::default(),
+        balance: balance.clone(),
     };
     walk(node, BACKEND_KEYS, &mut draft);
     draft
-}
-
-/// How a server is picked.
-pub(crate) fn balance(node: &Node<'_>) -> Option<Policy> {
-    const LATER: [&str; 4] = ["least_conn", "random", "source", "uri"];
-    let problem = match node.value {
-        DeValue::String(text) => match &**text {
-            "round_robin" => return Some(Policy::RoundRobin),
-            later if LATER.contains(&later) => Problem::error(
-                node.span,
-                format!("algorithm {} is not supported by this version", quoted(later)),
-            ),
-            other => Problem::error(node.span, format!("there is no algorithm {}", quoted(other))),
-        },
-        DeValue::Table(_) => Problem::error(
-            node.span,
-            format!("{} as a table is not supported by this version", quoted(&node.path())),
-        ),
-        _ => return node.wrong_type("the name of an algorithm"),
-    };
-    node.report(problem.help("write \"round_robin\""));
-    None
 }
 
 fn servers(node: &Node<'_>) -> Vec<Server> {
@@ -183,6 +171,7 @@ fn server(entry: &Node<'_>) -> Option<Server> {
         max_connections_written: entry.obscures("max_connections"),
         max_queue: None,
         max_queue_span: None,
+        backup: false,
     };
     match entry.value {
         DeValue::String(_) => draft.address = server_address(entry),
@@ -217,6 +206,7 @@ fn server(entry: &Node<'_>) -> Option<Server> {
         weight: draft.weight,
         max_connections: draft.max_connections,
         max_queue: draft.max_queue,
+        backup: draft.backup,
     })
 }
 

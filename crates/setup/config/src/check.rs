@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use tidegate_balance::Settings as Balance;
 use tidegate_rules::Names;
 
 use crate::backend::BackendDraft;
@@ -17,11 +18,11 @@ use crate::diagnostic::{Problem, Span, quoted};
 use crate::file::FileDraft;
 use crate::files::Files;
 use crate::frontend::{FrontendDraft, Reference};
-use crate::model::{Backend, Bind, BindAddress, Config, Tables};
+use crate::model::{Backend, Bind, BindAddress, Config, HashKey, Tables};
 use crate::references::Backends;
 use crate::rules::Compiler;
 use crate::walk::Problems;
-use crate::{pages, tables};
+use crate::{balance, pages, tables};
 
 /// Checks the file as a whole. The result is usable if `problems` holds no error.
 pub(crate) fn finish(file: FileDraft, directory: &Path, problems: &Problems) -> Config {
@@ -82,16 +83,32 @@ pub(crate) fn finish(file: FileDraft, directory: &Path, problems: &Problems) -> 
         frontend
     };
     let frontends = frontends.into_iter().map(resolved).collect();
+    let keys: Vec<_> = backends
+        .iter()
+        .map(|draft| balance::finish(&draft.balance, &mut compiler, problems))
+        .collect();
     let Compiler { names, maps, .. } = compiler;
     let maps = tables::maps(&maps, &files, problems);
     check_backends(&references, &backends, problems);
-    let served = |draft: BackendDraft| Backend {
-        error_pages: pages::load(&draft.error_pages, &files, problems),
-        ..draft.backend
-    };
-    let backends = backends.into_iter().map(served).collect();
+    let backends = finished(backends, keys, &files, problems);
     let tables = Tables { names, lists, maps, users_written, files: files.into_list() };
     Config { global, admin, frontends, backends, tables, warnings: Vec::new() }
+}
+
+/// The backends with what could only be read or compiled at the end.
+fn finished(
+    drafts: Vec<BackendDraft>,
+    keys: Vec<Option<HashKey>>,
+    files: &Files<'_>,
+    problems: &Problems,
+) -> Vec<Backend> {
+    let finished = |(draft, hash_key): (BackendDraft, _)| Backend {
+        error_pages: pages::load(&draft.error_pages, files, problems),
+        balance: Balance { policy: draft.balance.policy, ..draft.backend.balance },
+        hash_key,
+        ..draft.backend
+    };
+    drafts.into_iter().zip(keys).map(finished).collect()
 }
 
 fn no_frontend() -> Problem {

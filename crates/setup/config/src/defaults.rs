@@ -10,7 +10,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use tidegate_balance::Weight;
+use tidegate_balance::{BalanceFactor, HashMethod, Weight};
 use tidegate_http1::{HEAD_BYTES_CAPACITY, HEADERS_CAPACITY};
 use tidegate_semantics::accept_encoding::Coding;
 
@@ -153,6 +153,21 @@ pub const RETRIES_RANGE: RangeInclusive<u8> = 0..=10;
 
 /// What `weight` takes; 0 sends no requests.
 pub const WEIGHT_RANGE: RangeInclusive<u16> = Weight::ZERO.value()..=Weight::MAX.value();
+
+/// Servers drawn by `random`: the second draw is what evens the loads out, further ones add little.
+pub const BALANCE_DRAWS: u8 = 2;
+
+/// What `balance.draws` takes; 1 ignores loads.
+pub const BALANCE_DRAWS_RANGE: RangeInclusive<u8> = 1..=16;
+
+/// What `balance.depth` takes.
+pub const BALANCE_DEPTH_RANGE: RangeInclusive<u16> = 1..=1_000;
+
+/// What `balance.balance_factor` takes, in percent.
+pub const BALANCE_FACTOR_RANGE: RangeInclusive<u16> = BalanceFactor::MIN..=BalanceFactor::MAX;
+
+/// A hash without `hash`: who adds or removes a server wants to keep the rest as it is.
+pub const HASH_METHOD: HashMethod = HashMethod::Consistent;
 
 /// Idle connections kept to one server by one shard. It only has to hold the swing of the requests
 /// in flight: more idle connections than the busiest moment needed never exist. 2,048 × about 0.5

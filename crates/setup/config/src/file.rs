@@ -56,7 +56,7 @@ pub(crate) const FILE_KEYS: &[Key<FileDraft>] = &[
     key("backends", "{ app = { servers = { app1 = \"10.0.0.1:8080\" } } }", |file, node| {
         let read = |entry: &Node<'_>| {
             check_name("backend", entry);
-            backend::read(entry, &file.templates.backend)
+            backend::read(entry, &file.templates.backend, &file.templates.balance)
         };
         file.backends = named(node, read);
     }),

@@ -21,6 +21,7 @@
 
 mod address;
 mod backend;
+mod balance;
 mod check;
 mod compression;
 pub mod defaults;

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_balance::{Policy, Weight};
+use tidegate_balance::{Settings as Balance, Weight};
 use tidegate_http1::Limits;
 use tidegate_routing::HeaderName;
 use tidegate_semantics::traceparent::Sampling;
@@ -26,9 +26,11 @@ pub use log::{FrontendLog, LogTargets};
 use crate::{Diagnostic, Span, defaults};
 
 mod headers;
+mod key;
 mod rules;
 
 pub use headers::{Compression, CompressionLevels, ForwardedHeader, Forwarding};
+pub use key::HashKey;
 pub use rules::{FileRead, FrontendRules, NamedList, NamedMap, Pages, Tables};
 pub use tidegate_routing::BackendIndex;
 
@@ -230,7 +232,9 @@ pub struct Backend {
     /// Its key in the file.
     pub name: Arc<str>,
     /// How a server is picked.
-    pub balance: Policy,
+    pub balance: Balance,
+    /// What requests are spread by, with `algorithm` a hash; `None` with all others.
+    pub hash_key: Option<HashKey>,
     /// In the order of the file; never empty, and at least one has a weight above 0.
     pub servers: Vec<Server>,
     /// How long to wait for its servers.
@@ -312,6 +316,8 @@ pub struct Server {
     pub max_connections: Option<u32>,
     /// Requests that may wait for it and no other; `None`: no limit.
     pub max_queue: Option<u32>,
+    /// It is used only while no other server is usable.
+    pub backup: bool,
 }
 
 /// Where a server listens.

@@ -6,6 +6,7 @@
 //! documentation to it.
 
 use crate::backend::{BACKEND_KEYS, BACKEND_TIMEOUT_KEYS, POOL_KEYS, SERVER_KEYS};
+use crate::balance::BALANCE_KEYS;
 use crate::compression::{COMPRESSION_KEYS, COMPRESSION_LEVEL_KEYS};
 use crate::file::FILE_KEYS;
 use crate::frontend::{BIND_KEYS, FRONTEND_KEYS, FRONTEND_TIMEOUT_KEYS, HEADER_LIMIT_KEYS};
@@ -55,6 +56,7 @@ pub fn keys() -> Vec<KeyInfo> {
     table("admin", ADMIN_KEYS, &mut keys);
     table("admin.bind", BIND_KEYS, &mut keys);
     table("defaults", DEFAULTS_KEYS, &mut keys);
+    table("defaults.balance", BALANCE_KEYS, &mut keys);
     table("defaults.forwarded_for", FORWARDED_KEYS, &mut keys);
     table("defaults.traceparent", TRACE_KEYS, &mut keys);
     table("defaults.header_limits", HEADER_LIMIT_KEYS, &mut keys);
@@ -86,6 +88,7 @@ pub fn keys() -> Vec<KeyInfo> {
     table("lists.NAME", LIST_KEYS, &mut keys);
     table("user_lists.NAME", USER_LIST_KEYS, &mut keys);
     table("backends.NAME", BACKEND_KEYS, &mut keys);
+    table("backends.NAME.balance", BALANCE_KEYS, &mut keys);
     table("backends.NAME.compression", COMPRESSION_KEYS, &mut keys);
     table("backends.NAME.compression.level", COMPRESSION_LEVEL_KEYS, &mut keys);
     table("backends.NAME.pool", POOL_KEYS, &mut keys);

@@ -6,10 +6,11 @@
 //! Invariant: a frontend or backend starts as what this section says, wherever the section stands
 //! in the file.
 
-use tidegate_balance::Policy;
+use tidegate_balance::Settings as Balance;
 use tidegate_http1::Limits;
 
-use crate::backend::{POOL_KEYS, balance};
+use crate::backend::POOL_KEYS;
+use crate::balance::{self, BalanceDraft};
 use crate::defaults;
 use crate::frontend::{HEADER_LIMIT_KEYS, mode};
 use crate::headers;
@@ -26,6 +27,8 @@ pub(crate) struct Templates {
     /// What becomes the frontend's log.
     pub log: LogDraft,
     pub backend: Backend,
+    /// What becomes the backend's policy and key.
+    pub balance: BalanceDraft,
 }
 
 impl Default for Templates {
@@ -49,7 +52,8 @@ impl Default for Templates {
         };
         let backend = Backend {
             name: "".into(),
-            balance: Policy::default(),
+            balance: Balance::default(),
+            hash_key: None,
             servers: Vec::new(),
             timeouts: BackendTimeouts::default(),
             retries: defaults::RETRIES,
@@ -60,7 +64,7 @@ impl Default for Templates {
             compression: None,
             error_pages: Pages::default(),
         };
-        Self { frontend, log: LogDraft::default(), backend }
+        Self { frontend, log: LogDraft::default(), backend, balance: BalanceDraft::default() }
     }
 }
 
@@ -81,7 +85,7 @@ pub(crate) const DEFAULTS_KEYS: &[Key<Templates>] = &[
     key("header_limits", "{ bytes = \"16KiB\" }", |to, node| {
         walk(node, HEADER_LIMIT_KEYS, &mut to.frontend.header_limits);
     }),
-    key("balance", "\"round_robin\"", |to, node| set(&mut to.backend.balance, balance(node))),
+    key("balance", "\"round_robin\"", |to, node| set(&mut to.balance, balance::read(node))),
     key("retries", "3", |to, node| {
         set(&mut to.backend.retries, node.integer(defaults::RETRIES_RANGE));
     }),

@@ -37,7 +37,7 @@ fn a_minimal_file_is_complete() {
     assert_eq!(frontend.default_backend, Some(BackendIndex(0)));
     assert_eq!(frontend.header_limits, tidegate_http1::Limits::default());
     let backend = config.backend(BackendIndex(0));
-    assert_eq!((&*backend.name, backend.balance), ("app", Policy::RoundRobin));
+    assert_eq!((&*backend.name, backend.balance.policy), ("app", Policy::RoundRobin));
     let servers: Vec<_> = backend.servers.iter().map(|s| (&*s.name, s.weight)).collect();
     assert_eq!(servers, [("app1", Weight::default()), ("app2", Weight::default())]);
 }

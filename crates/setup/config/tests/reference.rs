@@ -100,6 +100,7 @@ fn the_reference_file_holds_every_key() {
     let shown_elsewhere = [
         "defaults.forwarded_for.",
         "defaults.traceparent.",
+        "defaults.balance.",
         "defaults.pool.max_lifetime",
         "defaults.pool.max_requests",
     ];
@@ -144,6 +145,7 @@ fn other_value(value: &str) -> String {
         "false" => "true".to_owned(),
         "\"auto\"" => "[0]".to_owned(),
         "[]" => "[\"X\"]".to_owned(),
+        "\"first\"" => "\"all\"".to_owned(),
         "\"http\"" => "\"json\"".to_owned(),
         "\"local0\"" => "\"local1\"".to_owned(),
         "\"rfc3164\"" => "\"rfc5424\"".to_owned(),
@@ -200,7 +202,8 @@ fn every_key_with_a_default_changes_something() {
     let has_default = |key: &KeyInfo| {
         let table: Vec<_> = key.table.split('.').collect();
         !table.iter().any(|segment| fixed[7..].contains(segment))
-            && !["forwarded_for", "traceparent"].contains(table.last().expect("never empty"))
+            && !["forwarded_for", "traceparent", "balance"]
+                .contains(table.last().expect("never empty"))
     };
     let mut tried = 0;
     for key in keys().iter().filter(|key| key.supported && !fixed.contains(&key.name)) {

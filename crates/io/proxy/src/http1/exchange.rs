@@ -41,6 +41,8 @@ pub(super) struct Driver<'a> {
     pub(super) machine: RefCell<Exchange>,
     pub(super) timeouts: Timeouts,
     pub(super) notes: &'a RefCell<Notes>,
+    /// What stands for the request where servers are picked by a hash.
+    pub(super) key: Option<u64>,
     /// The server picked last, for the log.
     pub(super) last_server: Cell<Option<u32>>,
     /// The status that reached the client.
@@ -155,6 +157,7 @@ impl Driver<'_> {
         let count = |failure: ConnectFailure| {
             slot.server.stats.connects_failed.increment();
             slot.server.stats.failures.increment(FailureKind::Connect(failure).index());
+            self.observe_failure();
         };
         let failed = |failure: ConnectFailure| {
             count(failure);
@@ -350,6 +353,7 @@ impl Server {
             machine: RefCell::new(Exchange::new(&timeouts.policy, request, self.alarm.now())),
             timeouts,
             notes: &self.notes,
+            key: incoming.key,
             last_server: Cell::new(None),
             status: Cell::new(0),
             marks: Marks::default(),
@@ -359,7 +363,9 @@ impl Server {
         let witness = Witness { driver: &driver, incoming: &incoming, upload: &upload };
         let ending = Cell::new(Ending::Closing);
         let (action, attempt) = driver.run(&incoming, &upload, &ending).await;
+        driver.observe(action);
         let next = driver.finish(&incoming, &upload, action, attempt, &ending).await;
+        driver.note_end();
         drop(witness);
         *input = upload.input.into_inner();
         worker.shard.ring.put_vec(incoming.head);

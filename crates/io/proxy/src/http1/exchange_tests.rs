@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use socket2::SockRef;
-use tidegate_balance::{Policy as Balance, Weight};
+use tidegate_balance::{Plan, Policy as Balance, ServerSettings as Balanced};
 use tidegate_exchange::Policy;
 use tidegate_http1::Limits;
 use tidegate_log::Logs;
@@ -42,12 +42,12 @@ fn snapshot(server: SocketAddr) -> Arc<Snapshot> {
     let mut registry = Registry::new(1, reasons());
     let backend = BackendSettings {
         name: "app".into(),
-        balance: Balance::RoundRobin,
+        balance: Plan::new(Balance::RoundRobin.into(), &[Balanced::default()]),
+        balance_key: None,
         servers: vec![ServerSettings {
             limit: None,
             name: "a".into(),
             address: server.into(),
-            weight: Weight::default(),
             stats: registry.server("app", "a").clone(),
         }],
         exchange: Policy::default(),

@@ -40,6 +40,8 @@ pub(super) struct Incoming {
     pub(super) route: Route,
     /// What it says of codings, where responses may be compressed.
     pub(super) asked: Option<Asked>,
+    /// What stands for it there, where servers are picked by a hash.
+    pub(super) key: Option<u64>,
     /// What goes elsewhere besides.
     pub(super) copies: Option<Copies>,
     /// What the log quotes of it.
@@ -261,10 +263,11 @@ impl Server {
     ) -> Incoming {
         let parsed = received.head;
         let mut head = self.worker.shard.ring.take_vec();
-        let (mut method, mut copies, mut asked) = (parsed.method(), None, None);
+        let (mut method, mut copies, mut asked, mut key) = (parsed.method(), None, None, None);
         match &route {
             Route::Backend(backend) => {
                 let notes = self.notes.borrow();
+                key = self.judge(frontend).balance_key(received, &notes, backend);
                 let writer = HeadWriter::new(self, client, frontend, received, &notes);
                 let connection = match (parsed.upgrade(), backend.reuse) {
                     (true, _) => ConnectionHeader::Upgrade,
@@ -298,6 +301,7 @@ impl Server {
             head,
             route,
             asked,
+            key,
             copies,
             trace,
         }

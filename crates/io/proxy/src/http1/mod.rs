@@ -12,6 +12,7 @@ mod exchange;
 mod head;
 mod held;
 mod mirror;
+mod observe;
 mod queued;
 mod respond;
 mod response;

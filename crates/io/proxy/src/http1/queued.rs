@@ -78,7 +78,7 @@ impl Driver<'_> {
     fn pick(&self, avoid: Option<u32>, fresh_only: bool) -> Picked {
         let avoided = avoid.map(ServerId);
         let random = self.worker.scratch.random();
-        let picked = self.backend.pick(self.alarm.now(), random, None, avoided.as_slice());
+        let picked = self.backend.pick(self.alarm.now(), random, self.key, avoided.as_slice());
         let ServerId(index) = match picked {
             Ok(picked) => picked,
             Err(NoServer::AllFull) => return Picked::Full(self.queue(avoid)),
@@ -94,6 +94,8 @@ impl Driver<'_> {
         let server = &self.backend.servers[index as usize];
         match self.worker.acquire(server, &self.backend.pool, fresh_only) {
             Some(acquired) => Picked::Ready(self.use_slot(index, avoid, acquired)),
+            // What a hash has chosen is not for another server to answer.
+            None if self.key.is_some() => Picked::Full(Some(Queue::Server(server.clone()))),
             None => Picked::Full(self.queue(avoid)),
         }
     }

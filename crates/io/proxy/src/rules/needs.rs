@@ -3,11 +3,11 @@
 //! Owns the collecting over conditions and templates. Invariant: what is not needed here is asked by no rule.
 
 use tidegate_routing::{
-    BackendChoice, Edit, Ending, RedirectTarget, RequestRule, RespondBody, ResponseRule,
+    BackendChoice, BalanceKey, Edit, Ending, RedirectTarget, RequestRule, RespondBody, ResponseRule,
 };
 use tidegate_rules::{Address, Attribute, Keyed, Number, Template, Text, Uses};
 
-use crate::settings::{ForwardedField, FrontendSettings};
+use crate::settings::{BackendSettings, ForwardedField, FrontendSettings};
 
 /// What has to be found out before rules run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,12 +21,15 @@ pub(crate) struct Needs {
 }
 
 impl Needs {
-    pub(crate) fn of(settings: &FrontendSettings) -> Needs {
+    /// What the rules of a frontend ask, and the keys of the backends that they may choose.
+    pub(crate) fn of(settings: &FrontendSettings, backends: &[BackendSettings]) -> Needs {
         let request = settings.rules.rules.iter().map(uses_of_request_rule);
         let request = request.fold(settings.rules.conditions.uses(), Uses::union);
         let response = settings.response_rules.rules.iter().map(uses_of_response_rule);
         let response = response.fold(settings.response_rules.conditions.uses(), Uses::union);
-        let both = request.union(response);
+        let keys = backends.iter().filter_map(|backend| backend.balance_key.as_ref());
+        let keys = keys.map(BalanceKey::uses).fold(Uses::default(), Uses::union);
+        let both = request.union(response).union(keys);
         let destination =
             [Attribute::Address(Address::Destination), Attribute::Number(Number::DestinationPort)];
         let of_head = [

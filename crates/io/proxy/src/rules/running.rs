@@ -19,7 +19,7 @@ use super::fields::{ReceivedRequest, ReceivedResponse};
 use super::own_fields::SCHEME;
 use super::world::ShardWorld;
 use super::{Answered, Dropped, Needs, Question, Route, Scratch};
-use crate::site::Frontend;
+use crate::site::{Backend, Frontend};
 
 /// What a connection task keeps of a request between its head and its end. Reused, so that a warm task allocates nothing.
 #[derive(Default)]
@@ -110,6 +110,23 @@ impl Judge<'_> {
             let rules = &self.frontend.rules;
             resume(rules, pending, is_right, view, overlay, workspace, &mut || random.next())
         })
+    }
+
+    /// The number that stands for the request at `backend`; none: its servers are not picked by a hash, or the request has
+    /// no such thing.
+    #[inline]
+    pub(crate) fn balance_key(
+        &self,
+        received: &Received<'_>,
+        notes: &Notes,
+        backend: &Backend,
+    ) -> Option<u64> {
+        let key = backend.balance_key.as_ref()?;
+        let Scratch { workspace, verified, started, .. } = &mut *self.scratch.borrow_mut();
+        let world = self.world(verified, *started);
+        let headers = ReceivedRequest { head: received.head, bytes: received.bytes };
+        let view = view(received, &headers, &world, &notes.id, self.frontend.needs);
+        key.hash(&view, &notes.overlay, workspace)
     }
 
     fn default_route(&self) -> Route {

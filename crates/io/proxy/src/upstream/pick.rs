@@ -1,10 +1,10 @@
 //! Picking a server for a request.
 //!
-//! Owns what a pick is asked with: the loads as this shard sees them, and chance; leaves the choice to
-//! `tidegate-balance`. Invariant: every request that goes to a server was picked for it here.
+//! Owns what a pick is asked with: the loads as this shard sees them, and chance; and what the balancing learns when a
+//! request ends. Leaves the choice to `tidegate-balance`. Invariant: every request that goes to a server was picked for it here.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tidegate_balance::{Ask, Loads, NoServer, ServerId};
 
@@ -12,20 +12,25 @@ use crate::site::{Backend, Server};
 
 /// The servers of a backend with their load.
 struct ServerLoads<'a> {
-    servers: &'a [Rc<Server>],
+    backend: &'a Backend,
     now: Instant,
 }
 
 impl ServerLoads<'_> {
     fn server(&self, server: ServerId) -> Option<&Rc<Server>> {
-        self.servers.get(server.0 as usize)
+        self.backend.servers.get(server.0 as usize)
     }
 }
 
 impl Loads for ServerLoads<'_> {
     #[inline]
     fn in_flight(&self, server: ServerId) -> u32 {
-        self.server(server).map_or(0, |server| server.in_flight(self.now))
+        self.server(server).map_or(0, |server| server.load(self.now))
+    }
+
+    #[inline]
+    fn total(&self) -> u32 {
+        self.backend.load(self.now).saturating_sub(1)
     }
 
     #[inline]
@@ -45,7 +50,19 @@ impl Backend {
         key: Option<u64>,
         avoid: &[ServerId],
     ) -> Result<ServerId, NoServer> {
-        let loads = ServerLoads { servers: &self.servers, now };
+        let loads = ServerLoads { backend: self, now };
         self.balance.borrow_mut().pick(&Ask { now, random, key, avoid, loads: &loads })
+    }
+
+    /// Takes note of how long a server took.
+    #[inline]
+    pub(crate) fn observe(&self, server: ServerId, latency: Duration, now: Instant) {
+        self.balance.borrow_mut().observe(server, latency, now);
+    }
+
+    /// Takes note that a request at a server has ended and is not counted any more.
+    #[inline]
+    pub(crate) fn ended(&self, server: ServerId, now: Instant) {
+        self.balance.borrow_mut().ended(server, &ServerLoads { backend: self, now });
     }
 }

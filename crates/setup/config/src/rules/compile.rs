@@ -161,6 +161,12 @@ impl<'c> Compiler<'c> {
         self.compiled(text, compiled, Template::uses)
     }
 
+    /// An expression outside of any frontend, which names no condition.
+    pub fn key(&mut self, text: &Text) -> Option<Template> {
+        let conditions = Conditions::default();
+        self.expression(Scope { conditions: &conditions, phase: Phase::Request }, text)
+    }
+
     fn with<T>(&mut self, scope: Scope<'_>, compile: impl FnOnce(&mut Environment<'_>) -> T) -> T {
         let Scope { conditions, phase } = scope;
         compile(&mut Environment { names: &mut self.names, conditions, phase })

@@ -1,0 +1,150 @@
+//! The best of a few servers drawn at random, as often as their weights say.
+//!
+//! Owns the drawing, by Vose's alias table: each draw is one look at it, however many servers there are. What is
+//! best is the caller's. Invariant: a draw that is skipped is not taken while another server is not skipped.
+
+use crate::ask::Skips;
+use crate::hash::mix;
+use crate::server::{Member, ServerId};
+
+#[derive(Debug, Default)]
+pub(crate) struct Draws {
+    /// By place: up to which number, of 2^32, the place itself is drawn, and what is drawn otherwise.
+    places: Vec<(u32, u32)>,
+    /// Kept for its memory.
+    spare: Vec<(u32, u64)>,
+}
+
+impl Draws {
+    pub(crate) fn rebuild(&mut self, members: &[Member]) {
+        const WHOLE: u64 = 1 << 32;
+        let count = members.len() as u64;
+        let sum: u64 = members.iter().map(|member| u64::from(member.share.0)).sum();
+        self.places.clear();
+        self.places.extend((0..).zip(members).map(|(place, _)| (u32::MAX, place)));
+        // What each has of the places, in 2^32 of one; those with less than one are filled up by those with more.
+        let parts = &mut self.spare;
+        parts.clear();
+        let part = |member: &Member| u64::from(member.share.0) * count * WHOLE / sum;
+        parts.extend((0..).zip(members).map(|(place, member)| (place, part(member))));
+        parts.sort_unstable_by_key(|(_, part)| *part);
+        let (mut small, mut large) = (0, parts.partition_point(|(_, part)| *part < WHOLE));
+        let smalls = large;
+        let mut pending: Option<(u32, u64)> = None;
+        while large < parts.len() {
+            let (place, part) = match pending.take() {
+                Some(pending) => pending,
+                None if small < smalls => {
+                    small += 1;
+                    parts[small - 1]
+                }
+                None => break,
+            };
+            let donor = &mut parts[large];
+            self.places[place as usize] = (u32::try_from(part).unwrap_or(u32::MAX), donor.0);
+            donor.1 -= WHOLE - part;
+            if donor.1 < WHOLE {
+                pending = Some(*donor);
+                large += 1;
+            }
+        }
+    }
+
+    /// One place, for a number that is spread evenly.
+    #[inline]
+    pub(crate) fn draw(&self, number: u64) -> u32 {
+        let place = ((number >> 32) * self.places.len() as u64) >> 32;
+        let Some(&(own, other)) = usize::try_from(place).ok().and_then(|at| self.places.get(at))
+        else {
+            return 0;
+        };
+        #[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
+        let coin = number as u32;
+        let place = place as u32;
+        if coin < own { place } else { other }
+    }
+
+    /// The one with the least cost of `draws` that differ, as far as there are so many. A cost is asked with the
+    /// requests in flight. None if all are skipped.
+    #[inline(never)]
+    pub(crate) fn best(
+        &self,
+        draws: u8,
+        random: u64,
+        members: &[Member],
+        skips: &Skips<'_>,
+        cost: impl Fn(&Member, u32) -> u64,
+    ) -> Option<u32> {
+        let first = members.get(self.draw(random) as usize)?;
+        let (mut last, mut number) = (first.server, random);
+        let mut best = (cost(first, skips.loads.in_flight(ServerId(first.server))), first.server);
+        let mut left = draws;
+        while left > 1 {
+            left -= 1;
+            number = mix(number);
+            let place = self.draw(number) as usize;
+            let mut member = members.get(place)?;
+            if member.server == last {
+                member = members.get(place + 1).or(members.first())?;
+            }
+            last = member.server;
+            let cost = cost(member, skips.loads.in_flight(ServerId(last)));
+            if cost < best.0 {
+                best = (cost, last);
+            }
+        }
+        // Who is full is seldom the best of them.
+        if skips.skips(best.1) {
+            return best_of_all(number, members, skips, cost);
+        }
+        Some(best.1)
+    }
+}
+
+/// The one with the least cost of all that are not skipped, by a look at each from a random one on.
+#[cold]
+fn best_of_all(
+    random: u64,
+    members: &[Member],
+    skips: &Skips<'_>,
+    cost: impl Fn(&Member, u32) -> u64,
+) -> Option<u32> {
+    let start = usize::try_from(random >> 32).unwrap_or(0) % members.len().max(1);
+    let order = members[start..].iter().chain(&members[..start]);
+    let others = order.filter(|member| !skips.skips(member.server));
+    let least =
+        others.min_by_key(|member| cost(member, skips.loads.in_flight(ServerId(member.server))));
+    least.map(|member| member.server)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::Share;
+
+    #[test]
+    fn servers_are_drawn_as_often_as_their_shares_say() {
+        for shares in [vec![1], vec![1, 1, 1], vec![16, 32, 4096], vec![5, 1, 9, 1, 30, 4]] {
+            let member = |(server, share): (u32, &u16)| Member {
+                server,
+                share: Share(*share),
+                reciprocal: 1,
+            };
+            let members: Vec<Member> = (0..).zip(&shares).map(member).collect();
+            let mut draws = Draws::default();
+            draws.rebuild(&members);
+            let mut counts = vec![0_u32; shares.len()];
+            let mut number = 7;
+            for _ in 0..200_000 {
+                number = mix(number);
+                counts[draws.draw(number) as usize] += 1;
+            }
+            let sum: u32 = shares.iter().map(|share| u32::from(*share)).sum();
+            for (count, share) in counts.iter().zip(&shares) {
+                let expected = 200_000.0 * f64::from(*share) / f64::from(sum);
+                let off = (f64::from(*count) - expected).abs();
+                assert!(off < 4.5 * expected.sqrt() + 1.0, "{count} instead of {expected}");
+            }
+        }
+    }
+}
