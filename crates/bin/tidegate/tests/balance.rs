@@ -9,8 +9,9 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::time::Duration;
 
-use support::{builder, client, on_one_and_two_shards, start, wait_in_flight};
+use support::{builder, client, on_one_and_two_shards, start, take_time, wait_in_flight};
 use tidegate_testkit::{Client, Connection, Gate, Origin, Tidegate, refused_address, script, site};
 
 /// Servers `s1`, `s2` and so on, which answer with their name.
@@ -140,17 +141,39 @@ fn first_uses_the_first_server_that_is_up() {
 }
 
 #[test]
-fn random_peak_ewma_and_prequal_use_all_servers() {
+fn random_uses_all_servers() {
     on_one_and_two_shards(|shards| {
-        for balance in
-            ["\"random\"", "{ algorithm = \"random\", draws = 1 }", "\"peak_ewma\"", "\"prequal\""]
-        {
+        for balance in ["\"random\"", "{ algorithm = \"random\", draws = 1 }"] {
             let origins = origins(3);
             let tidegate = start_with(shards, &origins, balance);
             let mut client = client(&tidegate);
             (0..300).for_each(|_| assert_eq!(client.get("/").status, 200));
             let counts = counts(&origins);
             assert!(counts.iter().all(|count| *count >= 10), "{balance}: {counts:?}");
+        }
+    });
+}
+
+#[test]
+fn peak_ewma_and_prequal_leave_a_slow_server_alone() {
+    on_one_and_two_shards(|shards| {
+        for balance in ["\"peak_ewma\"", "\"prequal\""] {
+            let slow = Origin::start(|mut connection: Connection| -> io::Result<()> {
+                while connection.read_request()?.is_some() {
+                    take_time(Duration::from_millis(60));
+                    connection.send(script::ok("slow"))?;
+                }
+                Ok(())
+            });
+            let mut all = origins(2);
+            all.push(slow);
+            let tidegate = start_with(shards, &all, balance);
+            for _ in 0..20 {
+                let mut client = client(&tidegate);
+                (0..15).for_each(|_| assert_eq!(client.get("/").status, 200));
+            }
+            let counts = counts(&all);
+            assert!(counts[2] <= 30, "a tenth, where turns give it a third; {balance}: {counts:?}");
         }
     });
 }
