@@ -28,6 +28,6 @@ pub use journal::AccessLog;
 pub use rules::Verifier;
 pub use settings::{
     BackendSettings, ClientTimeouts, ForwardedField, Forwarding, FrontendSettings,
-    OwnFieldSettings, ServerSettings, Snapshot, Tables, reasons,
+    OwnFieldSettings, RepeatSettings, ServerSettings, Snapshot, Tables, reasons,
 };
 pub use worker::{Context, run};

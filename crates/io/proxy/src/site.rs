@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use socket2::SockAddr;
 use tidegate_balance::{Pool, ServerSettings as Weighted, ShardId, Weight};
-use tidegate_exchange::Policy;
+use tidegate_exchange::{Policy, RetryBudget};
 use tidegate_http1::Limits;
+use tidegate_persistence::Persistence;
 use tidegate_routing::{BackendIndex, ErrorPage, ErrorPages, RequestRule, ResponseRule, Rules};
 use tidegate_telemetry::{BackendStats, FrontendStats, ServerStats};
 
@@ -20,7 +21,8 @@ use crate::compression::Compression;
 use crate::journal::FrontendLog;
 use crate::rules::{Needs, Verifier};
 use crate::settings::{
-    BackendSettings, ClientTimeouts, FrontendSettings, OwnFieldSettings, Snapshot, Tables,
+    BackendSettings, ClientTimeouts, FrontendSettings, OwnFieldSettings, RepeatSettings, Snapshot,
+    Tables,
 };
 use crate::tally::Tally;
 use crate::upstream::idle_pool::IdleList;
@@ -57,6 +59,10 @@ pub(crate) struct Backend {
     pub(crate) balance: RefCell<Pool>,
     pub(crate) servers: Vec<Rc<Server>>,
     pub(crate) exchange: Policy,
+    pub(crate) persistence: Option<Arc<Persistence>>,
+    pub(crate) repeats: RepeatSettings,
+    /// None: nothing is repeated.
+    pub(crate) retry_budget: Option<RetryBudget>,
     pub(crate) tunnel_timeout: Duration,
     pub(crate) reuse: bool,
     pub(crate) error_pages: Arc<ErrorPages>,
@@ -231,6 +237,12 @@ impl Backend {
             )),
             servers,
             exchange: settings.exchange,
+            persistence: settings.persistence.clone(),
+            repeats: settings.repeats,
+            retry_budget: settings.exchange.repeats().then(|| {
+                let budget = settings.repeats.budget.of_shard(shards_count);
+                RetryBudget::new(budget, Instant::now())
+            }),
             tunnel_timeout: settings.tunnel_timeout,
             reuse: settings.reuse,
             error_pages: settings.error_pages.clone(),

@@ -19,7 +19,7 @@ use tidegate_log::{Logs, Settings as LogSettings, Writer};
 use tidegate_proxy::{
     AccessLog, BackendSettings, Budget, ClientTimeouts, Command, Compression, Context,
     ForwardedField, Forwarding, FrontendSettings, ListenerId, ListenerSpec, OwnFieldSettings,
-    ServerSettings, Snapshot, reasons,
+    RepeatSettings, ServerSettings, Snapshot, reasons,
 };
 use tidegate_ring::Settings;
 use tidegate_routing::{
@@ -174,6 +174,8 @@ fn snapshot(server: SocketAddr, log: Option<AccessLog>) -> Arc<Snapshot> {
             stats: registry.server("app", "a").clone(),
         }],
         exchange: Policy::default(),
+        persistence: None,
+        repeats: RepeatSettings::default(),
         tunnel_timeout: second * 60,
         reuse: true,
         error_pages: Arc::default(),

@@ -9,10 +9,12 @@ use tidegate_balance::{Policy, Weight};
 use toml::de::DeValue;
 
 use crate::diagnostic::{Problem, Span, quoted};
-use crate::model::{Backend, BackendTimeouts, PoolSettings, Server, ServerAddress};
+use crate::model::{Backend, PoolSettings, Server, ServerAddress};
 use crate::pages::{self, PagesDraft};
+use crate::persistence::{self, PersistenceDraft};
+use crate::retries::RETRY_BUDGET_KEYS;
 use crate::walk::{Key, Node, entries, key, set, unsupported, walk};
-use crate::{address, compression, defaults, file};
+use crate::{address, compression, defaults, file, retries};
 
 /// A backend while its file is read.
 pub(crate) struct BackendDraft {
@@ -21,6 +23,7 @@ pub(crate) struct BackendDraft {
     /// `servers` stands in the file, readable or not.
     pub servers_written: bool,
     pub error_pages: PagesDraft,
+    pub persistence: Option<PersistenceDraft>,
 }
 
 pub(crate) const BACKEND_KEYS: &[Key<BackendDraft>] = &[
@@ -30,15 +33,35 @@ pub(crate) const BACKEND_KEYS: &[Key<BackendDraft>] = &[
     }),
     key("balance", "\"round_robin\"", |draft, node| set(&mut draft.backend.balance, balance(node))),
     key("retries", "3", |draft, node| {
-        set(&mut draft.backend.retries, node.integer(defaults::RETRIES_RANGE));
+        set(&mut draft.backend.retries.max, node.integer(defaults::RETRIES_RANGE));
     }),
-    key("redispatch", "true", |draft, node| set(&mut draft.backend.redispatch, node.boolean())),
+    key("redispatch", "true", |draft, node| {
+        set(&mut draft.backend.retries.redispatch, retries::redispatch(node));
+    }),
+    key("retry_on", "[\"connect_failure\", 503]", |draft, node| {
+        set(&mut draft.backend.retries.on, retries::retry_on(node));
+    }),
+    key("retry_non_idempotent", "false", |draft, node| {
+        set(&mut draft.backend.retries.non_idempotent, node.boolean());
+    }),
+    key("retry_body_max", "\"16KiB\"", |draft, node| {
+        set(&mut draft.backend.retries.body_max, node.size(defaults::RETRY_BODY_MAX_RANGE));
+    }),
+    key("hedge_after", "\"200ms\"", |draft, node| {
+        set(&mut draft.backend.retries.hedge_after, node.timeout().map(Some));
+    }),
+    key("retry_budget", "{ percent = 20 }", |draft, node| {
+        walk(node, RETRY_BUDGET_KEYS, &mut draft.backend.retries.budget);
+    }),
+    key("retry_delay", "{ min = \"100ms\" }", |draft, node| {
+        retries::delay(node, &mut draft.backend.retries);
+    }),
     key("reuse_server_connections", "true", |draft, node| {
         set(&mut draft.backend.reuse_server_connections, node.boolean());
     }),
     key("pool", "{ max_idle = 64 }", |draft, node| walk(node, POOL_KEYS, &mut draft.backend.pool)),
     key("timeouts", "{ connect = \"5s\", server = \"30s\" }", |draft, node| {
-        walk(node, BACKEND_TIMEOUT_KEYS, &mut draft.backend.timeouts);
+        walk(node, BACKEND_TIMEOUT_KEYS, &mut draft.backend);
     }),
     key("compression", "{ codings = [\"gzip\"] }", |draft, node| {
         set(&mut draft.backend.compression, compression::read(node).map(Some));
@@ -46,20 +69,25 @@ pub(crate) const BACKEND_KEYS: &[Key<BackendDraft>] = &[
     key("error_pages", "{ 503 = \"pages/503.html\" }", |draft, node| {
         draft.error_pages = pages::read(node);
     }),
+    key("persistence", "{ cookie = \"SRV\" }", |draft, node| {
+        draft.persistence = persistence::read(node);
+    }),
     unsupported("health_check"),
     unsupported("passive_health"),
-    unsupported("persistence"),
     unsupported("protocol"),
     unsupported("send_proxy"),
     unsupported("slow_start"),
     unsupported("tls"),
 ];
 
-pub(crate) const BACKEND_TIMEOUT_KEYS: &[Key<BackendTimeouts>] = &[
-    key("connect", "\"5s\"", |timeouts, node| set(&mut timeouts.connect, node.timeout())),
-    key("server", "\"30s\"", |timeouts, node| set(&mut timeouts.server, node.timeout())),
-    key("queue", "\"5s\"", |timeouts, node| set(&mut timeouts.queue, node.timeout())),
-    key("tunnel", "\"1h\"", |timeouts, node| set(&mut timeouts.tunnel, node.timeout())),
+pub(crate) const BACKEND_TIMEOUT_KEYS: &[Key<Backend>] = &[
+    key("connect", "\"5s\"", |backend, node| set(&mut backend.timeouts.connect, node.timeout())),
+    key("server", "\"30s\"", |backend, node| set(&mut backend.timeouts.server, node.timeout())),
+    key("queue", "\"5s\"", |backend, node| set(&mut backend.timeouts.queue, node.timeout())),
+    key("tunnel", "\"1h\"", |backend, node| set(&mut backend.timeouts.tunnel, node.timeout())),
+    key("per_try", "\"5s\"", |backend, node| {
+        set(&mut backend.retries.per_try, node.timeout().map(Some));
+    }),
 ];
 
 pub(crate) const POOL_KEYS: &[Key<PoolSettings>] = &[
@@ -95,6 +123,7 @@ pub(crate) fn read(node: &Node<'_>, template: &Backend) -> BackendDraft {
         name_span: node.name_span,
         servers_written: node.obscures("servers"),
         error_pages: PagesDraft::default(),
+        persistence: None,
     };
     walk(node, BACKEND_KEYS, &mut draft);
     draft

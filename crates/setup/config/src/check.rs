@@ -87,6 +87,9 @@ pub(crate) fn finish(file: FileDraft, directory: &Path, problems: &Problems) -> 
     check_backends(&references, &backends, problems);
     let served = |draft: BackendDraft| Backend {
         error_pages: pages::load(&draft.error_pages, &files, problems),
+        persistence: draft
+            .persistence
+            .and_then(|persistence| persistence.finish(&draft.backend.name, &files, problems)),
         ..draft.backend
     };
     let backends = backends.into_iter().map(served).collect();

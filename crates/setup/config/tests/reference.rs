@@ -139,6 +139,9 @@ fn other_value(value: &str) -> String {
         "false" => "true".to_owned(),
         "\"auto\"" => "[0]".to_owned(),
         "[]" => "[\"X\"]".to_owned(),
+        "[\"connect_failure\"]" => "[503]".to_owned(),
+        "\"0B\"" => "\"3KiB\"".to_owned(),
+        "\"100ms\"" => "\"7ms\"".to_owned(),
         "\"http\"" => "\"json\"".to_owned(),
         "\"local0\"" => "\"local1\"".to_owned(),
         "\"rfc3164\"" => "\"rfc5424\"".to_owned(),
@@ -188,6 +191,9 @@ fn every_key_with_a_default_changes_something() {
         "response_rules",
         "lists",
         "user_lists",
+        "per_try",
+        "hedge_after",
+        "persistence",
     ];
     let has_default = |key: &KeyInfo| {
         let table: Vec<_> = key.table.split('.').collect();

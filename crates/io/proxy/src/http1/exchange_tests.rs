@@ -26,8 +26,8 @@ use crate::budget::Budget;
 use crate::client::Client;
 use crate::http1::Server;
 use crate::settings::{
-    BackendSettings, ClientTimeouts, FrontendSettings, OwnFieldSettings, ServerSettings, Snapshot,
-    reasons,
+    BackendSettings, ClientTimeouts, FrontendSettings, OwnFieldSettings, RepeatSettings,
+    ServerSettings, Snapshot, reasons,
 };
 use crate::site::Entrance;
 use crate::upstream::connect::Connection;
@@ -49,6 +49,8 @@ fn snapshot(server: SocketAddr) -> Arc<Snapshot> {
             stats: registry.server("app", "a").clone(),
         }],
         exchange: Policy::default(),
+        persistence: None,
+        repeats: RepeatSettings::default(),
         tunnel_timeout: PATIENCE,
         reuse: true,
         error_pages: Arc::default(),
