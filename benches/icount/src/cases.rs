@@ -221,7 +221,8 @@ fn pick_servers(iterations: u64, servers_count: u16) {
 
 /// The decisions of a request that a warm connection answers.
 fn run_exchange(policy: &Policy, now: Instant, server: u32) -> Action {
-    let mut exchange = Exchange::new(policy, Request { repeatable: true }, now);
+    let request = Request { repeatable: true, seed: 7 };
+    let mut exchange = Exchange::new(policy, None, request, now);
     assert_eq!(
         exchange.handle(now, Input::Picked { server, reused: true }),
         Action::Send { server }

@@ -295,8 +295,8 @@ fn a_server_that_cannot_be_reached_is_told_with_its_retries() {
         assert_eq!((line.letters(), line.status, &*line.retries), (letters, 503, "2"));
         assert_eq!(&*line.server, "s1");
         let [head, queue, connect, response, _] = line.times;
-        // Two attempts and the waits between them came before the last one.
-        assert!(head >= 0 && queue >= 199 && connect == -1 && response == -1, "{line:?}");
+        // Two attempts and the delays behind them, half as long at least, came before the last one.
+        assert!(head >= 0 && queue >= 149 && connect == -1 && response == -1, "{line:?}");
     }
 }
 

@@ -83,6 +83,8 @@ pub enum FailureKind {
     TruncatedResponse,
     /// The request has been here already: it names this proxy in `Via` (RFC 9110 §7.6.3).
     Loop,
+    /// A response with this status, which the policy lists. It fails a try and never a request: the last one is passed on.
+    Status(u16),
 }
 
 /// How a failure may be made good.
@@ -90,11 +92,14 @@ pub enum FailureKind {
 pub enum Retry {
     /// Not at all.
     Never,
-    /// By another connection attempt: the request has not left this machine.
+    /// By another connection attempt, if the policy lists it: the request has not left this machine.
     Connect,
+    /// By sending the request again, if the policy lists it, the request can be repeated, and nothing of a response has
+    /// reached the client.
+    Repeat,
     /// By a fresh connection to the same server, if the connection was a reused one that the server may
     /// have closed while idle (RFC 9112 §9.3.1), nothing of a response came, and the request can be
-    /// repeated.
+    /// repeated; otherwise as [`Retry::Repeat`].
     FreshConnection,
 }
 
@@ -111,7 +116,7 @@ pub(crate) struct Row {
 
 impl FailureKind {
     /// One value of every kind, in the order of their indices.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::RequestHeadTimeout,
         Self::BadRequest { status: 400, detail: "" },
         Self::ClientTimeout,
@@ -132,6 +137,7 @@ impl FailureKind {
         Self::ServerTimeout,
         Self::TruncatedResponse,
         Self::Loop,
+        Self::Status(503),
     ];
 
     /// The total function: what follows from each kind. The letters are those HAProxy logs: who ended
@@ -141,7 +147,7 @@ impl FailureKind {
         use ConnectFailure::{LocalResource, Refused, Reset, TimedOut, Unreachable};
         use NoServerCause::{AllDown, Empty, PoolFull};
         use Origin::{Client, Proxy, Server};
-        use Retry::{Connect, FreshConnection, Never};
+        use Retry::{Connect, FreshConnection, Never, Repeat};
         let (index, reason, origin, status, cause, retry) = match self {
             Self::RequestHeadTimeout => (0, "request_head_timeout", Client, Some(408), b'c', Never),
             Self::BadRequest { status, .. } =>
@@ -158,12 +164,13 @@ impl FailureKind {
             Self::Connect(Reset) => (11, "connect_reset", Server, Some(503), b'S', Connect),
             Self::Connect(LocalResource) => (12, "connect_local_resource", Proxy, Some(503), b'R', Connect),
             Self::EmptyResponse => (13, "empty_response", Server, Some(502), b'S', FreshConnection),
-            Self::IncompleteHead => (14, "incomplete_response_head", Server, Some(502), b'S', Never),
+            Self::IncompleteHead => (14, "incomplete_response_head", Server, Some(502), b'S', Repeat),
             Self::ServerReset => (15, "server_reset", Server, Some(502), b'S', FreshConnection),
-            Self::BadResponse { .. } => (16, "bad_response", Server, Some(502), b'P', Never),
-            Self::ServerTimeout => (17, "server_timeout", Server, Some(504), b's', Never),
+            Self::BadResponse { .. } => (16, "bad_response", Server, Some(502), b'P', Repeat),
+            Self::ServerTimeout => (17, "server_timeout", Server, Some(504), b's', Repeat),
             Self::TruncatedResponse => (18, "truncated_response", Server, Some(502), b'S', Never),
             Self::Loop => (19, "loop_detected", Proxy, Some(508), b'P', Never),
+            Self::Status(status) => (20, "response_status", Server, Some(error_status(status)), b'S', Repeat),
         };
         Row { index, reason, origin, status, cause, retry }
     }

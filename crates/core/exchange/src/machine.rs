@@ -1,13 +1,18 @@
 //! The state machine of one exchange.
 //!
-//! Owns the transitions, the deadline and the budget of retries. What follows from a failure's kind is
-//! the failure table's; carrying out actions is the driver's. Invariant: see
-//! [`Exchange::check_invariants`], which runs after every input in builds with debug assertions.
+//! Owns the transitions and the deadline; whether and how a failure is made good is in `retries`. What
+//! follows from a failure's kind is the failure table's; carrying out actions is the driver's.
+//! Invariant: see [`Exchange::check_invariants`], which runs after every input in builds with debug
+//! assertions.
+
+mod retries;
 
 use std::time::{Duration, Instant};
 
-use crate::failure::{ConnectFailure, Failure, FailureKind, NoServerCause, Retry, Stage};
-use crate::policy::{Policy, Redispatch, Request};
+use crate::avoided::Avoided;
+use crate::budget::RetryBudget;
+use crate::failure::{ConnectFailure, Failure, FailureKind, NoServerCause, Stage};
+use crate::policy::{Policy, Request};
 use crate::protocol::{Action, Input, Upload};
 
 /// Where the exchange stands. In every state but the first and the last a server's slot is held.
@@ -15,7 +20,7 @@ use crate::protocol::{Action, Input, Upload};
 enum State {
     /// A server is being picked.
     Picking,
-    /// The turn-around delay before the same server is tried again.
+    /// The delay before the same server is tried again.
     Backoff,
     /// A connection is being established.
     Connecting,
@@ -31,20 +36,28 @@ enum State {
 
 /// One request on its way to a response.
 #[derive(Clone, Debug)]
-pub struct Exchange {
+pub struct Exchange<'p> {
+    policy: &'p Policy,
+    budget: Option<&'p RetryBudget>,
     /// When the current wait fails; `None` while only the client is waited for, and at the end.
     deadline: Option<Instant>,
-    connect_timeout: Duration,
-    server_timeout: Duration,
-    queue_timeout: Duration,
+    /// When the try in hand is given up for another one, if there can be one.
+    try_due: Option<Instant>,
+    /// When a second try is made beside the one in hand, if it can be.
+    hedge_due: Option<Instant>,
+    /// When the server fails, where the deadline is one of those.
+    server_due: Option<Instant>,
     /// The server whose slot is held.
     server: Option<u32>,
-    /// The server whose connection attempt failed last, if another one was asked for.
-    failed: Option<u32>,
+    /// The servers whose tries failed, if others were asked for.
+    failed: Avoided,
+    /// Where chance begins for this request.
+    seed: u64,
     state: State,
-    redispatch: Redispatch,
     retries_left: u8,
     retries: u8,
+    /// Delays so far.
+    delays: u8,
     /// What the attempt failed by that was made good last.
     retried: Option<FailureKind>,
     interims: u8,
@@ -53,34 +66,51 @@ pub struct Exchange {
     reused: bool,
     /// A pooled connection turned out to be dead: the pool is not asked again.
     fresh_only: bool,
-    /// Some of the request's body has been taken for the connection in hand: it is not there for another one.
+    /// Some of the request's body is not there for another connection.
     touched: bool,
     request_sent: bool,
     response_begun: bool,
+    /// Something of a response has reached the client.
+    relayed: bool,
     switched: bool,
+    over_budget: bool,
+    /// The deadline may be that of the try or of a hedge.
+    early: bool,
 }
 
-impl Exchange {
+impl<'p> Exchange<'p> {
     /// Most interim responses relayed for one request. A server that works for long says so with a
     /// `102` every 20 s, for which this lasts 85 minutes; one that sends nothing else would otherwise
     /// keep the exchange alive for ever.
     pub const INTERIMS_MAX: u8 = u8::MAX;
 
-    /// A new exchange, which asks for [`Action::FIRST`].
+    /// A new exchange, which asks for [`Action::FIRST`]. It draws what it repeats from `budget`; without one, which is
+    /// enough for a policy that repeats nothing, it repeats nothing.
     #[inline]
     #[must_use]
-    pub fn new(policy: &Policy, request: Request, now: Instant) -> Self {
+    pub fn new(
+        policy: &'p Policy,
+        budget: Option<&'p RetryBudget>,
+        request: Request,
+        now: Instant,
+    ) -> Self {
+        if let Some(budget) = budget {
+            budget.deposit(now);
+        }
         Self {
+            policy,
+            budget,
             deadline: Some(due(now, policy.queue_timeout)),
-            connect_timeout: policy.connect_timeout,
-            server_timeout: policy.server_timeout,
-            queue_timeout: policy.queue_timeout,
+            try_due: None,
+            hedge_due: None,
+            server_due: None,
             server: None,
-            failed: None,
+            failed: Avoided::NONE,
+            seed: request.seed,
             state: State::Picking,
-            redispatch: policy.redispatch,
             retries_left: policy.retries_max,
             retries: 0,
+            delays: 0,
             retried: None,
             interims: 0,
             repeatable: request.repeatable,
@@ -89,7 +119,10 @@ impl Exchange {
             touched: false,
             request_sent: false,
             response_begun: false,
+            relayed: false,
             switched: false,
+            over_budget: false,
+            early: false,
         }
     }
 
@@ -124,7 +157,7 @@ impl Exchange {
         self.deadline
     }
 
-    /// How often the request was tried again: connection attempts after the first, and the one repeat
+    /// How often the request was tried again: connection attempts after the first, repeats, and the one
     /// after a dead reused connection.
     #[inline]
     #[must_use]
@@ -138,6 +171,13 @@ impl Exchange {
     #[must_use]
     pub const fn retried(&self) -> Option<FailureKind> {
         self.retried
+    }
+
+    /// Whether the request was not tried again because the budget was spent.
+    #[inline]
+    #[must_use]
+    pub const fn is_over_budget(&self) -> bool {
+        self.over_budget
     }
 
     /// The server whose slot is held.
@@ -164,19 +204,22 @@ impl Exchange {
         match self.state {
             State::Picking | State::Backoff | State::Connecting => {
                 assert!(self.deadline.is_some(), "a pick, a delay or a connection has a deadline");
-                assert!(!self.touched && !self.request_sent, "nothing of the request has left");
-                assert!(!self.response_begun && self.interims == 0, "no retry after a response");
+                assert!(!self.touched && !self.request_sent, "the request is there from its start");
+                assert!(!self.response_begun && !self.relayed, "no retry after a response");
+                assert!(!self.early, "a try begins with the request");
             }
             State::Sending => assert!(!self.request_sent),
             State::Awaiting => {
                 assert!(self.request_sent);
                 assert!(self.deadline.is_some(), "a server that owes a response has a deadline");
             }
-            State::Relaying => assert!(self.response_begun),
+            State::Relaying => assert!(self.response_begun && self.relayed),
             State::Over => assert!(self.deadline.is_none(), "nothing is waited for at the end"),
         }
         assert_eq!(self.retries > 0, self.retried.is_some(), "a retry has a reason");
         assert!(!(self.reused && self.fresh_only), "the pool is not used after a dead connection");
+        assert!(usize::from(self.retries) <= usize::from(self.policy.retries_max) + 1);
+        assert!(!self.relayed || self.response_begun);
     }
 
     fn on_picking(&mut self, now: Instant, input: Input) -> Action {
@@ -187,7 +230,7 @@ impl Exchange {
                 if reused {
                     return self.send(now, server);
                 }
-                if self.failed == Some(server) {
+                if self.failed.contains(server) {
                     return self.back_off(now);
                 }
                 self.connect(now, server)
@@ -210,10 +253,13 @@ impl Exchange {
             Input::RequestSent => {
                 self.state = State::Awaiting;
                 self.request_sent = true;
+                if self.budget.is_some() {
+                    self.begin_try(now);
+                }
                 self.wait_for_server(now)
             }
-            Input::RequestProgress => {
-                self.touched = true;
+            Input::RequestProgress { kept } => {
+                self.touched |= !kept;
                 self.wait_for_server(now)
             }
             Input::WaitingOnClient => {
@@ -223,6 +269,9 @@ impl Exchange {
                 Action::Wait
             }
             Input::ResponseHead { status, interim } => self.on_head(now, status, interim),
+            Input::HedgeWon { server } if self.state == State::Awaiting && !self.response_begun => {
+                self.adopt(now, server)
+            }
             Input::ResponseBytes | Input::ResponseProgress => {
                 self.response_begun = true;
                 self.wait_for_server(now)
@@ -243,7 +292,7 @@ impl Exchange {
 
     fn on_relaying(&mut self, now: Instant, input: Input) -> Action {
         match input {
-            Input::ResponseProgress | Input::ResponseBytes | Input::RequestProgress => {
+            Input::ResponseProgress | Input::ResponseBytes | Input::RequestProgress { .. } => {
                 self.wait_for_server(now)
             }
             Input::ResponseDone => {
@@ -269,14 +318,25 @@ impl Exchange {
     /// A response head before the request was sent whole is legal (RFC 9112 §9.5): it is relayed, and
     /// its status says whether the server still reads.
     fn on_head(&mut self, now: Instant, status: u16, interim: bool) -> Action {
+        if !interim
+            && self.budget.is_some()
+            && self.policy.retry_on.has_status(status)
+            && self.may_repeat()
+            && self.draws(now)
+        {
+            return self.retry(now, FailureKind::Status(status));
+        }
         self.response_begun = true;
-        self.deadline = Some(due(now, self.server_timeout));
+        self.relayed = true;
+        self.deadline = Some(due(now, self.policy.server_timeout));
         if interim {
+            self.clip_to_try();
             if self.interims == Self::INTERIMS_MAX {
                 return self.fail(now, FailureKind::BadResponse { detail: "interims_max" });
             }
             self.interims += 1;
         } else {
+            self.early = false;
             self.state = State::Relaying;
             self.switched = status == 101;
         }
@@ -298,6 +358,7 @@ impl Exchange {
             (State::Connecting, _) => {
                 self.fail(now, FailureKind::Connect(ConnectFailure::TimedOut))
             }
+            (State::Awaiting, _) if self.early => self.try_expired(now),
             (State::Sending | State::Awaiting | State::Relaying, _) => {
                 self.fail(now, FailureKind::ServerTimeout)
             }
@@ -305,76 +366,34 @@ impl Exchange {
         }
     }
 
-    /// Tries again if the failure's kind allows it and the budget is not spent, or gives up.
-    #[cold]
-    fn fail(&mut self, now: Instant, kind: FailureKind) -> Action {
-        match kind.retry() {
-            Retry::Connect if self.retries_left > 0 => self.retry_connect(now, kind),
-            Retry::FreshConnection if self.reused && self.repeatable && !self.response_begun => {
-                self.reconnect(now, kind)
-            }
-            Retry::Never | Retry::Connect | Retry::FreshConnection => self.give_up(kind),
-        }
-    }
-
-    fn retry_connect(&mut self, now: Instant, kind: FailureKind) -> Action {
-        self.retries_left -= 1;
-        self.count_retry(kind);
-        let elsewhere = match self.redispatch {
-            Redispatch::Never => false,
-            Redispatch::LastRetry => self.retries_left == 0,
-            Redispatch::EveryRetry => true,
-        };
-        if !elsewhere {
-            return self.back_off(now);
-        }
-        self.failed = self.server.take();
-        self.state = State::Picking;
-        self.deadline = Some(due(now, self.queue_timeout));
-        Action::Pick { avoid: self.failed, fresh_only: self.fresh_only }
-    }
-
-    /// The reused connection is dead and the request may be sent again. The server is not to blame, so
-    /// it stays picked; the pool is not trusted again, so this happens at most once. It takes nothing
-    /// from the budget: this is the first connection attempted.
-    fn reconnect(&mut self, now: Instant, kind: FailureKind) -> Action {
-        let Some(server) = self.server else { return Action::Wait };
-        self.count_retry(kind);
-        self.fresh_only = true;
-        self.reused = false;
-        self.touched = false;
-        self.request_sent = false;
-        self.connect(now, server)
-    }
-
-    fn count_retry(&mut self, kind: FailureKind) {
-        self.retries = self.retries.saturating_add(1);
-        self.retried = Some(kind);
-    }
-
-    fn back_off(&mut self, now: Instant) -> Action {
-        self.state = State::Backoff;
-        self.deadline = Some(due(now, self.connect_timeout.min(Policy::RETRY_DELAY_MAX)));
-        Action::Wait
-    }
-
     fn connect(&mut self, now: Instant, server: u32) -> Action {
         self.state = State::Connecting;
-        self.deadline = Some(due(now, self.connect_timeout));
+        self.deadline = Some(due(now, self.policy.connect_timeout));
         Action::Connect { server }
     }
 
     #[inline]
     fn send(&mut self, now: Instant, server: u32) -> Action {
         self.state = State::Sending;
-        self.deadline = Some(due(now, self.server_timeout));
+        self.deadline = Some(due(now, self.policy.server_timeout));
         Action::Send { server }
     }
 
     #[inline]
     fn wait_for_server(&mut self, now: Instant) -> Action {
-        self.deadline = Some(due(now, self.server_timeout));
+        self.deadline = Some(due(now, self.policy.server_timeout));
+        self.clip_to_try();
         Action::Wait
+    }
+
+    /// The deadline is that of the try, where it comes first.
+    #[inline]
+    fn clip_to_try(&mut self) {
+        if self.early {
+            self.server_due = self.deadline;
+            self.deadline =
+                [self.deadline, self.try_due, self.hedge_due].into_iter().flatten().min();
+        }
     }
 
     #[cold]
@@ -406,6 +425,7 @@ impl Exchange {
     fn end(&mut self) {
         self.state = State::Over;
         self.deadline = None;
+        self.early = false;
         self.server = None;
     }
 }

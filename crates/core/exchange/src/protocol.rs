@@ -4,6 +4,7 @@
 //! edge (a head, the end, a failure), never a chunk's content, so that the cost of an exchange does not
 //! depend on the size of its bodies.
 
+use crate::avoided::Avoided;
 use crate::failure::{ConnectFailure, Failure, NoServerCause};
 
 /// Something that happened, told by the driver.
@@ -22,9 +23,11 @@ pub enum Input {
     Connected,
     /// The connection asked for by [`Action::Connect`] cannot be established.
     ConnectFailed(ConnectFailure),
-    /// Some of the request's body has been taken for sending, and is not there for another connection: the
-    /// server's clock starts again.
-    RequestProgress,
+    /// Some of the request's body has been taken for sending: the server's clock starts again.
+    RequestProgress {
+        /// All that has been taken so far is kept, and is there for another connection.
+        kept: bool,
+    },
     /// The whole request, head and body, was handed over for sending.
     RequestSent,
     /// The server owes nothing for now: the client has to deliver more of the request, or to accept
@@ -57,6 +60,12 @@ pub enum Input {
     /// The reused connection turned out to be dead before the kernel took one byte of the request for
     /// it. This is proof that the server has seen nothing of the request.
     PoolLost,
+    /// The second try that [`Action::Hedge`] asked for has the first byte of a response, or is all that is left: the first
+    /// one has not, and is given up.
+    HedgeWon {
+        /// The second try's server, whose slot is held instead.
+        server: u32,
+    },
     /// The time [`Exchange::deadline`](crate::Exchange::deadline) gave has passed. Given too early, or
     /// after the deadline has moved, it is ignored: a timer need not be moved on each progress.
     Deadline,
@@ -73,7 +82,7 @@ pub enum Input {
     },
 }
 
-/// What the driver has to do next. At most one server slot is held at a time: `Pick` and every terminal
+/// What the driver has to do next. At most one server slot is held at a time, and one more by a hedge: `Pick` and every terminal
 /// action give it back at once, before anything else is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "an action that is not carried out stalls the exchange"]
@@ -81,8 +90,8 @@ pub enum Action {
     /// Give back the slot and the connection of an earlier server, pick one, and answer
     /// [`Input::Picked`] or [`Input::NoServer`], at once or after waiting in the queue.
     Pick {
-        /// A server just failed: take another one if any other is usable.
-        avoid: Option<u32>,
+        /// Servers that failed: take another one if any other is usable.
+        avoid: Avoided,
         /// Do not take an idle connection from the pool.
         fresh_only: bool,
     },
@@ -96,8 +105,21 @@ pub enum Action {
         /// The server.
         server: u32,
     },
+    /// Drop the connection in hand, if any, and keep the slot: the same server is tried again at the deadline.
+    Delay,
     /// Go on with what is under way until the next input or the deadline.
     Wait,
+    /// Go on, and send the request to another server beside the first one. Should there be none, nothing happens. What comes
+    /// of it is told by [`Input::HedgeWon`] or not at all; its slot is given back with that of the first.
+    Hedge {
+        /// Servers that are not asked, the first one among them.
+        avoid: Avoided,
+    },
+    /// Give back the slot and the connection of the first try and go on with the second, which has been sent.
+    Adopt {
+        /// Its server.
+        server: u32,
+    },
     /// Pass this response head to the client, and after a final one its body.
     Relay {
         /// What becomes of the part of the request that is not sent yet.
@@ -120,7 +142,7 @@ pub enum Action {
 
 impl Action {
     /// What a new exchange asks for.
-    pub const FIRST: Self = Self::Pick { avoid: None, fresh_only: false };
+    pub const FIRST: Self = Self::Pick { avoid: Avoided::NONE, fresh_only: false };
 
     /// Whether the exchange is over: no input has an effect any more.
     #[inline]
@@ -131,6 +153,9 @@ impl Action {
             Self::Pick { .. }
             | Self::Connect { .. }
             | Self::Send { .. }
+            | Self::Delay
+            | Self::Hedge { .. }
+            | Self::Adopt { .. }
             | Self::Wait
             | Self::Relay { .. } => false,
         }

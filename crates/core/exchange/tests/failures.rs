@@ -20,12 +20,13 @@ const TABLE: &str = "
     connect_reset             503   S  Server  Connect
     connect_local_resource    503   R  Proxy   Connect
     empty_response            502   S  Server  FreshConnection
-    incomplete_response_head  502   S  Server  Never
+    incomplete_response_head  502   S  Server  Repeat
     server_reset              502   S  Server  FreshConnection
-    bad_response              502   P  Server  Never
-    server_timeout            504   s  Server  Never
+    bad_response              502   P  Server  Repeat
+    server_timeout            504   s  Server  Repeat
     truncated_response        502   S  Server  Never
     loop_detected             508   P  Proxy   Never
+    response_status           503   S  Server  Repeat
 ";
 
 #[test]

@@ -1,88 +1,15 @@
 //! Every input in every state, and the traces that matter: retries, redispatch, stale connections,
 //! early and interim responses, clocks that stop.
 
+mod support;
+
 use std::time::{Duration, Instant};
 
+use support::{CONTINUE, OK, PROGRESS, REFUSED, Trace, picked, reused, word};
 use tidegate_exchange::{
-    Action, ConnectFailure, Exchange, FailureKind, Input, NoServerCause, Policy, Redispatch,
-    Request, Stage, Upload,
+    Action, BudgetSettings, ConnectFailure, Exchange, FailureKind, Input, NoServerCause, Policy,
+    Redispatch, Request, RetryBudget, Stage,
 };
-
-const REFUSED: Input = Input::ConnectFailed(ConnectFailure::Refused);
-const OK: Input = Input::ResponseHead { status: 200, interim: false };
-const CONTINUE: Input = Input::ResponseHead { status: 100, interim: true };
-
-fn picked(server: u32) -> Input {
-    Input::Picked { server, reused: false }
-}
-
-fn reused(server: u32) -> Input {
-    Input::Picked { server, reused: true }
-}
-
-/// An exchange and its virtual clock.
-struct Trace {
-    exchange: Exchange,
-    now: Instant,
-}
-
-impl Trace {
-    fn new(policy: &Policy, repeatable: bool) -> Self {
-        let now = Instant::now();
-        Self { exchange: Exchange::new(policy, Request { repeatable }, now), now }
-    }
-
-    /// A repeatable request with the default policy.
-    fn default() -> Self {
-        Self::new(&Policy::default(), true)
-    }
-
-    fn after(mut self, inputs: &[Input]) -> Self {
-        for &input in inputs {
-            let _action = self.handle(input);
-        }
-        self
-    }
-
-    fn handle(&mut self, input: Input) -> Action {
-        self.exchange.handle(self.now, input)
-    }
-
-    /// The action in a word.
-    fn word(&mut self, input: Input) -> String {
-        word(self.handle(input))
-    }
-
-    /// Lets the deadline pass.
-    fn expire(&mut self) -> String {
-        self.now = self.exchange.deadline().expect("a deadline");
-        self.word(Input::Deadline)
-    }
-
-    fn left(&self) -> Option<Duration> {
-        self.exchange.deadline().map(|deadline| deadline - self.now)
-    }
-}
-
-fn word(action: Action) -> String {
-    match action {
-        Action::Pick { avoid: None, fresh_only: false } => "pick".into(),
-        Action::Pick { avoid: Some(server), fresh_only: false } => format!("pick!{server}"),
-        Action::Pick { avoid: None, fresh_only: true } => "fresh".into(),
-        Action::Pick { avoid: Some(server), fresh_only: true } => format!("fresh!{server}"),
-        Action::Connect { server } => format!("connect:{server}"),
-        Action::Send { server } => format!("send:{server}"),
-        Action::Wait => ".".into(),
-        Action::Relay { upload: Upload::Complete } => "relay".into(),
-        Action::Relay { upload: Upload::Continue } => "relay+".into(),
-        Action::Relay { upload: Upload::Stop } => "relay-".into(),
-        Action::Respond(failure) => failure.status().expect("an answer can be given").to_string(),
-        Action::Cut(failure) => format!("cut:{}", failure.flags()),
-        Action::Abort(failure) => format!("abort:{}", failure.flags()),
-        Action::Finish { reuse: true } => "finish".into(),
-        Action::Finish { reuse: false } => "close".into(),
-    }
-}
 
 /// The columns of the table. A due deadline is added as the last one.
 const INPUTS: [Input; 22] = [
@@ -91,7 +18,7 @@ const INPUTS: [Input; 22] = [
     Input::NoServer(NoServerCause::AllDown),
     Input::Connected,
     REFUSED,
-    Input::RequestProgress,
+    Input::RequestProgress { kept: false },
     Input::RequestSent,
     Input::WaitingOnClient,
     Input::ResponseBytes,
@@ -168,7 +95,7 @@ fn any_two_further_inputs_keep_the_invariants() {
 #[test]
 fn a_refused_connection_is_retried_elsewhere_until_the_retries_are_spent() {
     let mut trace = Trace::default();
-    for (server, next) in [(0, "pick!0"), (1, "pick!1"), (2, "pick!2"), (3, "503")] {
+    for (server, next) in [(0, "pick!0"), (1, "pick!0!1"), (2, "pick!0!1!2"), (3, "503")] {
         assert_eq!(trace.word(picked(server)), format!("connect:{server}"));
         assert_eq!(trace.word(REFUSED), next);
     }
@@ -176,39 +103,50 @@ fn a_refused_connection_is_retried_elsewhere_until_the_retries_are_spent() {
 }
 
 #[test]
-fn the_only_server_is_tried_again_after_a_delay() {
-    let mut trace = Trace::default().after(&[picked(0)]);
-    assert_eq!(trace.word(REFUSED), "pick!0");
-    assert_eq!(trace.word(picked(0)), ".");
-    assert_eq!(trace.left(), Some(Policy::RETRY_DELAY_MAX));
-    assert_eq!(trace.expire(), "connect:0");
-    assert_eq!(trace.word(Input::Connected), "send:0");
-}
-
-#[test]
-fn the_delay_is_no_longer_than_the_connect_timeout() {
-    let connect_timeout = Duration::from_millis(20);
-    let policy = Policy { connect_timeout, ..Policy::default() };
-    let trace = Trace::new(&policy, true).after(&[picked(0), REFUSED, picked(0)]);
-    assert_eq!(trace.left(), Some(connect_timeout));
+fn the_only_server_is_tried_again_after_delays_that_double_and_differ() {
+    let (min, max) = (Duration::from_millis(100), Duration::from_millis(300));
+    let policy = Policy { delay_min: min, delay_max: max, retries_max: 4, ..Policy::default() };
+    let budget = RetryBudget::new(BudgetSettings::default(), Instant::now());
+    let mut firsts = Vec::new();
+    for seed in 0..100 {
+        let mut now = Instant::now();
+        let request = Request { repeatable: false, seed };
+        let mut exchange = Exchange::new(&policy, Some(&budget), request, now);
+        let _connect = exchange.handle(now, picked(0));
+        for whole in [min, 2 * min, max, max] {
+            assert_eq!(word(exchange.handle(now, REFUSED)), "pick!0");
+            assert_eq!(exchange.handle(now, picked(0)), Action::Delay);
+            let delay = exchange.deadline().expect("a delay ends") - now;
+            assert!(delay >= whole / 2 && delay <= whole, "{delay:?} of {whole:?}");
+            if whole == min {
+                firsts.push(delay);
+            }
+            now += delay;
+            assert_eq!(exchange.handle(now, Input::Deadline), Action::Connect { server: 0 });
+        }
+        assert_eq!(word(exchange.handle(now, REFUSED)), "503");
+    }
+    firsts.sort_unstable();
+    firsts.dedup();
+    assert!(firsts.len() > 30, "requests that failed together come back together");
 }
 
 #[test]
 fn redispatch_says_which_retries_go_elsewhere() {
     for (redispatch, expected) in [
-        (Redispatch::Never, [". connect:0", ". connect:0", "503"]),
-        (Redispatch::LastRetry, [". connect:0", "pick!0 connect:1", "503"]),
-        (Redispatch::EveryRetry, ["pick!0 connect:1", "pick!1 connect:1", "503"]),
+        (Redispatch::Never, ["delay connect:0", "delay connect:0", "503"]),
+        (Redispatch::LastRetry, ["delay connect:0", "pick!0 connect:1", "503"]),
+        (Redispatch::EveryRetry, ["pick!0 connect:1", "pick!0!1 connect:1", "503"]),
     ] {
         let policy = Policy { retries_max: 2, redispatch, ..Policy::default() };
         let mut trace = Trace::new(&policy, true).after(&[picked(0)]);
         for step in expected {
             let mut words = vec![trace.word(REFUSED)];
-            if words[0] == "." {
+            if words[0] == "delay" {
                 words.push(trace.expire());
             } else if words[0] != "503" {
                 let action = trace.word(picked(1));
-                words.push(if action == "." { trace.expire() } else { action });
+                words.push(if action == "delay" { trace.expire() } else { action });
             }
             assert_eq!(words.join(" "), step, "{redispatch:?}");
         }
@@ -253,11 +191,11 @@ fn a_request_that_cannot_be_repeated_is_sent_again_only_if_nothing_was_sent() {
     let unrepeatable = |inputs: &[Input]| Trace::new(&Policy::default(), false).after(inputs);
     assert_eq!(unrepeatable(&[reused(0)]).word(Input::PoolLost), "connect:0");
     assert_eq!(unrepeatable(&[reused(0)]).word(Input::ServerClosed), "502");
-    assert_eq!(unrepeatable(&[reused(0), Input::RequestProgress]).word(Input::PoolLost), "502");
+    assert_eq!(unrepeatable(&[reused(0), PROGRESS]).word(Input::PoolLost), "502");
     assert_eq!(unrepeatable(&[reused(0), Input::RequestSent]).word(Input::ServerClosed), "502");
     // Handed over whole, but the kernel took none of it.
     assert_eq!(unrepeatable(&[reused(0), Input::RequestSent]).word(Input::PoolLost), "connect:0");
-    let with_body = [reused(0), Input::RequestProgress, Input::RequestSent];
+    let with_body = [reused(0), PROGRESS, Input::RequestSent];
     assert_eq!(unrepeatable(&with_body).word(Input::PoolLost), "502");
     assert_eq!(unrepeatable(&[picked(0)]).word(REFUSED), "pick!0");
 }
@@ -293,7 +231,7 @@ fn nothing_is_repeated_once_something_of_a_response_has_come() {
 fn a_response_before_the_end_of_the_request_decides_about_the_rest() {
     let head = |status| Input::ResponseHead { status, interim: false };
     for (status, relay) in [(200, "relay+"), (302, "relay-"), (401, "relay-"), (500, "relay-")] {
-        let mut trace = Trace::default().after(&[reused(0), Input::RequestProgress]);
+        let mut trace = Trace::default().after(&[reused(0), PROGRESS]);
         assert_eq!(trace.word(head(status)), relay);
         assert_eq!(trace.word(Input::ResponseDone), "close", "the request is unfinished");
     }
@@ -325,14 +263,9 @@ fn interim_responses_are_relayed_up_to_their_limit_and_a_final_one_may_still_fai
 fn progress_of_the_server_moves_its_deadline() {
     let timeout = Policy::default().server_timeout;
     let mut trace = Trace::default().after(&[reused(0)]);
-    for input in [
-        Input::RequestProgress,
-        Input::RequestSent,
-        Input::ResponseBytes,
-        CONTINUE,
-        OK,
-        Input::ResponseProgress,
-    ] {
+    for input in
+        [PROGRESS, Input::RequestSent, Input::ResponseBytes, CONTINUE, OK, Input::ResponseProgress]
+    {
         trace.now += timeout / 2;
         let _action = trace.handle(input);
         assert_eq!(trace.left(), Some(timeout), "{input:?}");
@@ -344,7 +277,7 @@ fn progress_of_the_server_moves_its_deadline() {
 fn the_servers_clock_stops_while_the_client_is_waited_for() {
     let mut trace = Trace::default().after(&[reused(0), Input::WaitingOnClient]);
     assert_eq!(trace.left(), None);
-    let _action = trace.handle(Input::RequestProgress);
+    let _action = trace.handle(PROGRESS);
     assert!(trace.left().is_some(), "the body goes on");
     let _action = trace.handle(Input::RequestSent);
     let _action = trace.handle(Input::WaitingOnClient);
@@ -405,5 +338,5 @@ fn the_longest_timeouts_do_not_overflow_the_clock() {
 
 #[test]
 fn an_exchange_is_small() {
-    assert!(size_of::<Exchange>() <= 128, "one is held by each request in flight");
+    assert!(size_of::<Exchange<'_>>() <= 192, "one is held by each request in flight");
 }

@@ -178,6 +178,14 @@ stats! {
         retries: Counter = Counter::new(),
         /// Those of the further attempts that went to another server.
         redispatches: Counter = Counter::new(),
+        /// Requests that were not repeated because the retry budget was spent.
+        retries_over_budget: Counter = Counter::new(),
+        /// Request bodies that were too large to be kept for repeating them.
+        retry_bodies_dropped: Counter = Counter::new(),
+        /// Second tries made beside one that was slow.
+        hedges: Counter = Counter::new(),
+        /// Those of them that were taken over.
+        hedges_won: Counter = Counter::new(),
         /// Bytes received from servers.
         bytes_in: Counter = Counter::new(),
         /// Bytes sent to servers.

@@ -11,17 +11,18 @@ use tidegate_balance::{self as balance, Plan};
 use tidegate_compression::{BrotliLevel, GzipLevel, Levels, ZstdLevel};
 use tidegate_config as config;
 use tidegate_config::{Backend, Config, ForwardedHeader, Frontend, ServerAddress};
-use tidegate_exchange::{Policy, Redispatch};
+use tidegate_exchange::Policy;
 use tidegate_proxy::{
     AccessLog, BackendSettings, Budget, ClientTimeouts, Compression, ForwardedField, Forwarding,
-    FrontendSettings, Handed, OwnFieldSettings, PoolSettings, ServerSettings, Snapshot, Tables,
-    Verifier, reasons,
+    FrontendSettings, Handed, OwnFieldSettings, PoolSettings, RepeatSettings, ServerSettings,
+    Snapshot, Tables, Verifier, reasons,
 };
 use tidegate_queue::{self as slots, Hub};
 use tidegate_rules::ValueList;
 use tidegate_semantics::compressible;
 use tidegate_telemetry::{EntityName, Registry};
 
+use crate::installation;
 use crate::log::{Level, Line};
 use crate::process;
 use crate::queues::Queue;
@@ -176,15 +177,25 @@ impl Publisher {
             balance_key: backend.hash_key.as_ref().map(|key| key.key.clone()),
             servers,
             exchange: Policy {
-                retries_max: backend.retries,
-                redispatch: if backend.redispatch {
-                    Redispatch::EveryRetry
-                } else {
-                    Redispatch::Never
-                },
+                retries_max: backend.retries.max,
+                redispatch: backend.retries.redispatch,
+                retry_on: backend.retries.on,
+                delay_min: backend.retries.delay_min,
+                delay_max: backend.retries.delay_max,
+                try_timeout: backend.retries.per_try,
+                hedge_after: backend.retries.hedge_after,
                 connect_timeout: backend.timeouts.connect,
                 server_timeout: backend.timeouts.server,
                 queue_timeout: backend.timeouts.queue,
+            },
+            persistence: backend.persistence.as_ref().map(|settings| {
+                let names = backend.servers.iter().map(|server| &*server.name);
+                Arc::new(installation::persistence(settings, &backend.name, names))
+            }),
+            repeats: RepeatSettings {
+                non_idempotent: backend.retries.non_idempotent,
+                body_bytes_max: backend.retries.body_max,
+                budget: backend.retries.budget,
             },
             tunnel_timeout: backend.timeouts.tunnel,
             reuse: backend.reuse_server_connections,

@@ -29,7 +29,7 @@ pub use journal::AccessLog;
 pub use rules::Verifier;
 pub use settings::{
     BackendSettings, ClientTimeouts, ForwardedField, Forwarding, FrontendSettings,
-    OwnFieldSettings, PoolSettings, ServerSettings, Snapshot, Tables, reasons,
+    OwnFieldSettings, PoolSettings, RepeatSettings, ServerSettings, Snapshot, Tables, reasons,
 };
 pub use upstream::queue::Handed;
 pub use worker::{Context, run};

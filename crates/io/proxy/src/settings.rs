@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use socket2::SockAddr;
 use tidegate_balance as balance;
-use tidegate_exchange::{Failure, Policy};
+use tidegate_exchange::{BudgetSettings, Failure, Policy};
 use tidegate_http1::{ChunkedError, Limits, RequestError};
+use tidegate_persistence::Persistence;
 use tidegate_queue::{Hub, Limit, Line};
 use tidegate_routing::{BalanceKey, ErrorPages, HeaderName, RequestRule, ResponseRule, Rules};
 use tidegate_rules::{ValueList, ValueMap};
@@ -151,6 +152,10 @@ pub struct BackendSettings {
     pub servers: Vec<ServerSettings>,
     /// Attempts and deadlines.
     pub exchange: Policy,
+    /// How a client stays with its server; none: it does not.
+    pub persistence: Option<Arc<Persistence>>,
+    /// Which requests are repeated.
+    pub repeats: RepeatSettings,
     /// Longest silence of both sides of a tunnel.
     pub tunnel_timeout: Duration,
     /// Whether a server connection carries more than one request.
@@ -178,6 +183,18 @@ pub struct PoolSettings {
     pub max_lifetime: Option<Duration>,
     /// Requests that a connection carries; none: as many as there are.
     pub max_requests: Option<u32>,
+}
+
+/// Which requests may be sent again although a server may have acted on them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RepeatSettings {
+    /// Those whose method is not idempotent too.
+    pub non_idempotent: bool,
+    /// The largest part of a body that is kept for that, in bytes. So much is held, and one received piece more, by each
+    /// request in flight that has a body and can be repeated.
+    pub body_bytes_max: usize,
+    /// How many, over all shards.
+    pub budget: BudgetSettings,
 }
 
 /// One server.

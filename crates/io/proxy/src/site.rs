@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use socket2::SockAddr;
 use tidegate_balance::{Pool, ShardId};
-use tidegate_exchange::Policy;
+use tidegate_exchange::{Policy, RetryBudget};
 use tidegate_http1::Limits;
+use tidegate_persistence::Persistence;
 use tidegate_routing::{
     BackendIndex, BalanceKey, ErrorPage, ErrorPages, RequestRule, ResponseRule, Rules,
 };
@@ -23,7 +24,7 @@ use crate::journal::FrontendLog;
 use crate::rules::{Needs, Verifier};
 use crate::settings::{
     BackendSettings, ClientTimeouts, FrontendSettings, OwnFieldSettings, PoolSettings,
-    ServerSettings, Snapshot, Tables,
+    RepeatSettings, ServerSettings, Snapshot, Tables,
 };
 use crate::tally::Tally;
 use crate::upstream::idle_pool::IdleList;
@@ -63,6 +64,10 @@ pub(crate) struct Backend {
     pub(crate) balance_key: Option<BalanceKey>,
     pub(crate) servers: Vec<Rc<Server>>,
     pub(crate) exchange: Policy,
+    pub(crate) persistence: Option<Arc<Persistence>>,
+    pub(crate) repeats: RepeatSettings,
+    /// None: nothing is repeated.
+    pub(crate) retry_budget: Option<RetryBudget>,
     pub(crate) tunnel_timeout: Duration,
     pub(crate) reuse: bool,
     pub(crate) error_pages: Arc<ErrorPages>,
@@ -266,6 +271,12 @@ impl Backend {
             balance_key: settings.balance_key.clone(),
             servers,
             exchange: settings.exchange,
+            persistence: settings.persistence.clone(),
+            repeats: settings.repeats,
+            retry_budget: settings.exchange.repeats().then(|| {
+                let budget = settings.repeats.budget.of_shard(shards_count);
+                RetryBudget::new(budget, Instant::now())
+            }),
             tunnel_timeout: settings.tunnel_timeout,
             reuse: settings.reuse,
             error_pages: settings.error_pages.clone(),

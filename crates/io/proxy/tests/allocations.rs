@@ -19,7 +19,7 @@ use tidegate_log::{Logs, Settings as LogSettings, Writer};
 use tidegate_proxy::{
     AccessLog, BackendSettings, Budget, ClientTimeouts, Command, Compression, Context,
     ForwardedField, Forwarding, FrontendSettings, ListenerId, ListenerSpec, OwnFieldSettings,
-    PoolSettings, ServerSettings, Snapshot, reasons,
+    PoolSettings, RepeatSettings, ServerSettings, Snapshot, reasons,
 };
 use tidegate_queue::Hub;
 use tidegate_ring::Settings;
@@ -176,6 +176,8 @@ fn snapshot(server: SocketAddr, log: Option<AccessLog>) -> Arc<Snapshot> {
             stats: registry.server("app", "a").clone(),
         }],
         exchange: Policy::default(),
+        persistence: None,
+        repeats: RepeatSettings::default(),
         tunnel_timeout: second * 60,
         reuse: true,
         error_pages: Arc::default(),

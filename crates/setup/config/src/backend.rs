@@ -10,10 +10,12 @@ use toml::de::DeValue;
 
 use crate::balance::{self, BalanceDraft};
 use crate::diagnostic::{Problem, Span, quoted};
-use crate::model::{Backend, BackendTimeouts, PoolSettings, Server, ServerAddress};
+use crate::model::{Backend, PoolSettings, Server, ServerAddress};
 use crate::pages::{self, PagesDraft};
+use crate::persistence::{self, PersistenceDraft};
+use crate::retries::RETRY_BUDGET_KEYS;
 use crate::walk::{Key, Node, entries, key, set, unsupported, walk};
-use crate::{address, compression, defaults, file};
+use crate::{address, compression, defaults, file, retries};
 
 /// A backend while its file is read.
 pub(crate) struct BackendDraft {
@@ -23,6 +25,7 @@ pub(crate) struct BackendDraft {
     pub servers_written: bool,
     pub error_pages: PagesDraft,
     pub balance: BalanceDraft,
+    pub persistence: Option<PersistenceDraft>,
 }
 
 pub(crate) const BACKEND_KEYS: &[Key<BackendDraft>] = &[
@@ -39,9 +42,29 @@ pub(crate) const BACKEND_KEYS: &[Key<BackendDraft>] = &[
         set(&mut draft.backend.balance.backups, node.word(&modes));
     }),
     key("retries", "3", |draft, node| {
-        set(&mut draft.backend.retries, node.integer(defaults::RETRIES_RANGE));
+        set(&mut draft.backend.retries.max, node.integer(defaults::RETRIES_RANGE));
     }),
-    key("redispatch", "true", |draft, node| set(&mut draft.backend.redispatch, node.boolean())),
+    key("redispatch", "true", |draft, node| {
+        set(&mut draft.backend.retries.redispatch, retries::redispatch(node));
+    }),
+    key("retry_on", "[\"connect_failure\", 503]", |draft, node| {
+        set(&mut draft.backend.retries.on, retries::retry_on(node));
+    }),
+    key("retry_non_idempotent", "false", |draft, node| {
+        set(&mut draft.backend.retries.non_idempotent, node.boolean());
+    }),
+    key("retry_body_max", "\"16KiB\"", |draft, node| {
+        set(&mut draft.backend.retries.body_max, node.size(defaults::RETRY_BODY_MAX_RANGE));
+    }),
+    key("hedge_after", "\"200ms\"", |draft, node| {
+        set(&mut draft.backend.retries.hedge_after, node.timeout().map(Some));
+    }),
+    key("retry_budget", "{ percent = 20 }", |draft, node| {
+        walk(node, RETRY_BUDGET_KEYS, &mut draft.backend.retries.budget);
+    }),
+    key("retry_delay", "{ min = \"100ms\" }", |draft, node| {
+        retries::delay(node, &mut draft.backend.retries);
+    }),
     key("reuse_server_connections", "true", |draft, node| {
         set(&mut draft.backend.reuse_server_connections, node.boolean());
     }),
@@ -50,7 +73,7 @@ pub(crate) const BACKEND_KEYS: &[Key<BackendDraft>] = &[
         set(&mut draft.backend.max_queue, node.integer(defaults::MAX_QUEUE_RANGE).map(Some));
     }),
     key("timeouts", "{ connect = \"5s\", server = \"30s\" }", |draft, node| {
-        walk(node, BACKEND_TIMEOUT_KEYS, &mut draft.backend.timeouts);
+        walk(node, BACKEND_TIMEOUT_KEYS, &mut draft.backend);
     }),
     key("compression", "{ codings = [\"gzip\"] }", |draft, node| {
         set(&mut draft.backend.compression, compression::read(node).map(Some));
@@ -58,19 +81,24 @@ pub(crate) const BACKEND_KEYS: &[Key<BackendDraft>] = &[
     key("error_pages", "{ 503 = \"pages/503.html\" }", |draft, node| {
         draft.error_pages = pages::read(node);
     }),
+    key("persistence", "{ cookie = \"SRV\" }", |draft, node| {
+        draft.persistence = persistence::read(node);
+    }),
     unsupported("health_check"),
     unsupported("passive_health"),
-    unsupported("persistence"),
     unsupported("protocol"),
     unsupported("send_proxy"),
     unsupported("tls"),
 ];
 
-pub(crate) const BACKEND_TIMEOUT_KEYS: &[Key<BackendTimeouts>] = &[
-    key("connect", "\"5s\"", |timeouts, node| set(&mut timeouts.connect, node.timeout())),
-    key("server", "\"30s\"", |timeouts, node| set(&mut timeouts.server, node.timeout())),
-    key("queue", "\"5s\"", |timeouts, node| set(&mut timeouts.queue, node.timeout())),
-    key("tunnel", "\"1h\"", |timeouts, node| set(&mut timeouts.tunnel, node.timeout())),
+pub(crate) const BACKEND_TIMEOUT_KEYS: &[Key<Backend>] = &[
+    key("connect", "\"5s\"", |backend, node| set(&mut backend.timeouts.connect, node.timeout())),
+    key("server", "\"30s\"", |backend, node| set(&mut backend.timeouts.server, node.timeout())),
+    key("queue", "\"5s\"", |backend, node| set(&mut backend.timeouts.queue, node.timeout())),
+    key("tunnel", "\"1h\"", |backend, node| set(&mut backend.timeouts.tunnel, node.timeout())),
+    key("per_try", "\"5s\"", |backend, node| {
+        set(&mut backend.retries.per_try, node.timeout().map(Some));
+    }),
 ];
 
 pub(crate) const POOL_KEYS: &[Key<PoolSettings>] = &[
@@ -125,6 +153,7 @@ pub(crate) fn read(node: &Node<'_>, template: &Backend, balance: &BalanceDraft) 
         servers_written: node.obscures("servers"),
         error_pages: PagesDraft::default(),
         balance: balance.clone(),
+        persistence: None,
     };
     walk(node, BACKEND_KEYS, &mut draft);
     draft

@@ -104,6 +104,9 @@ fn finished(
 ) -> Vec<Backend> {
     let finished = |(draft, hash_key): (BackendDraft, _)| Backend {
         error_pages: pages::load(&draft.error_pages, files, problems),
+        persistence: draft
+            .persistence
+            .and_then(|persistence| persistence.finish(&draft.backend.name, files, problems)),
         balance: Balance { policy: draft.balance.policy, ..draft.backend.balance },
         hash_key,
         ..draft.backend

@@ -11,6 +11,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use tidegate_balance::{BalanceFactor, HashMethod, Weight};
+use tidegate_exchange::Redispatch;
 use tidegate_http1::{HEAD_BYTES_CAPACITY, HEADERS_CAPACITY};
 use tidegate_semantics::accept_encoding::Coding;
 
@@ -151,6 +152,55 @@ pub const RETRIES: u8 = 3;
 /// What `retries` takes: each attempt may last `timeouts.connect`.
 pub const RETRIES_RANGE: RangeInclusive<u8> = 0..=10;
 
+/// Whoever has requests repeated that may do something twice has to say so.
+pub const RETRY_NON_IDEMPOTENT: bool = false;
+
+/// Most requests without idempotent methods have no body, and keeping one costs a copy.
+pub const RETRY_BODY_MAX: usize = 0;
+
+/// What `retry_body_max` takes: so much is held for each request in flight with a body.
+pub const RETRY_BODY_MAX_RANGE: RangeInclusive<usize> = 0..=1024 * 1024;
+
+/// As in Finagle: a backend that fails altogether gets a fifth more requests, not four times as many.
+pub const RETRY_PERCENT: u8 = 20;
+
+/// What `retry_budget.percent` takes.
+pub const RETRY_PERCENT_RANGE: RangeInclusive<u8> = 0..=100;
+
+/// As in Finagle: a fifth of few requests is none at all.
+pub const RETRY_PER_SECOND: u32 = 10;
+
+/// What `retry_budget.min_per_second` takes.
+pub const RETRY_PER_SECOND_RANGE: RangeInclusive<u32> = 0..=1_000_000;
+
+/// As in HAProxy: a server may want to see where its client was sent.
+pub const COOKIE_INDIRECT: bool = false;
+
+/// As in HAProxy, attributes are there when they are asked for.
+pub const COOKIE_HTTP_ONLY: bool = false;
+
+/// A cookie that is secure is not sent over HTTP, which is what this version speaks.
+pub const COOKIE_SECURE: bool = false;
+
+/// The whole site.
+pub const COOKIE_PATH: &str = "/";
+
+/// Keys of one backend: the one in use, the one before, the next one, and one to spare. A token that none signed is compared
+/// with all.
+pub const PERSISTENCE_KEYS_MAX: usize = 4;
+
+/// Shorter keys can be guessed.
+pub const PERSISTENCE_KEY_BYTES_MIN: usize = 16;
+
+/// A file with keys: a few lines and comments.
+pub const KEYS_FILE_BYTES_MAX: usize = 16 * 1024;
+
+/// A server that closed its listener for a moment is back; one that restarts needs the longer delays that follow.
+pub const RETRY_DELAY_MIN: Duration = Duration::from_millis(100);
+
+/// As HAProxy waits before it tries the same server again.
+pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(1);
+
 /// What `weight` takes; 0 sends no requests.
 pub const WEIGHT_RANGE: RangeInclusive<u16> = Weight::ZERO.value()..=Weight::MAX.value();
 
@@ -253,7 +303,7 @@ pub const LOG_ONE_IN_RANGE: RangeInclusive<u32> = 1..=1_000_000;
 pub const LOG_EMPTY_CONNECTIONS: bool = false;
 
 /// A retry at another server is what makes one dead server invisible.
-pub const REDISPATCH: bool = true;
+pub const REDISPATCH: Redispatch = Redispatch::EveryRetry;
 
 /// A connection per request costs a handshake each; servers that cannot take a second request say
 /// `Connection: close`.

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_balance::{Settings as Balance, Weight};
+use tidegate_exchange::{BudgetSettings, Redispatch, RetryOn};
 use tidegate_http1::Limits;
 use tidegate_routing::HeaderName;
 use tidegate_semantics::traceparent::Sampling;
@@ -239,10 +240,8 @@ pub struct Backend {
     pub servers: Vec<Server>,
     /// How long to wait for its servers.
     pub timeouts: BackendTimeouts,
-    /// Connection attempts after the first.
-    pub retries: u8,
-    /// A retry goes to another server where there is one.
-    pub redispatch: bool,
+    /// What is tried again.
+    pub retries: Retries,
     /// Keep a server connection for the next request; `false`: one connection per request.
     pub reuse_server_connections: bool,
     /// Idle server connections.
@@ -253,6 +252,33 @@ pub struct Backend {
     pub compression: Option<Compression>,
     /// What is answered instead of our own short texts, once a request has come to this backend.
     pub error_pages: Pages,
+    /// How a client is known again, so that it stays with its server. Without keys: no key was written.
+    pub persistence: Option<tidegate_persistence::Settings>,
+}
+
+/// What is tried again after a failure, where, when and how often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retries {
+    /// Tries after the first.
+    pub max: u8,
+    /// Which of them go to another server where there is one.
+    pub redispatch: Redispatch,
+    /// What is tried again.
+    pub on: RetryOn,
+    /// Repeat requests whose method is not idempotent too.
+    pub non_idempotent: bool,
+    /// The largest part of a request's body that is kept for repeating it, in bytes; 0: none.
+    pub body_max: usize,
+    /// How many requests are repeated at most.
+    pub budget: BudgetSettings,
+    /// Shortest delay before the same server is tried again.
+    pub delay_min: Duration,
+    /// Longest delay before the same server is tried again; not below the shortest.
+    pub delay_max: Duration,
+    /// Time for a response's head, after which another try is made; `None`: only the server's timeout holds.
+    pub per_try: Option<Duration>,
+    /// Time for a response's first byte, after which a second try is made beside the first; `None`: there is none.
+    pub hedge_after: Option<Duration>,
 }
 
 /// How long a backend waits for a server. Each is between 1 ms and 30 days.

@@ -13,6 +13,8 @@ use crate::frontend::{BIND_KEYS, FRONTEND_KEYS, FRONTEND_TIMEOUT_KEYS, HEADER_LI
 use crate::global::{ADMIN_KEYS, GLOBAL_KEYS};
 use crate::headers::{FORWARDED_KEYS, TRACE_KEYS};
 use crate::log::{LOG_HEADER_KEYS, LOG_KEYS, SAMPLING_KEYS};
+use crate::persistence::PERSISTENCE_KEYS;
+use crate::retries::{RETRY_BUDGET_KEYS, RETRY_DELAY_KEYS};
 use crate::rules::{
     AUTHENTICATE_KEYS, DENY_KEYS, MIRROR_KEYS, REDIRECT_KEYS, RESPOND_KEYS, RESPONSE_RULE_KEYS,
     REWRITE_KEYS, RULE_KEYS, SPLIT_KEYS, TARPIT_KEYS, TIMEOUT_EDIT_KEYS,
@@ -63,6 +65,8 @@ pub fn keys() -> Vec<KeyInfo> {
     table("defaults.log_headers", LOG_HEADER_KEYS, &mut keys);
     table("defaults.log_sampling", SAMPLING_KEYS, &mut keys);
     table("defaults.pool", POOL_KEYS, &mut keys);
+    table("defaults.retry_budget", RETRY_BUDGET_KEYS, &mut keys);
+    table("defaults.retry_delay", RETRY_DELAY_KEYS, &mut keys);
     table("defaults.timeouts", DEFAULT_TIMEOUT_KEYS, &mut keys);
     table("frontends.NAME", FRONTEND_KEYS, &mut keys);
     table("frontends.NAME.bind", BIND_KEYS, &mut keys);
@@ -91,7 +95,10 @@ pub fn keys() -> Vec<KeyInfo> {
     table("backends.NAME.balance", BALANCE_KEYS, &mut keys);
     table("backends.NAME.compression", COMPRESSION_KEYS, &mut keys);
     table("backends.NAME.compression.level", COMPRESSION_LEVEL_KEYS, &mut keys);
+    table("backends.NAME.persistence", PERSISTENCE_KEYS, &mut keys);
     table("backends.NAME.pool", POOL_KEYS, &mut keys);
+    table("backends.NAME.retry_budget", RETRY_BUDGET_KEYS, &mut keys);
+    table("backends.NAME.retry_delay", RETRY_DELAY_KEYS, &mut keys);
     table("backends.NAME.servers.NAME", SERVER_KEYS, &mut keys);
     table("backends.NAME.timeouts", BACKEND_TIMEOUT_KEYS, &mut keys);
     keys

@@ -17,8 +17,9 @@ use crate::headers;
 use crate::log::LogDraft;
 use crate::model::{
     Backend, BackendTimeouts, Frontend, FrontendLog, FrontendRules, FrontendTimeouts, Mode, Pages,
-    PoolSettings,
+    PoolSettings, Retries,
 };
+use crate::retries::{self, RETRY_BUDGET_KEYS};
 use crate::walk::{Key, key, set, walk};
 
 /// A frontend and a backend that only lack what cannot have a default: name, addresses, servers.
@@ -56,13 +57,13 @@ impl Default for Templates {
             hash_key: None,
             servers: Vec::new(),
             timeouts: BackendTimeouts::default(),
-            retries: defaults::RETRIES,
-            redispatch: defaults::REDISPATCH,
+            retries: Retries::default(),
             reuse_server_connections: defaults::REUSE_SERVER_CONNECTIONS,
             pool: PoolSettings::default(),
             max_queue: None,
             compression: None,
             error_pages: Pages::default(),
+            persistence: None,
         };
         Self { frontend, log: LogDraft::default(), backend, balance: BalanceDraft::default() }
     }
@@ -87,9 +88,26 @@ pub(crate) const DEFAULTS_KEYS: &[Key<Templates>] = &[
     }),
     key("balance", "\"round_robin\"", |to, node| set(&mut to.balance, balance::read(node))),
     key("retries", "3", |to, node| {
-        set(&mut to.backend.retries, node.integer(defaults::RETRIES_RANGE));
+        set(&mut to.backend.retries.max, node.integer(defaults::RETRIES_RANGE));
     }),
-    key("redispatch", "true", |to, node| set(&mut to.backend.redispatch, node.boolean())),
+    key("redispatch", "true", |to, node| {
+        set(&mut to.backend.retries.redispatch, retries::redispatch(node));
+    }),
+    key("retry_on", "[\"connect_failure\", 503]", |to, node| {
+        set(&mut to.backend.retries.on, retries::retry_on(node));
+    }),
+    key("retry_non_idempotent", "false", |to, node| {
+        set(&mut to.backend.retries.non_idempotent, node.boolean());
+    }),
+    key("retry_body_max", "\"16KiB\"", |to, node| {
+        set(&mut to.backend.retries.body_max, node.size(defaults::RETRY_BODY_MAX_RANGE));
+    }),
+    key("retry_budget", "{ percent = 20 }", |to, node| {
+        walk(node, RETRY_BUDGET_KEYS, &mut to.backend.retries.budget);
+    }),
+    key("retry_delay", "{ min = \"100ms\" }", |to, node| {
+        retries::delay(node, &mut to.backend.retries);
+    }),
     key("reuse_server_connections", "true", |to, node| {
         set(&mut to.backend.reuse_server_connections, node.boolean());
     }),

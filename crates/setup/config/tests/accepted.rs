@@ -107,7 +107,7 @@ fn defaults_fill_what_is_not_said_wherever_they_stand() {
         (4096, 4096)
     );
     let [filled, own] = &first.backends[..] else { panic!("two backends") };
-    assert_eq!((filled.retries, own.retries), (7, 1));
+    assert_eq!((filled.retries.max, own.retries.max), (7, 1));
     assert_eq!((filled.pool.max_idle, own.pool.max_idle), (5, 6));
     assert_eq!(filled.timeouts.connect, Duration::from_secs(12));
     assert_eq!(own.timeouts.connect, Duration::from_secs(12));

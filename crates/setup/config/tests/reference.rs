@@ -146,6 +146,9 @@ fn other_value(value: &str) -> String {
         "\"auto\"" => "[0]".to_owned(),
         "[]" => "[\"X\"]".to_owned(),
         "\"first\"" => "\"all\"".to_owned(),
+        "[\"connect_failure\"]" => "[503]".to_owned(),
+        "\"0B\"" => "\"3KiB\"".to_owned(),
+        "\"100ms\"" => "\"7ms\"".to_owned(),
         "\"http\"" => "\"json\"".to_owned(),
         "\"local0\"" => "\"local1\"".to_owned(),
         "\"rfc3164\"" => "\"rfc5424\"".to_owned(),
@@ -198,6 +201,9 @@ fn every_key_with_a_default_changes_something() {
         "max_lifetime",
         "max_requests",
         "max_queue",
+        "per_try",
+        "hedge_after",
+        "persistence",
     ];
     let has_default = |key: &KeyInfo| {
         let table: Vec<_> = key.table.split('.').collect();

@@ -8,12 +8,9 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tidegate_access_log as access_log;
-use tidegate_exchange::{
-    Action, ConnectFailure, Exchange, Failure, FailureKind, Input, Policy, Request,
-};
+use tidegate_exchange::{Action, ConnectFailure, Exchange, FailureKind, Input, Policy, Request};
 use tidegate_http1::BodyLength;
 use tidegate_ring::{RecvBuf, Ring};
 use tidegate_routing::TimeoutEdits;
@@ -21,14 +18,15 @@ use tidegate_shard::Alarm;
 
 use super::body::{Body, Output, Sink};
 use super::head::Incoming;
-use super::respond;
-use super::trace::{Marks, Outcome, Witness};
-use super::upload::{self, Upload};
+use super::hedge::{Hedge, Sent};
+use super::trace::{Marks, Witness};
+use super::upload::{self, Kept, Upload};
 use super::{Next, Server, response};
 use crate::client::Client;
 use crate::rules::Notes;
 use crate::site::{Backend, Frontend};
 use crate::upstream::connect::{Connection, Slot, connect_failure};
+use crate::upstream::persist;
 use crate::worker::Worker;
 
 /// What the parts of one exchange share.
@@ -38,11 +36,15 @@ pub(super) struct Driver<'a> {
     pub(super) client: &'a Client,
     pub(super) frontend: &'a Frontend,
     pub(super) backend: &'a Backend,
-    pub(super) machine: RefCell<Exchange>,
-    pub(super) timeouts: Timeouts,
+    pub(super) machine: RefCell<Exchange<'a>>,
+    pub(super) timeouts: &'a Timeouts,
     pub(super) notes: &'a RefCell<Notes>,
     /// What stands for the request where servers are picked by a hash.
     pub(super) key: Option<u64>,
+    /// The server that the client has had.
+    pub(super) pin: Option<u32>,
+    /// The second try beside one that is slow.
+    pub(super) hedge: Cell<Option<Hedge>>,
     /// The server picked last, for the log.
     pub(super) last_server: Cell<Option<u32>>,
     /// The status that reached the client.
@@ -140,14 +142,16 @@ impl Driver<'_> {
 
     /// The exchange's deadline has passed: what it makes of that, if it agrees.
     pub(super) fn poll_deadline(&self) -> Poll<Action> {
-        let deadline = self.machine.borrow().deadline();
-        if let Some(deadline) = deadline
-            && self.alarm.poll(deadline).is_ready()
+        let mut deadline = self.machine.borrow().deadline();
+        while let Some(passed) = deadline
+            && self.alarm.poll(passed).is_ready()
         {
             let action = self.input(Input::Deadline);
             if action != Action::Wait {
                 return Poll::Ready(action);
             }
+            // It goes on until another one, for which the task has to be woken.
+            deadline = self.machine.borrow().deadline().filter(|next| *next > passed);
         }
         Poll::Pending
     }
@@ -211,15 +215,16 @@ impl Driver<'_> {
     ) -> Action {
         let mut sink = Sink::new(attempt.connection.socket(), self.ring());
         sink.tail().extend_from_slice(&incoming.head);
-        if let Err(invalid) = upload.forward_received(&mut sink) {
+        upload.repeat(&mut sink);
+        if let Err(invalid) = upload.forward_received(self, &mut sink) {
             sink.tail().clear();
             return self.input(invalid);
         }
         let sent_before = attempt.connection.socket().sent_bytes();
         sink.flush();
         if upload.began.get() {
-            // What has been taken of the body is not there for another connection, whether it left or not.
-            self.tell(Input::RequestProgress);
+            // What has been taken of the body is there for another connection only if it is kept, whether it left or not.
+            self.tell(Input::RequestProgress { kept: upload.is_kept() });
             self.start_copies(upload);
         }
         let action =
@@ -241,7 +246,7 @@ impl Driver<'_> {
         sink: &mut Sink<'_>,
     ) -> Action {
         let mut response =
-            pin!(response::relay(self, incoming, upload, attempt, ending, sent_before));
+            pin!(response::relay(self, incoming, upload, attempt, ending, (sent_before, None)));
         if upload.is_finished() {
             self.tell(Input::RequestSent);
             return response.await;
@@ -266,6 +271,23 @@ impl Driver<'_> {
         .await
     }
 
+    /// Relays the response to the second try.
+    async fn go_on(
+        &self,
+        incoming: &Incoming,
+        upload: &Upload,
+        sent: Sent,
+        ending: &Cell<Ending>,
+    ) -> (Action, Attempt) {
+        let Sent { attempt, sent_before, piece, .. } = sent;
+        let from = (sent_before, piece);
+        let action = response::relay(self, incoming, upload, &attempt, ending, from).await;
+        let sent = attempt.connection.socket().sent_bytes() - sent_before;
+        attempt.slot.server.stats.bytes_out.add(sent);
+        self.backend.stats.bytes_out.add(sent);
+        (action, attempt)
+    }
+
     /// From the first pick to a terminal action.
     async fn run(
         &self,
@@ -280,7 +302,7 @@ impl Driver<'_> {
                 Action::Pick { avoid, fresh_only } => {
                     drop((connection.take(), slot.take()));
                     let next;
-                    (next, slot, connection) = self.acquire(avoid, fresh_only).await;
+                    (next, slot, connection) = self.acquire(&avoid, fresh_only).await;
                     next
                 }
                 Action::Connect { .. } => {
@@ -308,13 +330,29 @@ impl Driver<'_> {
                         large: Cell::new(false),
                     };
                     let next = self.converse(incoming, upload, &attempt, ending).await;
+                    if !matches!(next, Action::Adopt { .. }) {
+                        self.hedge.set(None);
+                    }
                     if next.is_terminal() {
                         return (next, Some(attempt));
                     }
                     slot = Some(attempt.slot);
                     next
                 }
-                Action::Wait => self.back_off().await,
+                Action::Adopt { .. } => {
+                    drop(slot.take());
+                    let Some(sent) = self.adopt_hedge() else { return (action, None) };
+                    let (next, attempt) = self.go_on(incoming, upload, sent, ending).await;
+                    if next.is_terminal() {
+                        return (next, Some(attempt));
+                    }
+                    slot = Some(attempt.slot);
+                    next
+                }
+                Action::Delay | Action::Wait | Action::Hedge { .. } => {
+                    drop(connection.take());
+                    self.back_off().await
+                }
                 terminal => return (terminal, None),
             }
         }
@@ -333,16 +371,21 @@ impl Server {
     ) -> Next {
         let worker: Rc<Worker> = self.worker.clone();
         let has_body = !matches!(incoming.body, BodyLength::None | BodyLength::Length(0));
+        let repeatable = incoming.method.is_idempotent() || backend.repeats.non_idempotent;
+        let kept_bytes_max = if repeatable { backend.repeats.body_bytes_max } else { 0 };
+        let room =
+            if has_body && kept_bytes_max > 0 { worker.shard.ring.take_vec() } else { Vec::new() };
         let upload = Upload {
             body: RefCell::new(Body::new(incoming.body, Output::AsReceived, &frontend.limits)),
             input: RefCell::new(input.take()),
             expects_continue: Cell::new(incoming.expects_continue && has_body),
             stopped: Cell::new(false),
             began: Cell::new(false),
+            kept: RefCell::new(Kept::new(kept_bytes_max, room)),
             copies: RefCell::new(incoming.copies.take()),
             received: Cell::new(0),
         };
-        let request = Request { repeatable: !has_body && incoming.method.is_idempotent() };
+        let request = Request { repeatable, seed: worker.scratch.random() };
         let timeouts = Timeouts::new(frontend, &backend, self.notes.borrow().overlay.timeouts());
         let driver = Driver {
             worker: &worker,
@@ -350,14 +393,25 @@ impl Server {
             client,
             frontend,
             backend: &backend,
-            machine: RefCell::new(Exchange::new(&timeouts.policy, request, self.alarm.now())),
-            timeouts,
+            machine: RefCell::new(Exchange::new(
+                &timeouts.policy,
+                backend.retry_budget.as_ref(),
+                request,
+                self.alarm.now(),
+            )),
+            timeouts: &timeouts,
             notes: &self.notes,
             key: incoming.key,
+            pin: incoming.pin.server,
+            hedge: Cell::new(None),
             last_server: Cell::new(None),
             status: Cell::new(0),
             marks: Marks::default(),
         };
+        if backend.persistence.is_some() {
+            let state = persist::logged_request(incoming.pin.state);
+            driver.marks.request_cookie.set(state);
+        }
         driver.start_copies(&upload);
         let _handling = Handling::begin(&backend);
         let witness = Witness { driver: &driver, incoming: &incoming, upload: &upload };
@@ -368,103 +422,10 @@ impl Server {
         driver.note_end();
         drop(witness);
         *input = upload.input.into_inner();
+        worker.shard.ring.put_vec(upload.kept.into_inner().into_room());
         worker.shard.ring.put_vec(incoming.head);
         worker.reclaim(incoming.trace);
         next
-    }
-}
-
-impl Driver<'_> {
-    /// Carries out a terminal action: answers, keeps or closes connections, counts.
-    async fn finish(
-        &self,
-        incoming: &Incoming,
-        upload: &Upload,
-        action: Action,
-        attempt: Option<Attempt>,
-        ending: &Cell<Ending>,
-    ) -> Next {
-        match action {
-            Action::Finish { reuse } => {
-                let sent = self.record(incoming.started, None);
-                self.log(incoming, upload, &self.completed(sent));
-                let server_persists = reuse && self.backend.reuse;
-                if let Some(attempt) = &attempt {
-                    attempt.slot.server.note_response(attempt.large.get());
-                }
-                if let Some(mut attempt) = attempt
-                    && server_persists
-                    && attempt.persists.get()
-                    && !attempt.connection.socket().has_arrived()
-                {
-                    self.worker.keep_idle(
-                        attempt.connection,
-                        &mut attempt.slot,
-                        &self.backend.pool,
-                    );
-                }
-                match ending.get() {
-                    Ending::Persistent if reuse => Next::KeepAlive,
-                    Ending::Persistent | Ending::Closing | Ending::Undelimited => {
-                        let deadline = self.alarm.now() + self.timeouts.client;
-                        if incoming.keep_alive || !upload.is_finished() {
-                            respond::close_with_care(self.alarm, self.client, deadline).await;
-                        } else {
-                            respond::close(self.alarm, self.client, deadline).await;
-                        }
-                        Next::Close
-                    }
-                    Ending::Switched => Next::Close,
-                }
-            }
-            Action::Respond(failure) => {
-                drop(attempt);
-                let sent = self.record(incoming.started, Some(failure));
-                self.answer(incoming, upload, failure, sent).await
-            }
-            Action::Cut(failure) | Action::Abort(failure) => {
-                drop(attempt);
-                if ending.get() == Ending::Undelimited {
-                    self.client.socket.reset_when_closed();
-                }
-                let sent = self.record(incoming.started, Some(failure));
-                let (ending, status) = (access_log::Ending::Failed(failure), self.status_sent());
-                self.log(incoming, upload, &Outcome { ending, status, sent });
-                Next::Close
-            }
-            Action::Pick { .. }
-            | Action::Connect { .. }
-            | Action::Send { .. }
-            | Action::Wait
-            | Action::Relay { .. } => {
-                debug_assert!(false, "an exchange ended with {action:?}");
-                Next::Close
-            }
-        }
-    }
-
-    /// Counts one request and tells of what failed; the bytes that the client was sent.
-    fn record(&self, started: Instant, failure: Option<Failure>) -> u64 {
-        let micros = u64::try_from(self.alarm.now().saturating_duration_since(started).as_micros())
-            .unwrap_or(u64::MAX);
-        let (frontend, backend) = (&self.frontend.stats, &self.backend.stats);
-        let answered = failure.and_then(Failure::status).unwrap_or_else(|| self.status.get());
-        frontend.requests.record(answered);
-        backend.requests.record(answered);
-        let sent = self.client.newly_sent();
-        frontend.bytes_out.add(sent);
-        frontend.request_duration.record_micros(micros);
-        backend.request_duration.record_micros(micros);
-        let retries = self.machine.borrow().retries();
-        if retries > 0 {
-            backend.retries.add(u64::from(retries));
-        }
-        if let Some(failure) = failure {
-            respond::count_failure(self.frontend, failure);
-            backend.failures.increment(failure.index());
-            self.log_failure(failure, retries);
-        }
-        sent
     }
 }
 

@@ -28,7 +28,7 @@ use crate::client::Client;
 use crate::http1::Server;
 use crate::settings::{
     BackendSettings, ClientTimeouts, FrontendSettings, OwnFieldSettings, PoolSettings,
-    ServerSettings, Snapshot, reasons,
+    RepeatSettings, ServerSettings, Snapshot, reasons,
 };
 use crate::site::Entrance;
 use crate::upstream::connect::Connection;
@@ -51,6 +51,8 @@ fn snapshot(server: SocketAddr) -> Arc<Snapshot> {
             stats: registry.server("app", "a").clone(),
         }],
         exchange: Policy::default(),
+        persistence: None,
+        repeats: RepeatSettings::default(),
         tunnel_timeout: PATIENCE,
         reuse: true,
         error_pages: Arc::default(),

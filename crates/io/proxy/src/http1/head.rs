@@ -12,6 +12,7 @@ use tidegate_http1::{
     BodyLength, ConnectionHeader, Method, Parsed, RequestError, RequestHead, RequestScan, Version,
     continue_request, parse_request,
 };
+use tidegate_persistence::Pin;
 use tidegate_ring::{PeerAddress, RecvBuf};
 use tidegate_semantics::compressed_head::Asked;
 
@@ -46,6 +47,8 @@ pub(super) struct Incoming {
     pub(super) copies: Option<Copies>,
     /// What the log quotes of it.
     pub(super) trace: Trace,
+    /// The server that its client has had.
+    pub(super) pin: Pin,
 }
 
 type Head = Spilled<RequestScan>;
@@ -263,12 +266,16 @@ impl Server {
     ) -> Incoming {
         let parsed = received.head;
         let mut head = self.worker.shard.ring.take_vec();
-        let (mut method, mut copies, mut asked, mut key) = (parsed.method(), None, None, None);
+        let (mut method, mut copies) = (parsed.method(), None);
+        let (mut asked, mut key, mut pin) = (None, None, Pin::default());
         match &route {
             Route::Backend(backend) => {
                 let notes = self.notes.borrow();
                 key = self.judge(frontend).balance_key(received, &notes, backend);
-                let writer = HeadWriter::new(self, client, frontend, received, &notes);
+                let mut writer = HeadWriter::new(self, client, frontend, received, &notes);
+                if let Some(persistence) = &backend.persistence {
+                    pin = writer.hide_token(persistence);
+                }
                 let connection = match (parsed.upgrade(), backend.reuse) {
                     (true, _) => ConnectionHeader::Upgrade,
                     (false, true) => ConnectionHeader::KeepAlive,
@@ -304,6 +311,7 @@ impl Server {
             key,
             copies,
             trace,
+            pin,
         }
     }
 }

@@ -9,7 +9,9 @@ mod authenticate;
 mod body;
 mod coded;
 mod exchange;
+mod finish;
 mod head;
+mod hedge;
 mod held;
 mod mirror;
 mod observe;
@@ -54,6 +56,8 @@ pub(crate) struct Scratch {
     response: RefCell<ResponseHead>,
     rules: RefCell<rules::Scratch>,
     weak_etag: RefCell<Vec<u8>>,
+    /// A field with a client's token.
+    token: RefCell<Vec<u8>>,
 }
 
 impl Scratch {

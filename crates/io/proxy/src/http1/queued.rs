@@ -8,8 +8,9 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Instant;
 
+use tidegate_access_log::RequestCookie;
 use tidegate_balance::{NoServer, ServerId};
-use tidegate_exchange::{Action, Input, NoServerCause};
+use tidegate_exchange::{Action, Avoided, Input, NoServerCause};
 use tidegate_queue::Outcome;
 use tidegate_telemetry::Gauge;
 
@@ -68,17 +69,21 @@ impl Drop for Wait<'_> {
 
 impl Driver<'_> {
     /// A server's slot and perhaps a connection, and what the exchange makes of that.
-    pub(super) async fn acquire(&self, avoid: Option<u32>, fresh_only: bool) -> Acquired {
+    pub(super) async fn acquire(&self, avoid: &Avoided, fresh_only: bool) -> Acquired {
         match self.pick(avoid, fresh_only) {
             Picked::Ready(acquired) => acquired,
             Picked::Full(queue) => self.wait_for_slot(queue, avoid, fresh_only).await,
         }
     }
 
-    fn pick(&self, avoid: Option<u32>, fresh_only: bool) -> Picked {
-        let avoided = avoid.map(ServerId);
+    fn pick(&self, avoid: &Avoided, fresh_only: bool) -> Picked {
+        if let Some(pinned) = self.pinned(avoid) {
+            return self.take_slot(pinned, avoid, fresh_only, true);
+        }
+        let mut avoided = [ServerId(0); Avoided::SERVERS_MAX];
+        let avoided = server_ids(avoid, &mut avoided);
         let random = self.worker.scratch.random();
-        let picked = self.backend.pick(self.alarm.now(), random, self.key, avoided.as_slice());
+        let picked = self.backend.pick(self.alarm.now(), random, self.key, avoided);
         let ServerId(index) = match picked {
             Ok(picked) => picked,
             Err(NoServer::AllFull) => return Picked::Full(self.queue(avoid)),
@@ -86,33 +91,49 @@ impl Driver<'_> {
                 return Picked::Ready((self.input(Input::NoServer(cause(none))), None, None));
             }
         };
-        if avoid == Some(index)
-            && let Some(other) = self.other_to_wait_for(index)
+        if avoid.contains(index)
+            && let Some(other) = self.other_to_wait_for(avoid)
         {
             return Picked::Full(Some(other));
         }
+        // What a hash has chosen is not for another server to answer.
+        self.take_slot(index, avoid, fresh_only, self.key.is_some())
+    }
+
+    /// The server that the client stays with, if it still takes such clients and has not failed.
+    #[inline]
+    fn pinned(&self, avoid: &Avoided) -> Option<u32> {
+        let server = self.pin.filter(|server| !avoid.contains(*server))?;
+        if !self.backend.balance.borrow().takes_pinned(ServerId(server)) {
+            self.marks.request_cookie.set(RequestCookie::Down);
+            return None;
+        }
+        Some(server)
+    }
+
+    /// A slot of this server, or where to wait: for no other one if it is `bound`.
+    fn take_slot(&self, index: u32, avoid: &Avoided, fresh_only: bool, bound: bool) -> Picked {
         let server = &self.backend.servers[index as usize];
         match self.worker.acquire(server, &self.backend.pool, fresh_only) {
             Some(acquired) => Picked::Ready(self.use_slot(index, avoid, acquired)),
-            // What a hash has chosen is not for another server to answer.
-            None if self.key.is_some() => Picked::Full(Some(Queue::Server(server.clone()))),
+            None if bound => Picked::Full(Some(Queue::Server(server.clone()))),
             None => Picked::Full(self.queue(avoid)),
         }
     }
 
-    fn queue(&self, avoid: Option<u32>) -> Option<Queue> {
-        let other = avoid.and_then(|avoided| self.other_to_wait_for(avoided));
+    fn queue(&self, avoid: &Avoided) -> Option<Queue> {
+        let other = if avoid.is_empty() { None } else { self.other_to_wait_for(avoid) };
         other.or_else(|| Queue::of(self.backend.queue.as_ref(), &self.backend.servers))
     }
 
-    /// The queue of a full server besides the one that has just failed: its slots are free because it fails, and whoever waits
+    /// The queue of a full server besides those that have failed: their slots are free because they fail, and whoever waits
     /// for any server would get one of them again.
     #[cold]
-    fn other_to_wait_for(&self, failed: u32) -> Option<Queue> {
+    fn other_to_wait_for(&self, failed: &Avoided) -> Option<Queue> {
         let balance = self.backend.balance.borrow();
         let others = (0..).zip(&self.backend.servers);
-        let usable =
-            others.filter(|(index, _)| *index != failed && balance.takes_new(ServerId(*index)));
+        let usable = others
+            .filter(|(index, _)| !failed.contains(*index) && balance.takes_new(ServerId(*index)));
         Queue::shortest(usable.map(|(_, server)| server))
     }
 
@@ -120,10 +141,10 @@ impl Driver<'_> {
     fn use_slot(
         &self,
         index: u32,
-        avoid: Option<u32>,
+        avoid: &Avoided,
         (slot, connection): (Slot, Option<Connection>),
     ) -> Acquired {
-        if avoid.is_some_and(|avoided| avoided != index) {
+        if !avoid.is_empty() && !avoid.contains(index) {
             self.backend.stats.redispatches.increment();
         }
         self.last_server.set(Some(index));
@@ -136,7 +157,7 @@ impl Driver<'_> {
     async fn wait_for_slot(
         &self,
         mut queue: Option<Queue>,
-        avoid: Option<u32>,
+        avoid: &Avoided,
         fresh_only: bool,
     ) -> Acquired {
         let priority = self.notes.borrow().overlay.priority().unwrap_or_default();
@@ -189,6 +210,17 @@ impl Driver<'_> {
         wait.end(self.alarm.now());
         end
     }
+}
+
+/// The avoided servers in the words of balancing.
+#[inline]
+pub(super) fn server_ids<'a>(
+    avoid: &Avoided,
+    ids: &'a mut [ServerId; Avoided::SERVERS_MAX],
+) -> &'a [ServerId] {
+    let servers = avoid.as_slice();
+    ids.iter_mut().zip(servers).for_each(|(id, server)| *id = ServerId(*server));
+    &ids[..servers.len()]
 }
 
 /// Why there is no server, in the words of the exchange.

@@ -10,7 +10,7 @@ use std::io;
 use std::task::{Context, Poll};
 
 use tidegate_compression::Encoder;
-use tidegate_exchange::{Action, Failure, Input, Stage, Upload as Rest};
+use tidegate_exchange::{Action, Failure, FailureKind, Input, Stage, Upload as Rest};
 use tidegate_http1::{
     BodyLength, Limits, Parsed, ResponseContext, ResponseScan, continue_response, parse_response,
 };
@@ -34,7 +34,7 @@ pub(super) const QUEUED_BYTES_MAX: usize = 128 * 1024;
 pub(super) struct Relay<'a, 'b> {
     pub(super) driver: &'a Driver<'b>,
     pub(super) incoming: &'a Incoming,
-    upload: &'a Upload,
+    pub(super) upload: &'a Upload,
     pub(super) attempt: &'a Attempt,
     pub(super) ending: &'a Cell<Ending>,
     /// What the connection had sent before this request: nothing more means that the request never left.
@@ -57,18 +57,21 @@ pub(super) async fn relay(
     upload: &Upload,
     attempt: &Attempt,
     ending: &Cell<Ending>,
-    sent_before: u64,
+    (sent_before, first): (u64, Option<RecvBuf>),
 ) -> Action {
     let relay = Relay { driver, incoming, upload, attempt, ending, sent_before };
     let mut sink = Sink::new(&driver.client.socket, driver.ring());
-    match relay.run(&mut sink).await {
+    match relay.run(first, &mut sink).await {
         Ok(action) | Err(action) => action,
     }
 }
 
 impl Relay<'_, '_> {
-    async fn run(&self, sink: &mut Sink<'_>) -> Result<Action, Action> {
-        let mut piece = None;
+    async fn run(&self, first: Option<RecvBuf>, sink: &mut Sink<'_>) -> Result<Action, Action> {
+        let mut piece = first;
+        if let Some(piece) = &piece {
+            self.count_received(piece.len());
+        }
         loop {
             let mut head = self.read_head(&mut piece, sink).await?;
             if head.interim {
@@ -298,7 +301,7 @@ impl Relay<'_, '_> {
         if client.poll_gone(context).is_ready() {
             return Poll::Ready(Err(self.driver.input(Input::ClientGone)));
         }
-        self.driver.poll_deadline().map(|action| Err(self.counted(action)))
+        self.poll_deadline_and_hedge(context).map(|action| Err(self.counted(action)))
     }
 
     /// Counts what came, and tells the exchange if the connection broke.
@@ -310,6 +313,10 @@ impl Relay<'_, '_> {
         match received {
             Ok(piece) => {
                 self.count_received(piece.as_ref().map_or(0, |piece| piece.len()));
+                if piece.is_some() {
+                    // Bytes of a response have come: a second try is too late.
+                    self.driver.hedge.set(None);
+                }
                 Ok(piece)
             }
             Err(_) if self.never_sent() => Err(self.server_failed(Input::PoolLost)),
@@ -322,17 +329,27 @@ impl Relay<'_, '_> {
         self.driver.backend.stats.bytes_in.add(bytes as u64);
     }
 
-    /// Tells the exchange and counts against the server what ended the attempt.
+    /// Tells the exchange and counts against the server what ended the attempt, unless a second try goes on alone.
     pub(super) fn server_failed(&self, input: Input) -> Action {
+        let kind = match input {
+            Input::ServerClosed => FailureKind::EmptyResponse,
+            _ => FailureKind::ServerReset,
+        };
+        if let Some(action) = self.driver.promote_hedge(&self.attempt.slot, kind) {
+            return action;
+        }
         self.counted(self.driver.input(input))
     }
 
     pub(super) fn counted(&self, action: Action) -> Action {
         let failed = match action {
             Action::Respond(failure) | Action::Cut(failure) => Some(failure.kind),
-            Action::Connect { .. } => self.driver.machine.borrow().retried(),
-            Action::Pick { .. }
-            | Action::Send { .. }
+            Action::Pick { .. } | Action::Connect { .. } | Action::Delay => {
+                self.driver.machine.borrow().retried()
+            }
+            Action::Send { .. }
+            | Action::Hedge { .. }
+            | Action::Adopt { .. }
             | Action::Wait
             | Action::Relay { .. }
             | Action::Abort(_)

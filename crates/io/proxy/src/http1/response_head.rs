@@ -6,8 +6,8 @@
 use tidegate_compression::Encoder;
 use tidegate_exchange::{Action, Input, Upload as Rest};
 use tidegate_http1::{
-    BodyFraming, BodyLength, ConnectionHeader, Parsed, RequestHead, ResponseEdits, ResponseHead,
-    Version, encode_response_head, parse_request,
+    BodyFraming, BodyLength, ConnectionHeader, HeaderEdits, Parsed, RequestHead, ResponseEdits,
+    ResponseHead, Version, encode_response_head, parse_request,
 };
 use tidegate_routing::ResponseOverlay;
 use tidegate_semantics::compressed_head::Change;
@@ -19,6 +19,7 @@ use super::head::addresses;
 use super::response::{Head, Relay};
 use crate::compression::label_index;
 use crate::rules::{CodedFields, Dropped, Judge, ResponseFields};
+use crate::upstream::persist::{self, Telling};
 
 /// What a final head is to become.
 struct Plan {
@@ -38,6 +39,9 @@ impl Relay<'_, '_> {
         sink: &mut Sink<'_>,
     ) -> Result<Head, Action> {
         let (status, interim) = (head.status(), head.is_interim());
+        if !interim {
+            self.attempt.slot.server.stats.requests.record(status);
+        }
         let rest = match self.driver.input(Input::ResponseHead { status, interim }) {
             Action::Relay { upload } => upload,
             action => return Err(self.counted(action)),
@@ -54,7 +58,6 @@ impl Relay<'_, '_> {
         self.driver.marks.answered.set(Some(self.driver.alarm.now()));
         self.incoming.trace.note_response(self.driver.frontend, head, bytes);
         self.attempt.persists.set(head.keep_alive());
-        self.attempt.slot.server.stats.requests.record(status);
         let plan = self.plan(head, bytes);
         let (output, delimited) = match &plan.encoder {
             None => output_for(head.body(), client_version),
@@ -127,7 +130,7 @@ impl Relay<'_, '_> {
         sink: &mut Sink<'_>,
     ) -> u16 {
         if !plan.is_edited {
-            return encode_response_head(sink.tail(), bytes, head, &edits);
+            return self.encode(head, bytes, edits, sink);
         }
         let frontend = self.driver.frontend;
         let all_scratch = &self.driver.worker.scratch;
@@ -144,17 +147,40 @@ impl Relay<'_, '_> {
         let fields = ResponseFields { overlay, via: &scratch.target };
         let edits = ResponseEdits { status, ..edits };
         let written = if plan.change == Change::Nothing {
-            encode_response_head(sink.tail(), bytes, head, &edits.with_headers(fields))
+            self.encode(head, bytes, edits.with_headers(fields), sink)
         } else {
             let mut weak_etag = all_scratch.weak_etag.borrow_mut();
             let lines = edited_lines(head, bytes, overlay);
             let fields = CodedFields { fields, coding: plan.change.edits(lines, &mut weak_etag) };
-            encode_response_head(sink.tail(), bytes, head, &edits.with_headers(fields))
+            self.encode(head, bytes, edits.with_headers(fields), sink)
         };
         if status.is_some_and(|status| status != written) {
             frontend.stats.rules_dropped.increment(Dropped::Status.index());
         }
         written
+    }
+
+    /// Encodes the head with the token that the client is given, if it is to stay with the server.
+    fn encode<H: HeaderEdits>(
+        &self,
+        head: &ResponseHead,
+        bytes: &[u8],
+        edits: ResponseEdits<H>,
+        sink: &mut Sink<'_>,
+    ) -> u16 {
+        let driver = self.driver;
+        let (Some(persistence), Some(server)) =
+            (&driver.backend.persistence, driver.last_server.get())
+        else {
+            return encode_response_head(sink.tail(), bytes, head, &edits);
+        };
+        let ResponseEdits { connection, client_version, body, status, headers } = edits;
+        let (received, value) = ((head, bytes), &driver.worker.scratch.token);
+        let pin = (&self.incoming.pin, server);
+        let headers = Telling::new(headers, persistence, pin, received, value);
+        driver.marks.response_cookie.set(persist::logged_response(headers.state()));
+        let edits = ResponseEdits { connection, client_version, body, status, headers };
+        encode_response_head(sink.tail(), bytes, head, &edits)
     }
 
     /// Leaves what rules make of the head in the scratch.

@@ -116,11 +116,11 @@ impl Upload {
                     self.began.set(true);
                     self.received.set(self.received.get() + bytes as u64);
                     driver.frontend.stats.bytes_in.add(bytes as u64);
-                    driver.tell(Input::RequestProgress);
+                    driver.tell(Input::RequestProgress { kept: false });
                 }
                 Step::Sent(bytes) => {
                     self.body.borrow_mut().passed(bytes);
-                    driver.tell(Input::RequestProgress);
+                    driver.tell(Input::RequestProgress { kept: false });
                 }
                 Step::Done => return Ok(Flowed::Whole),
                 Step::End => return Ok(Flowed::End),
@@ -141,6 +141,9 @@ impl Upload {
         let bytes = self.body.borrow().flowing_bytes()?;
         let is_copied = self.copies.borrow().as_ref().is_some_and(|copies| !copies.is_too_large());
         if is_copied || self.expects_continue.get() || self.input.borrow().is_some() {
+            return None;
+        }
+        if !self.give_up_keeping(driver, bytes) {
             return None;
         }
         Flow::begin(&driver.client.socket, sink.socket(), bytes)

@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use tidegate_access_log as access_log;
 use tidegate_access_log::{
-    CAPTURES_MAX, Capture, Ending, Extra, Micros, Queues, REQUEST_TARGET_BYTES_MAX, Record,
-    Request, Retries, Times, Traffic, VALUE_BYTES_MAX,
+    CAPTURES_MAX, Capture, Cookies, Ending, Extra, Micros, Queues, REQUEST_TARGET_BYTES_MAX,
+    Record, Request, RequestCookie, ResponseCookie, Retries, Times, Traffic, VALUE_BYTES_MAX,
 };
 use tidegate_exchange::Stage;
 use tidegate_http1::{RequestHead, ResponseHead, Version};
@@ -72,6 +72,10 @@ pub(super) struct Marks {
     pub(super) tunnelled: Cell<u64>,
     /// No byte passed through the tunnel for too long.
     pub(super) tunnel_expired: Cell<bool>,
+    /// What the client's token was like.
+    pub(super) request_cookie: Cell<RequestCookie>,
+    /// What was done to the response's.
+    pub(super) response_cookie: Cell<ResponseCookie>,
     /// The record has been written.
     pub(super) logged: Cell<bool>,
 }
@@ -365,6 +369,11 @@ impl Driver<'_> {
             },
             connections,
             queues: self.marks.queues.get(),
+            cookies: Cookies {
+                request_state: self.marks.request_cookie.get(),
+                response_state: self.marks.response_cookie.get(),
+                ..base.cookies
+            },
             ..base
         };
         let notes = self.notes.borrow();

@@ -9,6 +9,7 @@ use tidegate_http1::{
     ConnectionHeader, Method, NewStart, RequestEdits, encode_request_head, is_authority,
     is_origin_target,
 };
+use tidegate_persistence::{Persistence, Pin};
 use tidegate_semantics::path;
 
 use super::Server;
@@ -16,6 +17,7 @@ use super::head::local_host;
 use crate::client::Client;
 use crate::rules::{Dropped, Notes, Received, RequestFields, Scratch, Sender, may_replace_method};
 use crate::site::Frontend;
+use crate::upstream::persist::{self, Hiding};
 
 /// Writes the head of one request, as often as it is needed.
 pub(super) struct HeadWriter<'a> {
@@ -29,6 +31,8 @@ pub(super) struct HeadWriter<'a> {
     new_host: Option<&'a [u8]>,
     /// The host of a request without one.
     own_host: String,
+    /// The field that servers see as the scratch has it.
+    hidden: Option<&'a [u8]>,
 }
 
 impl<'a> HeadWriter<'a> {
@@ -92,7 +96,16 @@ impl<'a> HeadWriter<'a> {
             new_method,
             new_host,
             own_host,
+            hidden: None,
         }
+    }
+
+    /// Finds the token by which the client is known, and hides it from servers if they are not to see it.
+    pub(super) fn hide_token(&mut self, persistence: &'a Persistence) -> Pin {
+        let Received { head, bytes, .. } = *self.received;
+        let (pin, is_changed) = persist::find(persistence, head, bytes, &mut self.scratch.shown);
+        self.hidden = persistence.hidden_in().filter(|_| is_changed);
+        pin
     }
 
     /// The method that the servers get.
@@ -122,10 +135,15 @@ impl<'a> HeadWriter<'a> {
             ..RequestEdits::default()
         };
         let (overlay, own) = (&self.notes.overlay, &self.scratch.own);
+        let settings = &self.frontend.own_fields;
+        if let Some(field) = self.hidden {
+            let rest = RequestFields { overlay, own, settings };
+            let headers = Hiding { rest, field, shown: &self.scratch.shown };
+            return encode_request_head(out, bytes, head, &edits.with_headers(headers));
+        }
         if overlay.is_empty() && own.is_empty() {
             return encode_request_head(out, bytes, head, &edits);
         }
-        let settings = &self.frontend.own_fields;
         let headers = RequestFields { overlay, own, settings };
         encode_request_head(out, bytes, head, &edits.with_headers(headers));
     }

@@ -36,6 +36,8 @@ pub(crate) struct Scratch {
     pub(crate) own: OwnFields,
     /// A target that edits made.
     pub(crate) target: Vec<u8>,
+    /// What servers see of the field with a client's token.
+    pub(crate) shown: Vec<u8>,
     pub(crate) random: Random,
     /// Credentials that were right; made when a rule first asks.
     pub(crate) verified: OnceCell<VerifiedCache>,
@@ -50,6 +52,7 @@ impl Default for Scratch {
             response: ResponseOverlay::default(),
             own: OwnFields::default(),
             target: Vec::new(),
+            shown: Vec::new(),
             random: Random::new(),
             verified: OnceCell::new(),
             started: Instant::now(),

@@ -2,6 +2,7 @@
 
 pub(crate) mod connect;
 pub(crate) mod idle_pool;
+pub(crate) mod persist;
 pub(crate) mod pick;
 pub(crate) mod queue;
 pub(crate) mod reuse;

@@ -215,6 +215,14 @@ scalars! {
             "Requests waiting now for any server of the backend.";
         Counter "tidegate_backend_requests_queued_total" = queued_total:
             "Requests that have waited for a server's slot, in the backend's queue or a server's.";
+        Counter "tidegate_backend_retries_over_budget_total" = retries_over_budget:
+            "Requests that were not repeated because the retry budget was spent.";
+        Counter "tidegate_backend_retry_bodies_dropped_total" = retry_bodies_dropped:
+            "Request bodies that were too large to be kept for repeating them.";
+        Counter "tidegate_backend_hedges_total" = hedges:
+            "Second tries made beside one that was slow.";
+        Counter "tidegate_backend_hedges_won_total" = hedges_won:
+            "Second tries that answered before the first.";
         Counter "tidegate_backend_received_bytes_total" = bytes_in:
             "Bytes received from servers.";
         Counter "tidegate_backend_sent_bytes_total" = bytes_out:
