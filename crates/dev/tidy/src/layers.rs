@@ -50,6 +50,12 @@ pub const TABLE: &[Row] = &[
     row("tidegate-balance", Layer::Core, &[], &["proptest"]),
     row("tidegate-exchange", Layer::Core, &[], &[]),
     row(
+        "tidegate-health",
+        Layer::Core,
+        &["regex", "tidegate-balance", "tidegate-http1"],
+        &["proptest", "tidegate-testkit"],
+    ),
+    row(
         "tidegate-rules",
         Layer::Core,
         &["aho-corasick", "memchr", "regex", "strsim"],
