@@ -192,7 +192,7 @@ fn presets_know_a_service_that_is_well_from_one_that_is_not() {
     let tls: &[u8] = b"\0\0\0\x08\x04\xd2\x16\x2f";
     check(&preset(Preset::PostgreSql, None), &[(tls, b"N")], Ok(()));
     check(&preset(Preset::PostgreSql, None), &[(tls, b"E\0\0\0")], Err(Fault::Unexpected));
-    let startup: &[u8] = b"\0\0\0\x1f\0\x03\0\0user\0pg\0database\0pg\0\0";
+    let startup: &[u8] = b"\0\0\0\x1d\0\x03\0\0user\0pg\0database\0pg\0\0";
     let user = preset(Preset::PostgreSql, Some("pg"));
     check(&user, &[(startup, b"R\0\0\0\x08\0\0\0\x03")], Ok(()));
     check(&user, &[(startup, b"E\0\0\0\x20SFATAL\0")], Err(Fault::Unexpected));
