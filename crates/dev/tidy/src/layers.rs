@@ -94,6 +94,7 @@ pub const TABLE: &[Row] = &[
             "strsim",
             "tidegate-access-log",
             "tidegate-balance",
+            "tidegate-health",
             "tidegate-http1",
             "tidegate-passwords",
             "tidegate-routing",

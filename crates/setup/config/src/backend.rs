@@ -9,10 +9,11 @@ use tidegate_balance::{Policy, Weight};
 use toml::de::DeValue;
 
 use crate::diagnostic::{Problem, Span, quoted};
-use crate::model::{Backend, BackendTimeouts, PoolSettings, Server, ServerAddress};
+use crate::health::{self, CheckDraft};
+use crate::model::{Backend, BackendTimeouts, OnMarkedDown, PoolSettings, Server, ServerAddress};
 use crate::pages::{self, PagesDraft};
 use crate::walk::{Key, Node, entries, key, set, unsupported, walk};
-use crate::{address, compression, defaults, file};
+use crate::{address, compression, defaults, file, passive};
 
 /// A backend while its file is read.
 pub(crate) struct BackendDraft {
@@ -21,12 +22,16 @@ pub(crate) struct BackendDraft {
     /// `servers` stands in the file, readable or not.
     pub servers_written: bool,
     pub error_pages: PagesDraft,
+    /// Of all servers.
+    health_check: Option<CheckDraft>,
+    /// Those of single servers, in their order.
+    server_checks: Vec<Option<CheckDraft>>,
 }
 
 pub(crate) const BACKEND_KEYS: &[Key<BackendDraft>] = &[
     key("servers", "{ app1 = \"10.0.0.1:8080\" }", |draft, node| {
         draft.servers_written = true;
-        draft.backend.servers = servers(node);
+        (draft.backend.servers, draft.server_checks) = servers(node).into_iter().unzip();
     }),
     key("balance", "\"round_robin\"", |draft, node| set(&mut draft.backend.balance, balance(node))),
     key("retries", "3", |draft, node| {
@@ -46,8 +51,23 @@ pub(crate) const BACKEND_KEYS: &[Key<BackendDraft>] = &[
     key("error_pages", "{ 503 = \"pages/503.html\" }", |draft, node| {
         draft.error_pages = pages::read(node);
     }),
-    unsupported("health_check"),
-    unsupported("passive_health"),
+    key("health_check", "{ type = \"http\", path = \"/health\" }", |draft, node| {
+        draft.health_check = Some(health::read(node));
+    }),
+    key("passive_health", "{ errors = 5, window = \"10s\" }", |draft, node| {
+        set(&mut draft.backend.passive_health, passive::read(node).map(Some));
+    }),
+    key("panic_threshold", "0", |draft, node| {
+        let percent = node.integer(defaults::PANIC_THRESHOLD_RANGE);
+        set(&mut draft.backend.panic_threshold, percent);
+    }),
+    key("on_marked_down", "\"close_sessions\"", |draft, node| {
+        let words = [
+            ("keep_sessions", OnMarkedDown::KeepSessions),
+            ("close_sessions", OnMarkedDown::CloseSessions),
+        ];
+        set(&mut draft.backend.on_marked_down, node.word(&words));
+    }),
     unsupported("persistence"),
     unsupported("protocol"),
     unsupported("send_proxy"),
@@ -74,6 +94,7 @@ pub(crate) struct ServerDraft {
     address: Option<ServerAddress>,
     address_written: bool,
     weight: Weight,
+    health_check: Option<CheckDraft>,
 }
 
 pub(crate) const SERVER_KEYS: &[Key<ServerDraft>] = &[
@@ -83,6 +104,9 @@ pub(crate) const SERVER_KEYS: &[Key<ServerDraft>] = &[
     }),
     key("weight", "1", |draft, node| {
         set(&mut draft.weight, node.integer(defaults::WEIGHT_RANGE).and_then(Weight::new));
+    }),
+    key("health_check", "{ port = 8081 }", |draft, node| {
+        draft.health_check = Some(health::read(node));
     }),
     unsupported("backup"),
     unsupported("max_connections"),
@@ -95,9 +119,23 @@ pub(crate) fn read(node: &Node<'_>, template: &Backend) -> BackendDraft {
         name_span: node.name_span,
         servers_written: node.obscures("servers"),
         error_pages: PagesDraft::default(),
+        health_check: None,
+        server_checks: Vec::new(),
     };
     walk(node, BACKEND_KEYS, &mut draft);
+    draft.finish_checks();
     draft
+}
+
+impl BackendDraft {
+    fn finish_checks(&mut self) {
+        let addresses = self.backend.servers.iter().map(|server| &server.address);
+        let own = self.server_checks.iter().map(Option::as_ref);
+        let checks = health::finish(self.health_check.as_ref(), own.zip(addresses));
+        for (server, check) in self.backend.servers.iter_mut().zip(checks) {
+            server.check = check;
+        }
+    }
 }
 
 /// How a server is picked.
@@ -122,7 +160,7 @@ pub(crate) fn balance(node: &Node<'_>) -> Option<Policy> {
     None
 }
 
-fn servers(node: &Node<'_>) -> Vec<Server> {
+fn servers(node: &Node<'_>) -> Vec<(Server, Option<CheckDraft>)> {
     let Some(table) = node.table() else { return Vec::new() };
     let path = node.path();
     let entries = entries(&path, table, node.problems);
@@ -139,7 +177,7 @@ fn servers(node: &Node<'_>) -> Vec<Server> {
     }
     let servers: Vec<_> = entries.iter().filter_map(|entry| server(entry)).collect();
     let complete = !servers.is_empty() && servers.len() == entries.len();
-    if complete && servers.iter().all(|server| server.weight == Weight::ZERO) {
+    if complete && servers.iter().all(|(server, _)| server.weight == Weight::ZERO) {
         let message = format!(
             "every server of {} has weight 0: none would get a request",
             quoted(node.parent)
@@ -152,13 +190,14 @@ fn servers(node: &Node<'_>) -> Vec<Server> {
     servers
 }
 
-fn server(entry: &Node<'_>) -> Option<Server> {
+fn server(entry: &Node<'_>) -> Option<(Server, Option<CheckDraft>)> {
     file::check_name("server", entry);
     let entry = &Node { example: "\"10.0.0.1:8080\"", ..*entry };
     let mut draft = ServerDraft {
         address: None,
         address_written: entry.obscures("address"),
         weight: Weight::default(),
+        health_check: None,
     };
     match entry.value {
         DeValue::String(_) => draft.address = server_address(entry),
@@ -177,7 +216,8 @@ fn server(entry: &Node<'_>) -> Option<Server> {
             return entry.wrong_type("an address in quotes, or a table with an `address`");
         }
     }
-    Some(Server { name: entry.name.into(), address: draft.address?, weight: draft.weight })
+    let (name, weight) = (entry.name.into(), draft.weight);
+    Some((Server { name, address: draft.address?, weight, check: None }, draft.health_check))
 }
 
 fn server_address(node: &Node<'_>) -> Option<ServerAddress> {

@@ -15,8 +15,8 @@ use crate::frontend::{HEADER_LIMIT_KEYS, mode};
 use crate::headers;
 use crate::log::LogDraft;
 use crate::model::{
-    Backend, BackendTimeouts, Frontend, FrontendLog, FrontendRules, FrontendTimeouts, Mode, Pages,
-    PoolSettings,
+    Backend, BackendTimeouts, Frontend, FrontendLog, FrontendRules, FrontendTimeouts, Mode,
+    OnMarkedDown, Pages, PoolSettings,
 };
 use crate::walk::{Key, key, set, walk};
 
@@ -58,6 +58,9 @@ impl Default for Templates {
             pool: PoolSettings::default(),
             compression: None,
             error_pages: Pages::default(),
+            passive_health: None,
+            panic_threshold: defaults::PANIC_THRESHOLD,
+            on_marked_down: OnMarkedDown::default(),
         };
         Self { frontend, log: LogDraft::default(), backend }
     }
