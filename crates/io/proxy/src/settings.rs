@@ -8,6 +8,7 @@ use std::time::Duration;
 use socket2::SockAddr;
 use tidegate_balance as balance;
 use tidegate_exchange::{Failure, Policy};
+use tidegate_health::{Standing, StatusSet};
 use tidegate_http1::{ChunkedError, Limits, RequestError};
 use tidegate_routing::{ErrorPages, HeaderName, RequestRule, ResponseRule, Rules};
 use tidegate_rules::{ValueList, ValueMap};
@@ -153,6 +154,10 @@ pub struct BackendSettings {
     pub error_pages: Arc<ErrorPages>,
     /// Which responses are compressed, in the place of what the frontend says.
     pub compression: Option<Arc<Compression>>,
+    /// Statuses that count against a server; none: outcomes are not counted for its health.
+    pub error_statuses: Option<StatusSet>,
+    /// What becomes of requests and tunnels at a server that goes down.
+    pub on_marked_down: OnMarkedDown,
     /// Idle connections kept per server and shard.
     pub idle_max: usize,
     /// How long an idle connection is kept.
@@ -161,14 +166,24 @@ pub struct BackendSettings {
     pub stats: PerShard<BackendStats>,
 }
 
+/// What becomes of requests and tunnels at a server that goes down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnMarkedDown {
+    /// They go on as long as they can.
+    #[default]
+    KeepSessions,
+    /// They end at once.
+    CloseSessions,
+}
+
 /// One server.
 pub struct ServerSettings {
     /// Its name in the configuration.
     pub name: Arc<str>,
     /// Where it listens.
     pub address: SockAddr,
-    /// Its share of the requests.
-    pub weight: balance::Weight,
+    /// What is known of it, its share of the requests included.
+    pub standing: Standing,
     /// Its counters.
     pub stats: PerShard<ServerStats>,
 }

@@ -11,14 +11,15 @@ use std::time::Duration;
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tidegate_access_log::{Captures, Format, Sampling, Severity, Target};
-use tidegate_balance::{Policy as Balance, Weight};
+use tidegate_balance::{Availability, Policy as Balance, Weight};
 use tidegate_compression::Levels;
 use tidegate_exchange::Policy;
+use tidegate_health::Standing;
 use tidegate_http1::Limits;
 use tidegate_log::{Logs, Settings as LogSettings, Writer};
 use tidegate_proxy::{
     AccessLog, BackendSettings, Budget, ClientTimeouts, Command, Compression, Context,
-    ForwardedField, Forwarding, FrontendSettings, ListenerId, ListenerSpec, OwnFieldSettings,
+    ForwardedField, Forwarding, FrontendSettings, ListenerId, ListenerSpec, OnMarkedDown, OwnFieldSettings,
     ServerSettings, Snapshot, reasons,
 };
 use tidegate_ring::Settings;
@@ -170,7 +171,13 @@ fn snapshot(server: SocketAddr, log: Option<AccessLog>) -> Arc<Snapshot> {
         servers: vec![ServerSettings {
             name: "a".into(),
             address: server.into(),
-            weight: Weight::default(),
+            standing: Standing {
+                availability: Availability::Up,
+                weight: Weight::default(),
+                since: None,
+                healthy: true,
+                max_connections: None,
+            },
             stats: registry.server("app", "a").clone(),
         }],
         exchange: Policy::default(),
@@ -178,6 +185,8 @@ fn snapshot(server: SocketAddr, log: Option<AccessLog>) -> Arc<Snapshot> {
         reuse: true,
         error_pages: Arc::default(),
         compression: None,
+        error_statuses: None,
+        on_marked_down: OnMarkedDown::default(),
         idle_max: 16,
         idle_timeout: second * 60,
         stats: registry.backend("app").clone(),

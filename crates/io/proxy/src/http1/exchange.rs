@@ -182,6 +182,9 @@ impl Driver<'_> {
         let count = |failure: ConnectFailure| {
             slot.0.stats.connects_failed.increment();
             slot.0.stats.failures.increment(FailureKind::Connect(failure).index());
+            if failure != ConnectFailure::LocalResource {
+                self.backend.note_error(&slot.0);
+            }
         };
         let failed = |failure: ConnectFailure| {
             count(failure);

@@ -13,8 +13,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use socket2::SockRef;
-use tidegate_balance::{Policy as Balance, Weight};
+use tidegate_balance::{Availability, Policy as Balance, Weight};
 use tidegate_exchange::Policy;
+use tidegate_health::Standing;
 use tidegate_http1::Limits;
 use tidegate_log::Logs;
 use tidegate_ring::{PeerAddress, Settings};
@@ -26,8 +27,8 @@ use crate::budget::Budget;
 use crate::client::Client;
 use crate::http1::Server;
 use crate::settings::{
-    BackendSettings, ClientTimeouts, FrontendSettings, OwnFieldSettings, ServerSettings, Snapshot,
-    reasons,
+    BackendSettings, ClientTimeouts, FrontendSettings, OnMarkedDown, OwnFieldSettings,
+    ServerSettings, Snapshot, reasons,
 };
 use crate::site::Entrance;
 use crate::upstream::connect::Connection;
@@ -45,7 +46,13 @@ fn snapshot(server: SocketAddr) -> Arc<Snapshot> {
         servers: vec![ServerSettings {
             name: "a".into(),
             address: server.into(),
-            weight: Weight::default(),
+            standing: Standing {
+                availability: Availability::Up,
+                weight: Weight::default(),
+                since: None,
+                healthy: true,
+                max_connections: None,
+            },
             stats: registry.server("app", "a").clone(),
         }],
         exchange: Policy::default(),
@@ -53,6 +60,8 @@ fn snapshot(server: SocketAddr) -> Arc<Snapshot> {
         reuse: true,
         error_pages: Arc::default(),
         compression: None,
+        error_statuses: None,
+        on_marked_down: OnMarkedDown::default(),
         idle_max: 16,
         idle_timeout: PATIENCE,
         stats: registry.backend("app").clone(),

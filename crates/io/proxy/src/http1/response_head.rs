@@ -55,6 +55,10 @@ impl Relay<'_, '_> {
         self.incoming.trace.note_response(self.driver.frontend, head, bytes);
         self.attempt.persists.set(head.keep_alive());
         self.attempt.slot.0.stats.requests.record(status);
+        let now = self.driver.alarm.now();
+        let sent = self.driver.marks.connected.get().unwrap_or(now);
+        let latency = now.saturating_duration_since(sent);
+        self.driver.backend.note_answer(&self.attempt.slot.0, status, latency);
         let plan = self.plan(head, bytes);
         let (output, delimited) = match &plan.encoder {
             None => output_for(head.body(), client_version),

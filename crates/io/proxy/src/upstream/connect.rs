@@ -11,6 +11,7 @@ use tidegate_exchange::ConnectFailure;
 use tidegate_ring::Socket;
 
 use crate::site::Server;
+use crate::upstream::in_use::Place;
 
 /// A server picked for a request.
 pub(crate) struct Slot(pub(crate) Rc<Server>);
@@ -32,6 +33,8 @@ impl Drop for Slot {
 pub(crate) struct Connection {
     socket: Option<Socket>,
     server: Rc<Server>,
+    /// Where the server keeps account of it, if it does.
+    place: Option<Place>,
 }
 
 impl Connection {
@@ -40,12 +43,18 @@ impl Connection {
         server.stats.connections_total.increment();
         server.stats.connections_open.increment();
         socket.set_recv_on_demand(server.receives_on_demand());
-        Connection { socket: Some(socket), server: server.clone() }
+        Connection::used(socket, server)
+    }
+
+    fn used(socket: Socket, server: &Rc<Server>) -> Connection {
+        let tracks = server.closes_sessions.get();
+        let place = tracks.then(|| server.in_use.enter(socket.key()));
+        Connection { socket: Some(socket), server: server.clone(), place }
     }
 
     /// Takes over an idle connection, which is counted as open already.
     pub(crate) fn from_idle(socket: Socket, server: &Rc<Server>) -> Connection {
-        Connection { socket: Some(socket), server: server.clone() }
+        Connection::used(socket, server)
     }
 
     /// The connection without its counting, for the idle list.
@@ -60,6 +69,9 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        if let Some(place) = self.place.take() {
+            self.server.in_use.leave(place);
+        }
         if self.socket.is_some() {
             self.server.stats.connections_open.decrement();
         }

@@ -2,5 +2,6 @@
 
 pub(crate) mod connect;
 pub(crate) mod idle_pool;
+pub(crate) mod in_use;
 pub(crate) mod pick;
 pub(crate) mod reuse;

@@ -29,7 +29,11 @@ impl Worker {
 
     /// Keeps a server connection for the next request, or closes it when there are enough.
     pub(crate) fn keep_idle(&self, connection: Connection, server: &Rc<Server>, idle_max: usize) {
-        if server.retired.get() || server.idle.len() >= idle_max || self.draining.get() {
+        if server.retired.get()
+            || server.down.get()
+            || server.idle.len() >= idle_max
+            || self.draining.get()
+        {
             return;
         }
         connection.socket().set_recv_on_demand(server.receives_on_demand());
