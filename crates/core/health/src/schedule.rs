@@ -44,11 +44,10 @@ impl Schedule {
         self.due.push(Reverse((at, server, self.plans_made)));
     }
 
-    /// Forgets what is planned for `server`.
-    pub fn cancel(&mut self, server: u32) {
-        if let Some(plan) = self.plans.get_mut(server as usize) {
-            *plan = 0;
-        }
+    /// Forgets what is planned for `server`, and says whether something was.
+    pub fn cancel(&mut self, server: u32) -> bool {
+        let plan = self.plans.get_mut(server as usize);
+        plan.is_some_and(|plan| std::mem::take(plan) != 0)
     }
 
     /// When the next check is due.

@@ -8,6 +8,7 @@ mod access;
 mod admin;
 mod figures;
 mod flood;
+mod health;
 mod link;
 mod listen;
 mod log;

@@ -4,7 +4,9 @@
 //! and immutable; the same name keeps its counters and its count of connections.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use socket2::SockAddr;
 use tidegate_compression::{BrotliLevel, GzipLevel, Levels, ZstdLevel};
@@ -13,18 +15,21 @@ use tidegate_config::{Backend, Config, ForwardedHeader, Frontend, ServerAddress}
 use tidegate_exchange::{Policy, Redispatch};
 use tidegate_proxy::{
     AccessLog, BackendSettings, Budget, ClientTimeouts, Compression, ForwardedField, Forwarding,
-    FrontendSettings, OwnFieldSettings, ServerSettings, Snapshot, Tables, Verifier, reasons,
+    FrontendSettings, OnMarkedDown, OwnFieldSettings, ServerSettings, Snapshot, Tables, Verifier,
+    reasons,
 };
 use tidegate_rules::ValueList;
 use tidegate_semantics::compressible;
 use tidegate_telemetry::{EntityName, Registry};
 
+use crate::health::Health;
 use crate::log::{Level, Line};
 use crate::process;
 
 /// What is kept from one configuration to the next.
 pub(crate) struct Publisher {
     pub(crate) registry: Registry,
+    pub(crate) health: Health,
     process: Arc<Budget>,
     /// A name's budget lives as long as a snapshot or a connection has it: a name that goes and comes back while its old
     /// connections are open goes on counting them.
@@ -40,6 +45,7 @@ impl Publisher {
     pub(crate) fn new(shards_count: u16) -> Publisher {
         Publisher {
             registry: Registry::new(usize::from(shards_count), reasons()),
+            health: Health::new(RandomState::new().hash_one(0)),
             process: Arc::new(Budget::new(0)),
             frontends: HashMap::new(),
             backlog_max: 0,
@@ -61,11 +67,13 @@ impl Publisher {
         logs: Vec<Option<Arc<AccessLog>>>,
     ) -> Arc<Snapshot> {
         self.generation += 1;
+        self.health.apply(config, &mut self.registry, self.generation, Instant::now());
         self.process.set_max(config.global.max_connections);
         let mut logs = logs.into_iter();
         let mut frontend = |frontend| self.frontend(frontend, logs.next().flatten());
         let frontends = config.frontends.iter().map(&mut frontend).collect();
-        let backends = config.backends.iter().map(|backend| self.backend(backend)).collect();
+        let backends = config.backends.iter().enumerate();
+        let backends = backends.map(|(at, backend)| self.backend(at, backend)).collect();
         self.forget_what_is_not_in(config);
         Arc::new(Snapshot {
             generation: self.generation,
@@ -139,14 +147,15 @@ impl Publisher {
         budget
     }
 
-    fn backend(&mut self, backend: &Backend) -> BackendSettings {
+    fn backend(&mut self, at: usize, backend: &Backend) -> BackendSettings {
         let servers = backend
             .servers
             .iter()
-            .map(|server| ServerSettings {
+            .enumerate()
+            .map(|(index, server)| ServerSettings {
                 name: server.name.clone(),
                 address: socket_address(&server.address),
-                weight: server.weight,
+                standing: self.health.standing(at, index).expect("every server is watched"),
                 stats: self.registry.server(&backend.name, &server.name).clone(),
             })
             .collect();
@@ -169,6 +178,11 @@ impl Publisher {
             reuse: backend.reuse_server_connections,
             error_pages: backend.error_pages.0.clone(),
             compression: backend.compression.as_ref().map(compression),
+            error_statuses: backend.passive_health.map(|passive| passive.statuses),
+            on_marked_down: match backend.on_marked_down {
+                config::OnMarkedDown::KeepSessions => OnMarkedDown::KeepSessions,
+                config::OnMarkedDown::CloseSessions => OnMarkedDown::CloseSessions,
+            },
             idle_max: usize::try_from(backend.pool.max_idle).unwrap_or(usize::MAX),
             idle_timeout: backend.pool.idle_timeout,
             stats: self.registry.backend(&backend.name).clone(),
@@ -284,7 +298,7 @@ mod tests {
         assert_eq!(second.frontends[0].stats.shard(1).connections_total.value(), 3);
         let backend = &second.backends[second.frontends[0].default_backend.expect("set")];
         assert_eq!((&*backend.name, backend.servers.len()), ("app", 2));
-        assert_eq!(backend.servers[1].weight, Weight::default());
+        assert_eq!(backend.servers[1].standing.weight, Weight::default());
     }
 
     #[test]

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use socket2::SockAddr;
-use tidegate_balance::{Availability, Pool, ServerId, ServerSettings as Weighted, ServerState, ShardId};
+use tidegate_balance::{
+    Availability, Pool, ServerId, ServerSettings as Weighted, ServerState, ShardId,
+};
 use tidegate_exchange::Policy;
 use tidegate_health::{Standing, StatusSet};
 use tidegate_http1::Limits;

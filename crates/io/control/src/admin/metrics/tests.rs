@@ -5,9 +5,11 @@
 use super::families::{Family, Kind};
 use super::{Exposition, ProcessInfo, families};
 use crate::figures::{Figures, Reloads, ShardFigures};
+use crate::health::Counts;
+use crate::health::figures::{BackendFigures, HealthFigures, ServerFigures};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
-use tidegate_log::{Cause, Counts};
+use tidegate_log::{Cause, Counts as LogCounts};
 use tidegate_telemetry::{CounterSet, EntityName, Reasons, Registry};
 
 const REASONS: Reasons = Reasons {
@@ -173,14 +175,36 @@ fn figures() -> Figures {
         reloads,
         suppressed: vec![("request_failed", 5), ("panic", 0)],
         shards,
+        health: health(),
         access_log: Some(access_log()),
     }
 }
 
-fn access_log() -> Counts {
+fn health() -> HealthFigures {
+    let mut counts = Counts::default();
+    (counts.results[0], counts.results[2], counts.ejections) = (9, 3, 2);
+    counts.last_duration = Some(Duration::from_millis(250));
+    let server = ServerFigures {
+        name: "a".into(),
+        up: true,
+        ejected: false,
+        agent_max_connections: Some(30),
+        counts,
+    };
+    let backend = BackendFigures {
+        name: "app".into(),
+        servers_up: 1,
+        panics: true,
+        ejections_capped: 4,
+        servers: vec![server],
+    };
+    HealthFigures { backends: vec![backend], checks_in_flight: 5, checks_delayed: 6 }
+}
+
+fn access_log() -> LogCounts {
     let dropped = CounterSet::new(Cause::LABELS);
     dropped.increment(1);
-    Counts { lines: 11, bytes: 2_200, reconnects: 1, dropped: dropped.snapshot() }
+    LogCounts { lines: 11, bytes: 2_200, reconnects: 1, dropped: dropped.snapshot() }
 }
 
 /// Two shards, two frontends, one backend with two servers, every cell of shard 1 in use.
@@ -304,6 +328,36 @@ fn series_show_the_counts_of_their_shard_or_the_sum() {
 }
 
 #[test]
+fn the_health_of_servers_is_shown_with_the_results_that_there_were() {
+    let scrape = scrape(&registry());
+    for (name, labels, expected) in [
+        ("tidegate_health_checks_in_flight", &[][..], 5.0),
+        ("tidegate_health_checks_delayed_total", &[], 6.0),
+        ("tidegate_backend_servers_up", &[("backend", "app")], 1.0),
+        ("tidegate_backend_panic", &[("backend", "app")], 1.0),
+        ("tidegate_backend_ejections_capped_total", &[("backend", "app")], 4.0),
+        ("tidegate_server_up", &[("backend", "app"), ("server", "a")], 1.0),
+        ("tidegate_server_ejected", &[("backend", "app"), ("server", "a")], 0.0),
+        ("tidegate_server_ejections_total", &[("backend", "app"), ("server", "a")], 2.0),
+        (
+            "tidegate_server_checks_total",
+            &[("backend", "app"), ("server", "a"), ("result", "passed")],
+            9.0,
+        ),
+        (
+            "tidegate_server_checks_total",
+            &[("backend", "app"), ("server", "a"), ("result", "refused")],
+            3.0,
+        ),
+        ("tidegate_server_check_duration_seconds", &[("backend", "app"), ("server", "a")], 0.25),
+        ("tidegate_server_agent_max_connections", &[("backend", "app"), ("server", "a")], 30.0),
+    ] {
+        assert_eq!(value(&scrape, name, labels), Some(expected), "{name} {labels:?}");
+    }
+    assert_eq!(scrape["tidegate_server_checks_total"].samples.len(), 2);
+}
+
+#[test]
 fn a_server_has_a_reason_only_once_it_has_occurred() {
     let scrape = scrape(&registry());
     let samples = &scrape["tidegate_server_attempts_failed_total"].samples;
@@ -330,10 +384,13 @@ fn what_a_reload_removes_is_gone_from_the_next_scrape_and_the_rest_goes_on() {
 
 #[test]
 fn a_registry_without_names_is_a_valid_scrape() {
-    let scrape = scrape(&Registry::new(1, REASONS));
+    let figures = Figures { health: HealthFigures::default(), ..figures() };
+    let text = Exposition::new().render(&Registry::new(1, REASONS), &process(), &figures);
+    let scrape = parse(&text).expect("a valid scrape");
     assert!(scrape.keys().all(|name| name.starts_with("process_")
         || name.starts_with("tidegate_shard_")
         || name.starts_with("tidegate_config_")
+        || name.starts_with("tidegate_health_")
         || name.starts_with("tidegate_log_")
         || name.starts_with("tidegate_access_log_")
         || name == "tidegate_build_info"));
