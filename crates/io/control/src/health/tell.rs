@@ -7,8 +7,8 @@ use tidegate_health::{Duty, Event, What};
 use super::WatchedBackend;
 use crate::log::{Level, Line};
 
-/// Writes the line of one event of `backend`.
-pub(crate) fn tell(backend: &WatchedBackend, event: &Event) {
+/// The line of one event of `backend`.
+pub(crate) fn tell(backend: &WatchedBackend, event: &Event) -> Line {
     let (level, name) = match &event.what {
         What::Down(_) => (Level::Warn, "server_down"),
         What::Up => (Level::Info, "server_up"),
@@ -45,5 +45,5 @@ pub(crate) fn tell(backend: &WatchedBackend, event: &Event) {
         What::Up | What::Returned | What::PanicEnded | What::NoneUp | What::SomeUp => line,
     };
     let up = backend.group.healthy_count();
-    line.with("servers_up", up).with("servers", backend.servers.len()).write();
+    line.with("servers_up", up).with("servers", backend.servers.len())
 }

@@ -11,6 +11,7 @@ use tidegate_proxy::Command;
 use super::Runtime;
 use crate::flood::Topic;
 use crate::health::{self, LOOK_INTERVAL, probe};
+use crate::log::Line;
 
 /// Checks begun in one turn: as many again follow a tick later, and the admin address and the shards' words get their turn.
 const PROBES_PER_TURN_MAX: usize = 64;
@@ -45,13 +46,13 @@ impl Runtime {
     /// Tells the log and the shards what has changed, and sets the timer for what is next.
     pub(super) fn tell_states(&self) {
         let now = self.shard.clock.now();
-        let mut left_out = None;
+        let (mut left_out, mut lines) = (None, Vec::new());
         let states = {
             let mut publisher = self.publisher.borrow_mut();
             publisher.health.settle(now, |backend, event| {
                 let mut flood = self.flood.borrow_mut();
                 if flood.admits(Topic::Servers, now) {
-                    health::tell(backend, event);
+                    lines.push(health::tell(backend, event));
                 } else {
                     left_out = flood.summary_at();
                 }
@@ -66,6 +67,8 @@ impl Runtime {
                 link.send(Command::ServerStates(states.clone()), now);
             }
         }
+        // Who reads that a server is down finds that the shards have been told.
+        lines.into_iter().for_each(Line::write);
         let health = &mut self.publisher.borrow_mut().health;
         let next = [health.next_due(), health.next_return()].into_iter().flatten().min();
         if let Some(next) = next {

@@ -190,6 +190,10 @@ impl Driver<'_> {
             count(failure);
             self.input(Input::ConnectFailed(failure))
         };
+        if slot.0.down.get() && slot.0.closes_sessions.get() {
+            // Its connections have just been ended: the next try is another server's.
+            return Err(self.input(Input::ConnectFailed(ConnectFailure::Reset)));
+        }
         self.marks.note_connecting(self.alarm.now());
         let socket = match self.ring().connect(&slot.0.address) {
             Ok(socket) => socket,
