@@ -20,7 +20,7 @@ use crate::accept::{Acceptor, accept_connections};
 use crate::budget::{Budget, Waiter};
 use crate::chores::Chores;
 use crate::client::Client;
-use crate::command::{Command, Event, EventKind, ListenerId, ListenerSpec, Report, ServerStates};
+use crate::command::{Command, Event, EventKind, ListenerId, ListenerSpec, Report};
 use crate::http1;
 use crate::journal::Journal;
 use crate::parked::{Parked, ParkedTable};
@@ -365,24 +365,6 @@ impl Worker {
         }
         self.report(Report::Applied(site.snapshot.generation));
         self.report(Report::Retired(before.snapshot.clone()));
-    }
-
-    /// Servers that go down lose their idle connections, and where it is configured those in use.
-    fn set_states(&self, states: &ServerStates) {
-        let site = self.site.borrow().clone();
-        if site.snapshot.generation != states.generation {
-            return;
-        }
-        for change in &states.changes {
-            let Some(backend) = site.backends.get(change.backend) else { continue };
-            let Some(server) = backend.servers.get(change.server) else { continue };
-            let was_down = server.down.get();
-            backend.set_standing(change.server, &change.standing);
-            if server.down.get() && !was_down {
-                self.close_idle(server);
-                server.in_use.abort(&self.shard.ring);
-            }
-        }
     }
 
     fn drain(&self) {

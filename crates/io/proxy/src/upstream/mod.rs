@@ -5,3 +5,4 @@ pub(crate) mod idle_pool;
 pub(crate) mod in_use;
 pub(crate) mod pick;
 pub(crate) mod reuse;
+pub(crate) mod states;
