@@ -19,8 +19,8 @@ use tidegate_http1::Limits;
 use tidegate_log::{Logs, Settings as LogSettings, Writer};
 use tidegate_proxy::{
     AccessLog, BackendSettings, Budget, ClientTimeouts, Command, Compression, Context,
-    ForwardedField, Forwarding, FrontendSettings, ListenerId, ListenerSpec, OnMarkedDown, OwnFieldSettings,
-    ServerSettings, Snapshot, reasons,
+    ForwardedField, Forwarding, FrontendSettings, ListenerId, ListenerSpec, OnMarkedDown,
+    OwnFieldSettings, ServerSettings, Snapshot, reasons,
 };
 use tidegate_ring::Settings;
 use tidegate_routing::{

@@ -11,9 +11,9 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tidegate_access_log as access_log;
-use tidegate_balance::{NoServer, ServerId};
+use tidegate_balance::ServerId;
 use tidegate_exchange::{
-    Action, ConnectFailure, Exchange, Failure, FailureKind, Input, NoServerCause, Policy, Request,
+    Action, ConnectFailure, Exchange, Failure, FailureKind, Input, Policy, Request,
 };
 use tidegate_http1::BodyLength;
 use tidegate_ring::{RecvBuf, Ring};
@@ -30,6 +30,7 @@ use crate::client::Client;
 use crate::rules::Notes;
 use crate::site::{Backend, Frontend};
 use crate::upstream::connect::{Connection, Slot, connect_failure};
+use crate::upstream::pick::cause;
 use crate::worker::Worker;
 
 /// What the parts of one exchange share.
@@ -344,15 +345,6 @@ impl Driver<'_> {
                 terminal => return (terminal, None),
             }
         }
-    }
-}
-
-/// Why there is no server, in the words of the exchange.
-const fn cause(none: NoServer) -> NoServerCause {
-    match none {
-        NoServer::Empty => NoServerCause::Empty,
-        NoServer::AllDown => NoServerCause::AllDown,
-        NoServer::AllFull => NoServerCause::PoolFull,
     }
 }
 

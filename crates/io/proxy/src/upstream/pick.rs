@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use tidegate_balance::{Ask, Loads, NoServer, ServerId};
+use tidegate_exchange::NoServerCause;
 
 use crate::site::{Backend, Server};
 
@@ -48,5 +49,14 @@ impl Backend {
     ) -> Result<ServerId, NoServer> {
         let loads = ServerLoads { servers: &self.servers, now };
         self.balance.borrow_mut().pick(&Ask { now, random, key, avoid, loads: &loads })
+    }
+}
+
+/// Why there is no server, in the words of the exchange.
+pub(crate) const fn cause(none: NoServer) -> NoServerCause {
+    match none {
+        NoServer::Empty => NoServerCause::Empty,
+        NoServer::AllDown => NoServerCause::AllDown,
+        NoServer::AllFull => NoServerCause::PoolFull,
     }
 }
