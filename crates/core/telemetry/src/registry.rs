@@ -40,6 +40,11 @@ impl<T: Stats> PerShard<T> {
         &self.0[index]
     }
 
+    /// The groups of all shards, in order, to read single cells.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().map(|stats| &**stats)
+    }
+
     /// The values of each shard, in order.
     pub fn snapshots(&self) -> impl Iterator<Item = T::Snapshot> {
         self.0.iter().map(|stats| stats.snapshot())

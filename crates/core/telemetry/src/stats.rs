@@ -232,6 +232,14 @@ stats! {
         bytes_in: Counter = Counter::new(),
         /// Bytes sent to the server.
         bytes_out: Counter = Counter::new(),
+        /// Attempts that count against the server where traffic is looked at for outliers.
+        errors: Counter = Counter::new(),
+        /// Those since the last success.
+        errors_in_a_row: Gauge = Gauge::new(),
+        /// Responses that count for it there.
+        successes: Counter = Counter::new(),
+        /// From the request to the heads of these responses, in microseconds.
+        latency_micros: Counter = Counter::new(),
         /// Attempts that failed, by reason; some were retried.
         failures: CounterSet = CounterSet::new(reasons.failures),
         /// Requests waiting now for this server and no other.

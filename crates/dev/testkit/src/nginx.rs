@@ -7,15 +7,16 @@ use crate::deadline::Deadline;
 use crate::process::Process;
 use crate::temp_dir::TempDir;
 use crate::tools::require_tool;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 /// A running nginx with one server block.
 pub struct Nginx {
     process: Process,
+    worker: Pid,
     directory: TempDir,
     address: SocketAddr,
 }
@@ -30,7 +31,22 @@ impl Nginx {
     #[track_caller]
     pub fn start(server: &str) -> Self {
         let program = require_tool("nginx");
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        Self::start_on(&TcpListener::bind("127.0.0.1:0").expect("a port is free"), program, server)
+    }
+
+    /// As [`Nginx::start`], at an address where one ran before.
+    ///
+    /// # Panics
+    /// When nginx is not installed, does not start, or the address is in use.
+    #[must_use]
+    #[track_caller]
+    pub fn start_again(address: SocketAddr, server: &str) -> Self {
+        let listener = TcpListener::bind(address).expect("nobody took the port");
+        Self::start_on(&listener, require_tool("nginx"), server)
+    }
+
+    #[track_caller]
+    fn start_on(listener: &TcpListener, program: PathBuf, server: &str) -> Self {
         let address = listener.local_addr().expect("a bound socket has an address");
         let directory = TempDir::new();
         directory.write("html/index.html", "index\n");
@@ -40,15 +56,34 @@ impl Nginx {
         // that is the test.
         command.arg("-c").arg(config).arg("-p").arg(directory.path()).env("NGINX", "3;");
         command.arg("-e").arg("stderr");
-        let process = Process::spawn_with_listeners("nginx", command, &[&listener]);
-        process.wait_line(|line| line.text.contains("start worker process "));
-        Self { process, directory, address }
+        let process = Process::spawn_with_listeners("nginx", command, &[listener]);
+        let marker = "start worker process ";
+        let line = process.wait_line(|line| line.text.contains(marker));
+        let id = line.text.split(marker).nth(1).and_then(|id| id.trim().parse().ok());
+        let worker = id.and_then(Pid::from_raw).expect("nginx says the id of its worker");
+        Self { process, worker, directory, address }
     }
 
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Stops its worker as a debugger would (SIGSTOP): the kernel goes on taking connections that nobody serves.
+    ///
+    /// # Panics
+    /// When the worker is gone.
+    pub fn pause(&self) {
+        kill_process(self.worker, Signal::STOP).expect("the worker runs");
+    }
+
+    /// Ends [`Nginx::pause`].
+    ///
+    /// # Panics
+    /// When the worker is gone.
+    pub fn resume(&self) {
+        kill_process(self.worker, Signal::CONT).expect("the worker is there");
     }
 
     /// Writes a file that it serves under `/name`.

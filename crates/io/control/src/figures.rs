@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use tidegate_log::Counts;
 
+use crate::health::figures::HealthFigures;
 use crate::link::ShardLink;
 
 /// How reloads went.
@@ -50,6 +51,8 @@ pub(crate) struct Figures {
     pub(crate) suppressed: Vec<(&'static str, u64)>,
     /// The shards, in their order.
     pub(crate) shards: Vec<ShardFigures>,
+    /// How the servers are.
+    pub(crate) health: HealthFigures,
     /// What became of the lines of access logs; absent at the end.
     pub(crate) access_log: Option<Counts>,
 }

@@ -7,6 +7,21 @@ use std::time::{Duration, Instant};
 
 use tidegate_proxy::EventKind;
 
+/// What lines are limited by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Topic {
+    /// Events of one kind that shards tell.
+    Shards(EventKind),
+    /// What happens to servers.
+    Servers,
+}
+
+impl From<EventKind> for Topic {
+    fn from(kind: EventKind) -> Topic {
+        Topic::Shards(kind)
+    }
+}
+
 /// Lines a second of one kind, once [`LINES_AT_ONCE_MAX`] have been written: more than anyone reads, and 2 GB a day at the
 /// 250 B of a line, which a disk and a collector of logs can take.
 const LINES_PER_SECOND_MAX: u32 = 100;
@@ -19,19 +34,21 @@ const LINES_AT_ONCE_MAX: u32 = 1_000;
 const SUMMARY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Every kind of event, in the order of [`place`].
-const KINDS: [EventKind; 4] = [
-    EventKind::RequestRejected,
-    EventKind::RequestFailed,
-    EventKind::AcceptFailed,
-    EventKind::Panicked,
+const KINDS: [Topic; 5] = [
+    Topic::Shards(EventKind::RequestRejected),
+    Topic::Shards(EventKind::RequestFailed),
+    Topic::Shards(EventKind::AcceptFailed),
+    Topic::Shards(EventKind::Panicked),
+    Topic::Servers,
 ];
 
-fn place(kind: EventKind) -> usize {
-    match kind {
-        EventKind::RequestRejected => 0,
-        EventKind::RequestFailed => 1,
-        EventKind::AcceptFailed => 2,
-        EventKind::Panicked => 3,
+fn place(topic: Topic) -> usize {
+    match topic {
+        Topic::Shards(EventKind::RequestRejected) => 0,
+        Topic::Shards(EventKind::RequestFailed) => 1,
+        Topic::Shards(EventKind::AcceptFailed) => 2,
+        Topic::Shards(EventKind::Panicked) => 3,
+        Topic::Servers => 4,
     }
 }
 
@@ -53,8 +70,8 @@ struct Bucket {
 
 impl Flood {
     /// Whether an event of `kind` at `now` is to be written; one that is not is counted.
-    pub(crate) fn admits(&mut self, kind: EventKind, now: Instant) -> bool {
-        let bucket = &mut self.buckets[place(kind)];
+    pub(crate) fn admits(&mut self, topic: impl Into<Topic>, now: Instant) -> bool {
+        let bucket = &mut self.buckets[place(topic.into())];
         let admitted = bucket.takes(now);
         if !admitted {
             bucket.left_out += 1;
@@ -70,7 +87,7 @@ impl Flood {
     }
 
     /// How many of each kind were left out since the last summary, for those that had some.
-    pub(crate) fn sum_up(&mut self) -> Vec<(EventKind, u64)> {
+    pub(crate) fn sum_up(&mut self) -> Vec<(Topic, u64)> {
         self.summary_at = None;
         let left_out = |bucket: &mut Bucket| std::mem::take(&mut bucket.left_out);
         let counts = KINDS.into_iter().zip(self.buckets.iter_mut().map(left_out));
@@ -78,7 +95,7 @@ impl Flood {
     }
 
     /// How many of each kind have been left out so far.
-    pub(crate) fn totals(&self) -> [(EventKind, u64); KINDS.len()] {
+    pub(crate) fn totals(&self) -> [(Topic, u64); KINDS.len()] {
         KINDS.map(|kind| (kind, self.buckets[place(kind)].left_out_total))
     }
 }
@@ -97,11 +114,17 @@ impl Bucket {
 
 #[cfg(test)]
 mod tests {
-    use super::EventKind::{Panicked, RequestFailed, RequestRejected};
     use super::*;
 
+    #[allow(non_upper_case_globals, reason = "as the variants are called")]
+    const Panicked: Topic = Topic::Shards(EventKind::Panicked);
+    #[allow(non_upper_case_globals, reason = "as the variants are called")]
+    const RequestFailed: Topic = Topic::Shards(EventKind::RequestFailed);
+    #[allow(non_upper_case_globals, reason = "as the variants are called")]
+    const RequestRejected: Topic = Topic::Shards(EventKind::RequestRejected);
+
     /// How many of `count` events at once are written.
-    fn admitted(flood: &mut Flood, kind: EventKind, now: Instant, count: u32) -> u32 {
+    fn admitted(flood: &mut Flood, kind: Topic, now: Instant, count: u32) -> u32 {
         (0..count).map(|_| u32::from(flood.admits(kind, now))).sum()
     }
 
@@ -155,12 +178,12 @@ mod tests {
         admitted(&mut flood, Panicked, at, 2);
         assert_eq!(flood.summary_at(), Some(at + SUMMARY_PAUSE));
         assert_eq!(flood.sum_up(), [(Panicked, 2)]);
-        let totals = [0, 3, 0, 9];
+        let totals = [0, 3, 0, 9, 0];
         assert_eq!(flood.totals(), std::array::from_fn(|at| (KINDS[at], totals[at])));
     }
 
     #[test]
     fn every_kind_has_its_place() {
-        assert_eq!(KINDS.map(place), [0, 1, 2, 3]);
+        assert_eq!(KINDS.map(place), [0, 1, 2, 3, 4]);
     }
 }

@@ -8,6 +8,7 @@ mod access;
 mod admin;
 mod figures;
 mod flood;
+mod health;
 mod installation;
 mod link;
 mod listen;

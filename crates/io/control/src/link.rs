@@ -1,14 +1,16 @@
 //! One shard as the control plane sees it: its thread, its queues, and what it has not taken yet.
 //!
 //! Owns the commands that found the queue full; leaves what they mean to the data plane. Invariant: a shard that takes
-//! commands late ends up with the newest configuration and every socket that was opened for it, and the order to end is
-//! never lost.
+//! commands late ends up with the newest configuration, every socket that was opened for it and the newest state of each
+//! server, and the order to end is never lost.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegate_proxy::{Command, ListenerId, ListenerSpec, Report, Snapshot};
+use tidegate_proxy::{
+    Command, ListenerId, ListenerSpec, Report, ServerChange, ServerStates, Snapshot,
+};
 use tidegate_shard::{Full, Receiver, Sender, ShardHandle};
 
 /// How long a shard may take to work from a new configuration before the log says so: it turns many times in a millisecond.
@@ -28,10 +30,13 @@ pub(crate) struct ShardLink {
     is_lagging: bool,
 }
 
-/// Commands that found the queue full. At most one configuration, because a newer one replaces it.
+/// Commands that found the queue full. At most one configuration, because a newer one replaces it and brings the states of its
+/// servers with it; and of each server the newest state.
 #[derive(Default)]
 struct Held {
     configuration: Option<(Arc<Snapshot>, Vec<ListenerSpec>)>,
+    states: BTreeMap<(usize, usize), ServerChange>,
+    states_generation: u64,
     ending: Option<Command>,
 }
 
@@ -45,11 +50,18 @@ impl Held {
                     hand_on_sockets(replaced, &mut listeners);
                 }
                 self.configuration = Some((snapshot, listeners));
+                self.states.clear();
+            }
+            Command::ServerStates(states) => {
+                self.states_generation = states.generation;
+                let changes = states.changes.iter();
+                self.states
+                    .extend(changes.map(|change| ((change.backend, change.server), *change)));
             }
             Command::Drain => {
                 self.ending.get_or_insert(Command::Drain);
             }
-            Command::Stop => *self = Held { configuration: None, ending: Some(Command::Stop) },
+            Command::Stop => *self = Held { ending: Some(Command::Stop), ..Held::default() },
         }
     }
 
@@ -57,19 +69,30 @@ impl Held {
         let configuration = self.configuration.take();
         configuration
             .map(|(snapshot, listeners)| Command::Apply(snapshot, listeners))
+            .or_else(|| self.take_states())
             .or_else(|| self.ending.take())
+    }
+
+    fn take_states(&mut self) -> Option<Command> {
+        if self.states.is_empty() {
+            return None;
+        }
+        let changes = std::mem::take(&mut self.states).into_values().collect();
+        let states = ServerStates { generation: self.states_generation, changes };
+        Some(Command::ServerStates(Arc::new(states)))
     }
 
     /// Puts back what [`Held::take`] gave.
     fn put_back(&mut self, command: Command) {
         match command {
             Command::Apply(snapshot, listeners) => self.configuration = Some((snapshot, listeners)),
+            states @ Command::ServerStates(_) => self.add(states),
             ending @ (Command::Drain | Command::Stop) => self.ending = Some(ending),
         }
     }
 
     fn is_empty(&self) -> bool {
-        self.configuration.is_none() && self.ending.is_none()
+        self.configuration.is_none() && self.states.is_empty() && self.ending.is_none()
     }
 }
 

@@ -12,6 +12,8 @@ use std::time::{Duration, SystemTime};
 
 use tidegate_proxy::{Event, EventKind};
 
+use crate::flood::Topic;
+
 /// How much an operator should care.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Level {
@@ -51,7 +53,7 @@ impl Line {
     }
 
     /// Adds a pair unless the value is empty.
-    fn with_some(self, key: &str, value: &str) -> Line {
+    pub(crate) fn with_some(self, key: &str, value: &str) -> Line {
         if value.is_empty() { self } else { self.with(key, value) }
     }
 
@@ -134,6 +136,14 @@ pub(crate) fn event_name(kind: EventKind) -> &'static str {
         EventKind::RequestFailed => "request_failed",
         EventKind::AcceptFailed => "accept_failed",
         EventKind::Panicked => "panic",
+    }
+}
+
+/// The name of a topic, where lines of it were left out.
+pub(crate) fn topic_name(topic: Topic) -> &'static str {
+    match topic {
+        Topic::Shards(kind) => event_name(kind),
+        Topic::Servers => "server_states",
     }
 }
 

@@ -4,7 +4,9 @@
 //! and immutable; the same name keeps its counters and its count of connections.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use socket2::SockAddr;
 use tidegate_balance::{self as balance, Plan};
@@ -14,14 +16,15 @@ use tidegate_config::{Backend, Config, ForwardedHeader, Frontend, ServerAddress}
 use tidegate_exchange::Policy;
 use tidegate_proxy::{
     AccessLog, BackendSettings, Budget, ClientTimeouts, Compression, ForwardedField, Forwarding,
-    FrontendSettings, Handed, OwnFieldSettings, PoolSettings, RepeatSettings, ServerSettings,
-    Snapshot, Tables, Verifier, reasons,
+    FrontendSettings, Handed, OnMarkedDown, OwnFieldSettings, PoolSettings, RepeatSettings,
+    ServerSettings, Snapshot, Tables, Verifier, reasons,
 };
 use tidegate_queue::{self as slots, Hub};
 use tidegate_rules::ValueList;
 use tidegate_semantics::compressible;
 use tidegate_telemetry::{EntityName, Registry};
 
+use crate::health::Health;
 use crate::installation;
 use crate::log::{Level, Line};
 use crate::process;
@@ -30,6 +33,7 @@ use crate::queues::Queue;
 /// What is kept from one configuration to the next.
 pub(crate) struct Publisher {
     pub(crate) registry: Registry,
+    pub(crate) health: Health,
     process: Arc<Budget>,
     /// A name's budget lives as long as a snapshot or a connection has it: a name that goes and comes back while its old
     /// connections are open goes on counting them.
@@ -47,6 +51,7 @@ impl Publisher {
     pub(crate) fn new(shards_count: u16) -> Publisher {
         Publisher {
             registry: Registry::new(usize::from(shards_count), reasons()),
+            health: Health::new(RandomState::new().hash_one(0)),
             process: Arc::new(Budget::new(0)),
             frontends: HashMap::new(),
             backlog_max: 0,
@@ -70,11 +75,13 @@ impl Publisher {
         logs: Vec<Option<Arc<AccessLog>>>,
     ) -> Arc<Snapshot> {
         self.generation += 1;
+        self.health.apply(config, &mut self.registry, self.generation, Instant::now());
         self.process.set_max(config.global.max_connections);
         let mut logs = logs.into_iter();
         let mut frontend = |frontend| self.frontend(frontend, logs.next().flatten());
         let frontends = config.frontends.iter().map(&mut frontend).collect();
-        let backends = config.backends.iter().map(|backend| self.backend(backend)).collect();
+        let backends = config.backends.iter().enumerate();
+        let backends = backends.map(|(at, backend)| self.backend(at, backend)).collect();
         self.forget_what_is_not_in(config);
         Arc::new(Snapshot {
             generation: self.generation,
@@ -149,7 +156,7 @@ impl Publisher {
         budget
     }
 
-    fn backend(&mut self, backend: &Backend) -> BackendSettings {
+    fn backend(&mut self, at: usize, backend: &Backend) -> BackendSettings {
         let (line, limits) = self.queue(backend);
         let weighted: Vec<_> = backend
             .servers
@@ -164,7 +171,9 @@ impl Publisher {
             .servers
             .iter()
             .zip(limits)
-            .map(|(server, limit)| ServerSettings {
+            .enumerate()
+            .map(|(index, (server, limit))| ServerSettings {
+                standing: self.health.standing(at, index).expect("every server is watched"),
                 limit,
                 name: server.name.clone(),
                 address: socket_address(&server.address),
@@ -208,6 +217,11 @@ impl Publisher {
                 max_requests: backend.pool.max_requests,
             },
             line,
+            error_statuses: backend.passive_health.map(|passive| passive.statuses),
+            on_marked_down: match backend.on_marked_down {
+                config::OnMarkedDown::KeepSessions => OnMarkedDown::KeepSessions,
+                config::OnMarkedDown::CloseSessions => OnMarkedDown::CloseSessions,
+            },
             stats: self.registry.backend(&backend.name).clone(),
         }
     }
@@ -329,6 +343,7 @@ mod tests {
         assert_eq!(second.frontends[0].stats.shard(1).connections_total.value(), 3);
         let backend = &second.backends[second.frontends[0].default_backend.expect("set")];
         assert_eq!((&*backend.name, backend.servers.len()), ("app", 2));
+        assert_eq!(backend.servers[1].standing.weight, balance::Weight::default());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod ending;
 mod reload;
+mod watching;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -27,7 +28,7 @@ use crate::figures::{Figures, Reloads, ShardFigures};
 use crate::flood::Flood;
 use crate::link::{LAG_PATIENCE, ShardLink};
 use crate::listen::{Addresses, Place, places};
-use crate::log::{self, Level, Line, event_name, write_event};
+use crate::log::{self, Level, Line, topic_name, write_event};
 use crate::publish::Publisher;
 use crate::signals::{self, Request};
 use crate::{process, shards};
@@ -89,6 +90,12 @@ const FLOOD_SUMMARY: u32 = 2;
 /// The value of the timer that looks after shards that are behind.
 const LAG_CHECK: u32 = 3;
 
+/// The value of the timer of the next check, or of the next end of an ejection.
+const HEALTH_DUE: u32 = 4;
+
+/// The value of the timer of the next look at what the shards have counted.
+const TRAFFIC_LOOK: u32 = 5;
+
 /// Runs the load balancer until SIGTERM or SIGINT has been carried out.
 ///
 /// # Errors
@@ -109,12 +116,12 @@ pub fn run(options: Options, config: Config) -> Result<(), StartError> {
 /// How long the end of the process, and who waits for its start, wait for a log that is not read.
 const LOG_PATIENCE: Duration = Duration::from_secs(1);
 
-/// The control executor's ring serves the admin port and its own sleep.
+/// The control executor's ring serves the admin port, the checks of servers, and its own sleep.
 fn settings() -> Settings {
     Settings {
         submissions: 256,
         completions: 1024,
-        buffers_max: 64,
+        buffers_max: 256,
         buffers_initial: 4,
         ..Settings::default()
     }
@@ -170,6 +177,9 @@ struct Runtime {
     delay_end: TimerId,
     flood_summary: TimerId,
     lag_check: TimerId,
+    health_due: TimerId,
+    traffic_look: TimerId,
+    this: std::rc::Weak<Runtime>,
     generation: Cell<u64>,
     reloads: Cell<Reloads>,
     failed: Cell<bool>,
@@ -195,7 +205,7 @@ impl Runtime {
         }
         let (logs, writers) = AccessLogs::start(cpus.len()).map_err(StartError::new)?;
         let timer = |value| shard.timers.borrow_mut().insert(own_payload(value));
-        let runtime = Rc::new(Runtime {
+        let runtime = Rc::new_cyclic(|this| Runtime {
             shard: shard.clone(),
             options: RefCell::new(options),
             config: RefCell::new(config.clone()),
@@ -213,6 +223,9 @@ impl Runtime {
             delay_end: timer(DELAY_END),
             flood_summary: timer(FLOOD_SUMMARY),
             lag_check: timer(LAG_CHECK),
+            health_due: timer(HEALTH_DUE),
+            traffic_look: timer(TRAFFIC_LOOK),
+            this: this.clone(),
             generation: Cell::new(0),
             reloads: Cell::new(Reloads::none(SystemTime::now())),
             failed: Cell::new(false),
@@ -225,6 +238,7 @@ impl Runtime {
             let link = shards::start(index, cpu, snapshot, listeners, wakeup, writer)?;
             runtime.links.borrow_mut().push(link);
         }
+        runtime.look_at_traffic();
         Ok(runtime)
     }
 
@@ -300,7 +314,7 @@ impl Runtime {
     fn sum_up_flood(&self) {
         for (kind, count) in self.flood.borrow_mut().sum_up() {
             Line::new(Level::Warn, "log_lines_suppressed")
-                .with("of", event_name(kind))
+                .with("of", topic_name(kind))
                 .with("count", count)
                 .write();
         }
@@ -383,8 +397,9 @@ impl Status for Runtime {
         let figures = Figures {
             generation: self.generation.get(),
             reloads: self.reloads.get(),
-            suppressed: suppressed.map(|(kind, count)| (event_name(kind), count)).into(),
+            suppressed: suppressed.map(|(kind, count)| (topic_name(kind), count)).into(),
             shards: self.links.borrow().iter().map(ShardFigures::of).collect(),
+            health: self.publisher.borrow().health.figures(),
             access_log: self.logs.borrow().as_ref().map(AccessLogs::totals),
         };
         exposition.render(&self.publisher.borrow().registry, process, &figures)
@@ -400,6 +415,8 @@ impl Service for Runtime {
         match timer {
             FLOOD_SUMMARY => self.sum_up_flood(),
             LAG_CHECK => self.check_lag(),
+            HEALTH_DUE => self.check_servers(),
+            TRAFFIC_LOOK => self.look_at_traffic(),
             DELAY_END => self.delay_over(),
             _ => {
                 debug_assert_eq!(timer, DRAIN_DEADLINE, "every timer has its value");
@@ -427,5 +444,6 @@ impl Service for Runtime {
         let before = self.lowest_applied();
         self.read_reports();
         self.note_applied(before);
+        self.tell_states();
     }
 }

@@ -5,6 +5,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use tidegate_health::Standing;
 use tidegate_ring::PeerAddress;
 
 use crate::settings::Snapshot;
@@ -28,10 +29,32 @@ pub struct ListenerSpec {
     pub socket: Option<OwnedFd>,
 }
 
+/// Servers that are not what they were.
+#[derive(Clone, Debug, Default)]
+pub struct ServerStates {
+    /// The snapshot in which the indices count.
+    pub generation: u64,
+    /// The newest standing of each of them.
+    pub changes: Vec<ServerChange>,
+}
+
+/// A server that is not what it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerChange {
+    /// Index of its backend in the snapshot.
+    pub backend: usize,
+    /// Its index in the backend.
+    pub server: usize,
+    /// What it is now.
+    pub standing: Standing,
+}
+
 /// To a shard.
 pub enum Command {
     /// Work from this snapshot and listen on exactly these addresses. Requests in flight finish on what they started with.
     Apply(Arc<Snapshot>, Vec<ListenerSpec>),
+    /// Servers have gone up, down, or changed their weight.
+    ServerStates(Arc<ServerStates>),
     /// Accept nothing more, close idle connections, end when the last request is answered.
     Drain,
     /// End now.

@@ -23,12 +23,14 @@ mod upstream;
 mod worker;
 
 pub use budget::Budget;
-pub use command::{Command, Event, EventKind, ListenerId, ListenerSpec, Report};
+pub use command::{
+    Command, Event, EventKind, ListenerId, ListenerSpec, Report, ServerChange, ServerStates,
+};
 pub use compression::Compression;
 pub use journal::AccessLog;
 pub use rules::Verifier;
 pub use settings::{
-    BackendSettings, ClientTimeouts, ForwardedField, Forwarding, FrontendSettings,
+    BackendSettings, ClientTimeouts, ForwardedField, Forwarding, FrontendSettings, OnMarkedDown,
     OwnFieldSettings, PoolSettings, RepeatSettings, ServerSettings, Snapshot, Tables, reasons,
 };
 pub use upstream::queue::Handed;

@@ -50,6 +50,21 @@ impl ParkedTable {
         }
         parked
     }
+
+    /// Empties the places of all clients.
+    #[allow(clippy::vec_box, reason = "clients are boxed where they are parked")]
+    pub(crate) fn take_clients(&mut self) -> Vec<Box<Client>> {
+        let count = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
+        let mut clients = Vec::new();
+        for index in 0..count {
+            if matches!(self.places[index as usize].parked, Parked::Client(_))
+                && let Parked::Client(client) = self.take(index)
+            {
+                clients.push(client);
+            }
+        }
+        clients
+    }
 }
 
 /// Pending once: the task goes on when it is woken.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use socket2::SockAddr;
 use tidegate_balance as balance;
 use tidegate_exchange::{BudgetSettings, Failure, Policy};
+use tidegate_health::{Standing, StatusSet};
 use tidegate_http1::{ChunkedError, Limits, RequestError};
 use tidegate_persistence::Persistence;
 use tidegate_queue::{Hub, Limit, Line};
@@ -164,6 +165,10 @@ pub struct BackendSettings {
     pub error_pages: Arc<ErrorPages>,
     /// Which responses are compressed, in the place of what the frontend says.
     pub compression: Option<Arc<Compression>>,
+    /// Statuses that count against a server; none: outcomes are not counted for its health.
+    pub error_statuses: Option<StatusSet>,
+    /// What becomes of requests and tunnels at a server that goes down.
+    pub on_marked_down: OnMarkedDown,
     /// Server connections between requests.
     pub pool: PoolSettings,
     /// Who waits for its servers, if any of them has a limit. The same for the same servers.
@@ -197,6 +202,16 @@ pub struct RepeatSettings {
     pub budget: BudgetSettings,
 }
 
+/// What becomes of requests and tunnels at a server that goes down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnMarkedDown {
+    /// They go on as long as they can.
+    #[default]
+    KeepSessions,
+    /// They end at once.
+    CloseSessions,
+}
+
 /// One server.
 pub struct ServerSettings {
     /// Its name in the configuration.
@@ -205,6 +220,8 @@ pub struct ServerSettings {
     pub address: SockAddr,
     /// The slots for connections to it, if these are limited. The same as long as it is the same server.
     pub limit: Option<Arc<Limit>>,
+    /// What is known of it, its share of the requests included.
+    pub standing: Standing,
     /// Its counters.
     pub stats: PerShard<ServerStats>,
 }

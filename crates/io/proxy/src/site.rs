@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use socket2::SockAddr;
-use tidegate_balance::{Pool, ShardId};
+use tidegate_balance::{Availability, Pool, ServerId, ServerState, ShardId};
 use tidegate_exchange::{Policy, RetryBudget};
+use tidegate_health::{Standing, StatusSet};
 use tidegate_http1::Limits;
 use tidegate_persistence::Persistence;
 use tidegate_routing::{
@@ -23,11 +24,12 @@ use crate::compression::Compression;
 use crate::journal::FrontendLog;
 use crate::rules::{Needs, Verifier};
 use crate::settings::{
-    BackendSettings, ClientTimeouts, FrontendSettings, OwnFieldSettings, PoolSettings,
-    RepeatSettings, ServerSettings, Snapshot, Tables,
+    BackendSettings, ClientTimeouts, FrontendSettings, OnMarkedDown, OwnFieldSettings,
+    PoolSettings, RepeatSettings, ServerSettings, Snapshot, Tables,
 };
 use crate::tally::Tally;
 use crate::upstream::idle_pool::IdleList;
+use crate::upstream::in_use::InUse;
 use crate::upstream::queue::{BackendQueue, Limited, Office};
 
 /// A snapshot as this shard uses it.
@@ -75,6 +77,11 @@ pub(crate) struct Backend {
     pub(crate) pool: PoolSettings,
     /// Who waits for its servers, if any of them has a limit.
     pub(crate) queue: Option<Rc<BackendQueue>>,
+    /// Whether each server is well and gets requests, and how many are.
+    healthy: Vec<Cell<bool>>,
+    servers_up: Cell<usize>,
+    /// Statuses that count against a server; none: outcomes are not counted for its health.
+    error_statuses: Option<StatusSet>,
     pub(crate) stats: Arc<BackendStats>,
     everywhere: Tally<BackendStats>,
 }
@@ -87,6 +94,11 @@ pub(crate) struct Server {
     pub(crate) idle: IdleList,
     /// Small responses in a row, up to [`SMALL_RESPONSES_MIN`].
     small_responses: Cell<u8>,
+    /// Whether it gets no requests: no connection to it is kept.
+    pub(crate) down: Cell<bool>,
+    /// Whether its connections end when it goes down.
+    pub(crate) closes_sessions: Cell<bool>,
+    pub(crate) in_use: InUse,
     /// Whether the server is still configured: connections to one that is not are closed after their request.
     pub(crate) retired: Cell<bool>,
     /// What it has if its connections are limited.
@@ -108,6 +120,11 @@ impl Server {
     #[inline]
     pub(crate) fn load(&self, now: Instant) -> u32 {
         self.everywhere.total_for_choice(now, |stats| &stats.in_flight)
+    }
+
+    fn count_error(&self) {
+        self.stats.errors.increment();
+        self.stats.errors_in_a_row.increment();
     }
 
     /// Takes note of a response.
@@ -218,7 +235,45 @@ impl Backend {
 
     /// Servers that get requests.
     pub(crate) fn servers_up(&self) -> usize {
-        self.balance.borrow().usable_count()
+        self.servers_up.get()
+    }
+
+    /// Takes note of what a server is now.
+    pub(crate) fn set_standing(&self, index: usize, standing: &Standing) {
+        let (Some(server), Some(healthy)) = (self.servers.get(index), self.healthy.get(index))
+        else {
+            return;
+        };
+        let was_healthy = healthy.replace(standing.healthy);
+        let up = self.servers_up.get() + usize::from(standing.healthy) - usize::from(was_healthy);
+        self.servers_up.set(up);
+        server.down.set(standing.availability == Availability::Down);
+        if let Ok(index) = u32::try_from(index) {
+            let pool = &mut *self.balance.borrow_mut();
+            let Standing { availability, weight, since, .. } = *standing;
+            pool.set_state(ServerId(index), ServerState { availability, weight, since });
+        }
+    }
+
+    /// A server has answered with this status, so long after it was asked.
+    #[inline]
+    pub(crate) fn note_answer(&self, server: &Server, status: u16, latency: Duration) {
+        let Some(errors) = &self.error_statuses else { return };
+        if errors.contains(status) {
+            server.count_error();
+            return;
+        }
+        server.stats.successes.increment();
+        server.stats.errors_in_a_row.set(0);
+        let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        server.stats.latency_micros.add(micros);
+    }
+
+    /// An attempt has failed by the server's fault.
+    pub(crate) fn note_error(&self, server: &Server) {
+        if self.error_statuses.is_some() {
+            server.count_error();
+        }
     }
 
     /// Requests that the backend handles, those of other shards as of a moment ago.
@@ -241,7 +296,7 @@ impl Backend {
     ) -> Backend {
         let before = before.and_then(|site| site.backend(&settings.name));
         let queue = queue(settings, office, before);
-        let servers = settings
+        let servers: Vec<Rc<Server>> = settings
             .servers
             .iter()
             .map(|server| {
@@ -260,12 +315,17 @@ impl Backend {
                     everywhere: Tally::new(&server.stats, shard, shards_count),
                     idle: IdleList::default(),
                     small_responses: Cell::new(0),
+                    down: Cell::new(false),
+                    closes_sessions: Cell::new(false),
+                    in_use: InUse::default(),
                     retired: Cell::new(false),
                     limited: limits.map(|(limit, queue)| Limited::new(limit, queue)),
                 })
             })
             .collect();
-        Backend {
+        let closes = settings.on_marked_down == OnMarkedDown::CloseSessions;
+        servers.iter().for_each(|server| server.closes_sessions.set(closes));
+        let backend = Backend {
             name: settings.name.clone(),
             balance: RefCell::new(Pool::new(&settings.balance, ShardId(shard), shards_count)),
             balance_key: settings.balance_key.clone(),
@@ -283,9 +343,16 @@ impl Backend {
             compression: settings.compression.clone(),
             pool: settings.pool,
             queue,
+            healthy: settings.servers.iter().map(|_| Cell::new(false)).collect(),
+            servers_up: Cell::new(0),
+            error_statuses: settings.error_statuses,
             stats: settings.stats.shard(usize::from(shard)).clone(),
             everywhere: Tally::new(&settings.stats, shard, shards_count),
+        };
+        for (index, server) in settings.servers.iter().enumerate() {
+            backend.set_standing(index, &server.standing);
         }
+        backend
     }
 }
 

@@ -155,6 +155,7 @@ impl Service for Worker {
         self.stats.commands_handled.increment();
         match command {
             Command::Apply(snapshot, listeners) => self.apply(snapshot, listeners),
+            Command::ServerStates(states) => self.set_states(&states),
             Command::Drain => self.drain(),
             Command::Stop => self.shard.stop(),
         }
@@ -376,7 +377,8 @@ impl Worker {
     fn drain(&self) {
         self.draining.set(true);
         self.listen(Vec::new());
-        for client in self.take_idle_clients() {
+        let clients = self.parked.borrow_mut().take_clients();
+        for client in clients {
             if client.socket.has_arrived() {
                 // Its next request is here: it is the last one.
                 client.socket.unpark();
@@ -395,21 +397,6 @@ impl Worker {
             }
         }
         self.finish_draining();
-    }
-
-    #[allow(clippy::vec_box, reason = "clients are boxed where they are parked")]
-    fn take_idle_clients(&self) -> Vec<Box<Client>> {
-        let mut parked = self.parked.borrow_mut();
-        let count = u32::try_from(parked.places.len()).unwrap_or(u32::MAX);
-        let mut clients = Vec::new();
-        for index in 0..count {
-            if matches!(parked.places[index as usize].parked, Parked::Client(_))
-                && let Parked::Client(client) = parked.take(index)
-            {
-                clients.push(client);
-            }
-        }
-        clients
     }
 
     fn finish_draining(&self) {

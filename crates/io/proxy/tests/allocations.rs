@@ -11,15 +11,16 @@ use std::time::Duration;
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tidegate_access_log::{Captures, Format, Sampling, Severity, Target};
-use tidegate_balance::{Plan, Policy as Balance, ServerSettings as Balanced};
+use tidegate_balance::{Availability, Plan, Policy as Balance, ServerSettings as Balanced, Weight};
 use tidegate_compression::Levels;
 use tidegate_exchange::Policy;
+use tidegate_health::Standing;
 use tidegate_http1::Limits;
 use tidegate_log::{Logs, Settings as LogSettings, Writer};
 use tidegate_proxy::{
     AccessLog, BackendSettings, Budget, ClientTimeouts, Command, Compression, Context,
-    ForwardedField, Forwarding, FrontendSettings, ListenerId, ListenerSpec, OwnFieldSettings,
-    PoolSettings, RepeatSettings, ServerSettings, Snapshot, reasons,
+    ForwardedField, Forwarding, FrontendSettings, ListenerId, ListenerSpec, OnMarkedDown,
+    OwnFieldSettings, PoolSettings, RepeatSettings, ServerSettings, Snapshot, reasons,
 };
 use tidegate_queue::Hub;
 use tidegate_ring::Settings;
@@ -161,11 +162,9 @@ fn compression() -> Compression {
     }
 }
 
-fn snapshot(server: SocketAddr, log: Option<AccessLog>) -> Arc<Snapshot> {
-    let (rules, response_rules) = rules();
-    let mut registry = Registry::new(1, reasons());
+fn backend(server: SocketAddr, registry: &mut Registry) -> BackendSettings {
     let second = Duration::from_secs(1);
-    let backend = BackendSettings {
+    BackendSettings {
         name: "app".into(),
         balance: Plan::new(Balance::RoundRobin.into(), &[Balanced::default()]),
         balance_key: None,
@@ -173,6 +172,13 @@ fn snapshot(server: SocketAddr, log: Option<AccessLog>) -> Arc<Snapshot> {
             limit: None,
             name: "a".into(),
             address: server.into(),
+            standing: Standing {
+                availability: Availability::Up,
+                weight: Weight::default(),
+                since: None,
+                healthy: true,
+                max_connections: None,
+            },
             stats: registry.server("app", "a").clone(),
         }],
         exchange: Policy::default(),
@@ -182,6 +188,8 @@ fn snapshot(server: SocketAddr, log: Option<AccessLog>) -> Arc<Snapshot> {
         reuse: true,
         error_pages: Arc::default(),
         compression: None,
+        error_statuses: None,
+        on_marked_down: OnMarkedDown::default(),
         pool: PoolSettings {
             idle_max: 16,
             idle_timeout: second * 60,
@@ -190,7 +198,14 @@ fn snapshot(server: SocketAddr, log: Option<AccessLog>) -> Arc<Snapshot> {
         },
         line: None,
         stats: registry.backend("app").clone(),
-    };
+    }
+}
+
+fn snapshot(server: SocketAddr, log: Option<AccessLog>) -> Arc<Snapshot> {
+    let (rules, response_rules) = rules();
+    let mut registry = Registry::new(1, reasons());
+    let second = Duration::from_secs(1);
+    let backend = backend(server, &mut registry);
     let frontend = FrontendSettings {
         name: "web".into(),
         default_backend: Some(0),

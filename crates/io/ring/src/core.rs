@@ -407,6 +407,19 @@ impl Core {
         self.push_for(Kind::Recv, index, entry);
     }
 
+    /// The connection counts as reset from now on; its holder is told.
+    pub(crate) fn abort(&mut self, index: u32, generation: u32) {
+        let slot = self.slots.get_mut(index);
+        if slot.generation != generation || slot.flags.has(Flags::RELEASED) {
+            return;
+        }
+        (slot.recv_errno, slot.send_errno) = (libc::ECONNRESET, libc::ECONNRESET);
+        if let Some(waker) = &slot.send_waker {
+            waker.wake_by_ref();
+        }
+        self.notify_recv(index);
+    }
+
     /// The handle is gone: cancels what is in flight and closes. The slot returns with its last completion.
     pub(crate) fn release(&mut self, index: u32, accepts: bool) {
         while let Some(arrived) = self.slots.pop_arrived(index) {

@@ -38,6 +38,6 @@ pub use crate::probe::{ProbeError, probe};
 pub use crate::ring::{Ring, Settings, Turn};
 pub use crate::send::{IO_VECTORS_MAX, SendBuf};
 pub use crate::slots::RECV_QUEUE_MAX;
-pub use crate::socket::{ParkToken, Socket};
+pub use crate::socket::{ParkToken, Socket, SocketKey};
 pub use crate::splice::{Filled, Splice};
 pub use crate::wakeup::Wakeup;

@@ -16,7 +16,7 @@ use socket2::{Domain, Protocol, SockAddr, Type};
 use crate::buffers::Buffers;
 use crate::core::{Core, Counters};
 use crate::pipe::Pipes;
-use crate::socket::{ParkToken, Socket};
+use crate::socket::{ParkToken, Socket, SocketKey};
 use crate::wakeup::Wakeup;
 
 /// Sizes of a ring.
@@ -202,6 +202,12 @@ impl Ring {
         }
         drop(core);
         Ok(socket)
+    }
+
+    /// Makes a socket fail for its holder as if the peer had reset the connection, after what has been received. Nothing
+    /// happens when its holder has dropped it already.
+    pub fn abort(&self, key: SocketKey) {
+        self.0.core.borrow_mut().abort(key.index, key.generation);
     }
 
     /// What the ring has done so far.

@@ -30,6 +30,13 @@ use crate::slots::{Arrived, Flags, Slot, Splicing};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ParkToken(pub u32);
 
+/// A socket of a ring, for who does not hold it; meaningless once its holder has dropped it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketKey {
+    pub(crate) index: u32,
+    pub(crate) generation: u32,
+}
+
 /// A connected (or connecting) stream socket of one ring.
 pub struct Socket {
     ring: Ring,
@@ -50,6 +57,12 @@ impl Socket {
 
     pub(crate) fn index(&self) -> u32 {
         self.index
+    }
+
+    /// What [`Ring::abort`] recognises it by.
+    pub fn key(&self) -> SocketKey {
+        let generation = self.with(|core, index| core.slots.get(index).generation);
+        SocketKey { index: self.index, generation }
     }
 
     pub(crate) fn with<T>(&self, f: impl FnOnce(&mut Core, u32) -> T) -> T {

@@ -10,12 +10,13 @@ use toml::de::DeValue;
 
 use crate::balance::{self, BalanceDraft};
 use crate::diagnostic::{Problem, Span, quoted};
-use crate::model::{Backend, PoolSettings, Server, ServerAddress};
+use crate::health::{self, CheckDraft};
+use crate::model::{Backend, OnMarkedDown, PoolSettings, Server, ServerAddress};
 use crate::pages::{self, PagesDraft};
 use crate::persistence::{self, PersistenceDraft};
 use crate::retries::RETRY_BUDGET_KEYS;
 use crate::walk::{Key, Node, entries, key, set, unsupported, walk};
-use crate::{address, compression, defaults, file, retries};
+use crate::{address, compression, defaults, file, passive, retries};
 
 /// A backend while its file is read.
 pub(crate) struct BackendDraft {
@@ -26,12 +27,16 @@ pub(crate) struct BackendDraft {
     pub error_pages: PagesDraft,
     pub balance: BalanceDraft,
     pub persistence: Option<PersistenceDraft>,
+    /// Of all servers.
+    health_check: Option<CheckDraft>,
+    /// Those of single servers, in their order.
+    server_checks: Vec<Option<CheckDraft>>,
 }
 
 pub(crate) const BACKEND_KEYS: &[Key<BackendDraft>] = &[
     key("servers", "{ app1 = \"10.0.0.1:8080\" }", |draft, node| {
         draft.servers_written = true;
-        draft.backend.servers = servers(node);
+        (draft.backend.servers, draft.server_checks) = servers(node).into_iter().unzip();
     }),
     key("balance", "\"round_robin\"", |draft, node| set(&mut draft.balance, balance::read(node))),
     key("slow_start", "\"10s\"", |draft, node| {
@@ -84,8 +89,23 @@ pub(crate) const BACKEND_KEYS: &[Key<BackendDraft>] = &[
     key("persistence", "{ cookie = \"SRV\" }", |draft, node| {
         draft.persistence = persistence::read(node);
     }),
-    unsupported("health_check"),
-    unsupported("passive_health"),
+    key("health_check", "{ type = \"http\", path = \"/health\" }", |draft, node| {
+        draft.health_check = Some(health::read(node));
+    }),
+    key("passive_health", "{ errors = 5, window = \"10s\" }", |draft, node| {
+        set(&mut draft.backend.passive_health, passive::read(node).map(Some));
+    }),
+    key("panic_threshold", "0", |draft, node| {
+        let percent = node.integer(defaults::PANIC_THRESHOLD_RANGE);
+        set(&mut draft.backend.panic_threshold, percent);
+    }),
+    key("on_marked_down", "\"close_sessions\"", |draft, node| {
+        let words = [
+            ("keep_sessions", OnMarkedDown::KeepSessions),
+            ("close_sessions", OnMarkedDown::CloseSessions),
+        ];
+        set(&mut draft.backend.on_marked_down, node.word(&words));
+    }),
     unsupported("protocol"),
     unsupported("send_proxy"),
     unsupported("tls"),
@@ -124,6 +144,7 @@ pub(crate) struct ServerDraft {
     max_queue: Option<u32>,
     max_queue_span: Option<Span>,
     backup: bool,
+    health_check: Option<CheckDraft>,
 }
 
 pub(crate) const SERVER_KEYS: &[Key<ServerDraft>] = &[
@@ -143,6 +164,9 @@ pub(crate) const SERVER_KEYS: &[Key<ServerDraft>] = &[
         draft.max_queue = node.integer(defaults::MAX_QUEUE_RANGE);
     }),
     key("backup", "true", |draft, node| set(&mut draft.backup, node.boolean())),
+    key("health_check", "{ port = 8081 }", |draft, node| {
+        draft.health_check = Some(health::read(node));
+    }),
 ];
 
 /// Reads one backend on top of `template`.
@@ -154,12 +178,26 @@ pub(crate) fn read(node: &Node<'_>, template: &Backend, balance: &BalanceDraft) 
         error_pages: PagesDraft::default(),
         balance: balance.clone(),
         persistence: None,
+        health_check: None,
+        server_checks: Vec::new(),
     };
     walk(node, BACKEND_KEYS, &mut draft);
+    draft.finish_checks();
     draft
 }
 
-fn servers(node: &Node<'_>) -> Vec<Server> {
+impl BackendDraft {
+    fn finish_checks(&mut self) {
+        let addresses = self.backend.servers.iter().map(|server| &server.address);
+        let own = self.server_checks.iter().map(Option::as_ref);
+        let checks = health::finish(self.health_check.as_ref(), own.zip(addresses));
+        for (server, check) in self.backend.servers.iter_mut().zip(checks) {
+            server.check = check;
+        }
+    }
+}
+
+fn servers(node: &Node<'_>) -> Vec<(Server, Option<CheckDraft>)> {
     let Some(table) = node.table() else { return Vec::new() };
     let path = node.path();
     let entries = entries(&path, table, node.problems);
@@ -176,7 +214,7 @@ fn servers(node: &Node<'_>) -> Vec<Server> {
     }
     let servers: Vec<_> = entries.iter().filter_map(|entry| server(entry)).collect();
     let complete = !servers.is_empty() && servers.len() == entries.len();
-    if complete && servers.iter().all(|server| server.weight == Weight::ZERO) {
+    if complete && servers.iter().all(|(server, _)| server.weight == Weight::ZERO) {
         let message = format!(
             "every server of {} has weight 0: none would get a request",
             quoted(node.parent)
@@ -189,7 +227,7 @@ fn servers(node: &Node<'_>) -> Vec<Server> {
     servers
 }
 
-fn server(entry: &Node<'_>) -> Option<Server> {
+fn server(entry: &Node<'_>) -> Option<(Server, Option<CheckDraft>)> {
     file::check_name("server", entry);
     let entry = &Node { example: "\"10.0.0.1:8080\"", ..*entry };
     let mut draft = ServerDraft {
@@ -201,6 +239,7 @@ fn server(entry: &Node<'_>) -> Option<Server> {
         max_queue: None,
         max_queue_span: None,
         backup: false,
+        health_check: None,
     };
     match entry.value {
         DeValue::String(_) => draft.address = server_address(entry),
@@ -229,14 +268,16 @@ fn server(entry: &Node<'_>) -> Option<Server> {
             return entry.wrong_type("an address in quotes, or a table with an `address`");
         }
     }
-    Some(Server {
+    let server = Server {
         name: entry.name.into(),
         address: draft.address?,
         weight: draft.weight,
         max_connections: draft.max_connections,
         max_queue: draft.max_queue,
         backup: draft.backup,
-    })
+        check: None,
+    };
+    Some((server, draft.health_check))
 }
 
 fn server_address(node: &Node<'_>) -> Option<ServerAddress> {

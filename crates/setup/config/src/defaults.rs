@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tidegate_balance::{BalanceFactor, HashMethod, Weight};
 use tidegate_exchange::Redispatch;
+use tidegate_health::StatusSet;
 use tidegate_http1::{HEAD_BYTES_CAPACITY, HEADERS_CAPACITY};
 use tidegate_semantics::accept_encoding::Coding;
 
@@ -218,6 +219,72 @@ pub const BALANCE_FACTOR_RANGE: RangeInclusive<u16> = BalanceFactor::MIN..=Balan
 
 /// A hash without `hash`: who adds or removes a server wants to keep the rest as it is.
 pub const HASH_METHOD: HashMethod = HashMethod::Consistent;
+
+/// As in HAProxy: often enough to notice within seconds, seldom enough to be no load.
+pub const CHECK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// A check has until the next one is due; one that is made every minute need not wait for as long.
+pub const CHECK_TIMEOUT_MAX: Duration = Duration::from_secs(5);
+
+/// As in HAProxy: one good answer may be luck.
+pub const CHECK_RISE: u32 = 2;
+
+/// As in HAProxy: a lost packet is no dead server.
+pub const CHECK_FALL: u32 = 3;
+
+/// What `rise` and `fall` take: more than a hundred would be hours.
+pub const CHECKS_IN_A_ROW_RANGE: RangeInclusive<u32> = 1..=100;
+
+/// Every server answers it.
+pub const CHECK_METHOD: &str = "GET";
+
+/// Every server has it.
+pub const CHECK_PATH: &str = "/";
+
+/// As in HAProxy: a redirect comes from a server that works.
+pub const CHECK_STATUSES: StatusSet = StatusSet::range(200, 399);
+
+/// Longest name of a database user in a check, in bytes: PostgreSQL's is 63, MySQL's 32 characters.
+pub const CHECK_USER_BYTES_MAX: usize = 64;
+
+/// Longest text that a check sends or expects, in bytes: requests of checks are a line or two.
+pub const CHECK_TEXT_BYTES_MAX: usize = 4096;
+
+/// Most steps of an exchange: a log-in takes a dozen.
+pub const CHECK_STEPS_MAX: usize = 64;
+
+/// What percentages take that must say something.
+pub const PERCENT_RANGE: RangeInclusive<u8> = 1..=100;
+
+/// What counts of errors and requests take.
+pub const PASSIVE_ERRORS_RANGE: RangeInclusive<u32> = 1..=1_000_000;
+
+/// Below, a percentage is made of accidents.
+pub const PASSIVE_REQUESTS_MIN: u32 = 20;
+
+/// Long enough for a percentage, short enough to notice.
+pub const PASSIVE_WINDOW: Duration = Duration::from_secs(10);
+
+/// As in Envoy: a restart is over by then.
+pub const PASSIVE_EJECT_FOR: Duration = Duration::from_secs(30);
+
+/// As in Envoy: somebody looks every five minutes.
+pub const PASSIVE_EJECT_FOR_MAX: Duration = Duration::from_secs(300);
+
+/// Errors that hit half of the servers are seldom the servers' own: the others would fall over next.
+pub const PASSIVE_EJECTED_PERCENT_MAX: u8 = 50;
+
+/// What other gateways answer for a server that does not; a 500 may be one client's request.
+pub const PASSIVE_STATUSES: StatusSet = StatusSet::range(502, 504);
+
+/// As in Envoy, where nothing else is looked for.
+pub const PASSIVE_CONSECUTIVE_ERRORS: u32 = 5;
+
+/// What `panic_threshold` takes.
+pub const PANIC_THRESHOLD_RANGE: RangeInclusive<u8> = 0..=100;
+
+/// Never: with no server up clients are told so, as HAProxy does.
+pub const PANIC_THRESHOLD: u8 = 0;
 
 /// Idle connections kept to one server by one shard. It only has to hold the swing of the requests
 /// in flight: more idle connections than the busiest moment needed never exist. 2,048 × about 0.5

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use tidegate_balance::{Settings as Balance, Weight};
 use tidegate_exchange::{BudgetSettings, Redispatch, RetryOn};
+use tidegate_health::{PassiveSettings, Probe, Timing};
 use tidegate_http1::Limits;
 use tidegate_routing::HeaderName;
 use tidegate_semantics::traceparent::Sampling;
@@ -248,6 +249,12 @@ pub struct Backend {
     pub pool: PoolSettings,
     /// Requests that may wait for any of its servers; `None`: no limit.
     pub max_queue: Option<u32>,
+    /// Which servers are outliers in traffic; `None`: traffic is not looked at.
+    pub passive_health: Option<PassiveSettings>,
+    /// With fewer than this percentage of servers well, all are used; 0: never.
+    pub panic_threshold: u8,
+    /// What becomes of a server's connections when it goes down.
+    pub on_marked_down: OnMarkedDown,
     /// Which responses are compressed; `None`: as the frontend says.
     pub compression: Option<Compression>,
     /// What is answered instead of our own short texts, once a request has come to this backend.
@@ -330,7 +337,7 @@ impl Default for PoolSettings {
 }
 
 /// One server of a backend.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Server {
     /// Its key in the file.
     pub name: Arc<str>,
@@ -344,6 +351,29 @@ pub struct Server {
     pub max_queue: Option<u32>,
     /// It is used only while no other server is usable.
     pub backup: bool,
+    /// How it is checked; `None`: it is not.
+    pub check: Option<ServerCheck>,
+}
+
+/// How one server is checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerCheck {
+    /// What it is asked; shared by servers that are asked the same.
+    pub probe: Arc<Probe>,
+    /// How often, and what it takes to come up and go down.
+    pub timing: Timing,
+    /// Where it is asked.
+    pub address: ServerAddress,
+}
+
+/// What becomes of the connections to a server when it goes down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnMarkedDown {
+    /// Requests and tunnels go on as long as they can.
+    #[default]
+    KeepSessions,
+    /// They end at once.
+    CloseSessions,
 }
 
 /// Where a server listens.

@@ -12,7 +12,9 @@ use crate::file::FILE_KEYS;
 use crate::frontend::{BIND_KEYS, FRONTEND_KEYS, FRONTEND_TIMEOUT_KEYS, HEADER_LIMIT_KEYS};
 use crate::global::{ADMIN_KEYS, GLOBAL_KEYS};
 use crate::headers::{FORWARDED_KEYS, TRACE_KEYS};
+use crate::health::{CHECK_KEYS, STEP_KEYS};
 use crate::log::{LOG_HEADER_KEYS, LOG_KEYS, SAMPLING_KEYS};
+use crate::passive::PASSIVE_KEYS;
 use crate::persistence::PERSISTENCE_KEYS;
 use crate::retries::{RETRY_BUDGET_KEYS, RETRY_DELAY_KEYS};
 use crate::rules::{
@@ -96,10 +98,15 @@ pub fn keys() -> Vec<KeyInfo> {
     table("backends.NAME.compression", COMPRESSION_KEYS, &mut keys);
     table("backends.NAME.compression.level", COMPRESSION_LEVEL_KEYS, &mut keys);
     table("backends.NAME.persistence", PERSISTENCE_KEYS, &mut keys);
+    table("backends.NAME.health_check", CHECK_KEYS, &mut keys);
+    table("backends.NAME.health_check.steps", STEP_KEYS, &mut keys);
+    table("backends.NAME.passive_health", PASSIVE_KEYS, &mut keys);
     table("backends.NAME.pool", POOL_KEYS, &mut keys);
     table("backends.NAME.retry_budget", RETRY_BUDGET_KEYS, &mut keys);
     table("backends.NAME.retry_delay", RETRY_DELAY_KEYS, &mut keys);
     table("backends.NAME.servers.NAME", SERVER_KEYS, &mut keys);
+    table("backends.NAME.servers.NAME.health_check", CHECK_KEYS, &mut keys);
+    table("backends.NAME.servers.NAME.health_check.steps", STEP_KEYS, &mut keys);
     table("backends.NAME.timeouts", BACKEND_TIMEOUT_KEYS, &mut keys);
     keys
 }

@@ -16,8 +16,8 @@ use crate::frontend::{HEADER_LIMIT_KEYS, mode};
 use crate::headers;
 use crate::log::LogDraft;
 use crate::model::{
-    Backend, BackendTimeouts, Frontend, FrontendLog, FrontendRules, FrontendTimeouts, Mode, Pages,
-    PoolSettings, Retries,
+    Backend, BackendTimeouts, Frontend, FrontendLog, FrontendRules, FrontendTimeouts, Mode,
+    OnMarkedDown, Pages, PoolSettings, Retries,
 };
 use crate::retries::{self, RETRY_BUDGET_KEYS};
 use crate::walk::{Key, key, set, walk};
@@ -64,6 +64,9 @@ impl Default for Templates {
             compression: None,
             error_pages: Pages::default(),
             persistence: None,
+            passive_health: None,
+            panic_threshold: defaults::PANIC_THRESHOLD,
+            on_marked_down: OnMarkedDown::default(),
         };
         Self { frontend, log: LogDraft::default(), backend, balance: BalanceDraft::default() }
     }

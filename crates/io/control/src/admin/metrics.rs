@@ -16,15 +16,19 @@ mod families;
 mod tests;
 
 use crate::figures::Figures;
+use crate::health::figures::HealthFigures;
+use crate::health::result_label;
 use families::{
-    ACCESS_LOG_DROPPED, ACCESS_LOG_SCALARS, BACKEND_COMPRESSED, BACKEND_DURATION, BACKEND_FAILED,
-    BACKEND_QUEUED_SECONDS, BACKEND_REQUESTS, BACKEND_SCALARS, BUILD_INFO, CONFIG_COMMANDS_HELD,
-    CONFIG_GENERATION, CONFIG_LAST_RELOAD_OK, CONFIG_LAST_RELOAD_TIME, CONFIG_RELOADS,
-    CONFIG_SHARD_GENERATION, CPU_SECONDS, FDS_MAX, FRONTEND_ANSWERED, FRONTEND_COMPRESSED,
-    FRONTEND_DURATION, FRONTEND_FAILED, FRONTEND_REJECTED, FRONTEND_REQUESTS,
-    FRONTEND_RULES_DROPPED, FRONTEND_SCALARS, FRONTEND_SHARD_SCALARS, Family, Kind, LOG_SUPPRESSED,
-    OPEN_FDS, RESIDENT_BYTES, SERVER_FAILED, SERVER_REQUESTS, SERVER_SCALARS, SHARD_SCALARS,
-    START_TIME, Scalar,
+    ACCESS_LOG_DROPPED, ACCESS_LOG_SCALARS, BACKEND_COMPRESSED, BACKEND_DURATION,
+    BACKEND_EJECTIONS_CAPPED, BACKEND_FAILED, BACKEND_PANIC, BACKEND_QUEUED_SECONDS,
+    BACKEND_REQUESTS, BACKEND_SCALARS, BACKEND_SERVERS_UP, BUILD_INFO, CHECKS_DELAYED,
+    CHECKS_IN_FLIGHT, CONFIG_COMMANDS_HELD, CONFIG_GENERATION, CONFIG_LAST_RELOAD_OK,
+    CONFIG_LAST_RELOAD_TIME, CONFIG_RELOADS, CONFIG_SHARD_GENERATION, CPU_SECONDS, FDS_MAX,
+    FRONTEND_ANSWERED, FRONTEND_COMPRESSED, FRONTEND_DURATION, FRONTEND_FAILED, FRONTEND_REJECTED,
+    FRONTEND_REQUESTS, FRONTEND_RULES_DROPPED, FRONTEND_SCALARS, FRONTEND_SHARD_SCALARS, Family,
+    Kind, LOG_SUPPRESSED, OPEN_FDS, RESIDENT_BYTES, SERVER_AGENT_CONNECTIONS,
+    SERVER_CHECK_DURATION, SERVER_CHECKS, SERVER_EJECTED, SERVER_EJECTIONS, SERVER_FAILED,
+    SERVER_REQUESTS, SERVER_SCALARS, SERVER_UP, SHARD_SCALARS, START_TIME, Scalar,
 };
 use metrics::{Key, Label, Level, Metadata, Recorder, SharedString};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
@@ -114,6 +118,7 @@ impl Exposition {
         let scrape = Scrape::new();
         scrape.process(process);
         scrape.control(figures);
+        scrape.health(&figures.health);
         scrape.entities(registry);
         let mut body = String::with_capacity(self.body_bytes);
         push_sorted(&mut body, &scrape.recorder.handle().render());
@@ -219,7 +224,7 @@ impl Scrape {
     }
 
     fn control(&self, figures: &Figures) {
-        let Figures { generation, reloads, suppressed, shards, access_log } = figures;
+        let Figures { generation, reloads, suppressed, shards, health: _, access_log } = figures;
         self.gauge(&CONFIG_GENERATION, *generation as f64, Vec::new());
         for (result, count) in [("ok", reloads.taken), ("failed", reloads.failed)] {
             self.counter(&CONFIG_RELOADS, count, with(&[], "result", result));
@@ -240,6 +245,38 @@ impl Scrape {
             self.scalars(ACCESS_LOG_SCALARS, counts, &[]);
             for (cause, count) in counts.dropped.iter() {
                 self.counter(&ACCESS_LOG_DROPPED, count, with(&[], "cause", cause));
+            }
+        }
+    }
+
+    fn health(&self, health: &HealthFigures) {
+        let flag = |is: bool| if is { 1.0 } else { 0.0 };
+        self.gauge(&CHECKS_IN_FLIGHT, health.checks_in_flight as f64, Vec::new());
+        self.counter(&CHECKS_DELAYED, health.checks_delayed, Vec::new());
+        for backend in &health.backends {
+            let name = name_label("backend", &backend.name);
+            let labels = || vec![name.clone()];
+            self.gauge(&BACKEND_SERVERS_UP, backend.servers_up as f64, labels());
+            self.gauge(&BACKEND_PANIC, flag(backend.panics), labels());
+            self.counter(&BACKEND_EJECTIONS_CAPPED, backend.ejections_capped, labels());
+            for server in &backend.servers {
+                let labels = [name.clone(), name_label("server", &server.name)];
+                self.gauge(&SERVER_UP, flag(server.up), labels.to_vec());
+                self.gauge(&SERVER_EJECTED, flag(server.ejected), labels.to_vec());
+                self.counter(&SERVER_EJECTIONS, server.counts.ejections, labels.to_vec());
+                for (result, count) in server.counts.results.iter().enumerate() {
+                    if *count > 0 {
+                        let labels = with(&labels, "result", result_label(result));
+                        self.counter(&SERVER_CHECKS, *count, labels);
+                    }
+                }
+                if let Some(duration) = server.counts.last_duration {
+                    let labels = labels.to_vec();
+                    self.gauge(&SERVER_CHECK_DURATION, duration.as_secs_f64(), labels);
+                }
+                if let Some(max) = server.agent_max_connections {
+                    self.gauge(&SERVER_AGENT_CONNECTIONS, f64::from(max), labels.to_vec());
+                }
             }
         }
     }

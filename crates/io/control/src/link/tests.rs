@@ -9,6 +9,8 @@ use std::os::unix::net::UnixStream;
 use std::sync::Weak;
 
 use proptest::prelude::*;
+use tidegate_balance::{Availability, Weight};
+use tidegate_health::Standing;
 use tidegate_shard::queue;
 
 use super::*;
@@ -42,6 +44,7 @@ impl Rig {
     fn take(&mut self) -> Option<Taken> {
         let taken = self.commands.receive().map(|command| match command {
             Command::Apply(snapshot, listeners) => Taken::Apply(snapshot.generation, listeners),
+            Command::ServerStates(states) => Taken::States(states),
             Command::Drain => Taken::Drain,
             Command::Stop => Taken::Stop,
         });
@@ -57,6 +60,7 @@ impl Rig {
 #[derive(Debug)]
 enum Taken {
     Apply(u64, Vec<ListenerSpec>),
+    States(Arc<ServerStates>),
     Drain,
     Stop,
 }
@@ -64,6 +68,12 @@ enum Taken {
 fn described(taken: &[Taken]) -> Vec<String> {
     let described = |taken: &Taken| match taken {
         Taken::Apply(generation, _) => generation.to_string(),
+        Taken::States(states) => {
+            let changes = states.changes.iter();
+            let weights: Vec<_> =
+                changes.map(|c| format!("{}:{}", c.server, c.standing.weight.value())).collect();
+            format!("{} {}", states.generation, weights.join(" "))
+        }
         Taken::Drain => "drain".to_owned(),
         Taken::Stop => "stop".to_owned(),
     };
@@ -98,6 +108,45 @@ fn a_full_queue_holds_the_newest_configuration_until_there_is_room() {
     assert_eq!(described(&rig.take_all()), ["1", "2", "5"]);
     assert!(rig.link.has_handed_over());
     assert!(snapshots.iter().all(|weak| weak.strong_count() == 0));
+}
+
+impl Rig {
+    /// Servers of the first backend with their new weights, which tell one state from another here.
+    fn states(&mut self, generation: u64, weights: &[(usize, u16)]) {
+        let change = |(server, weight): &(usize, u16)| ServerChange {
+            backend: 0,
+            server: *server,
+            standing: Standing {
+                availability: Availability::Up,
+                weight: Weight::new(*weight).expect("in range"),
+                since: None,
+                healthy: true,
+                max_connections: None,
+            },
+        };
+        let changes = weights.iter().map(change).collect();
+        let states = Arc::new(ServerStates { generation, changes });
+        self.link.send(Command::ServerStates(states), self.now);
+    }
+}
+
+#[test]
+fn a_full_queue_holds_the_newest_state_of_each_server_behind_its_configuration() {
+    let mut rig = Rig::new(1);
+    rig.apply(Vec::new());
+    rig.states(1, &[(0, 1), (1, 2)]);
+    rig.states(1, &[(0, 3)]);
+    rig.states(1, &[(2, 4)]);
+    assert!(!rig.link.has_handed_over());
+    assert_eq!(described(&rig.take_all()), ["1", "1 0:3 1:2 2:4"]);
+    // A newer configuration brings the states of its servers with it.
+    rig.apply(Vec::new());
+    rig.states(2, &[(0, 5)]);
+    rig.apply(Vec::new());
+    rig.states(3, &[(1, 6)]);
+    rig.link.send(Command::Drain, rig.now);
+    assert_eq!(described(&rig.take_all()), ["2", "3", "3 1:6", "drain"]);
+    assert!(rig.link.has_handed_over());
 }
 
 #[test]

@@ -165,6 +165,7 @@ impl Runtime {
         let shards = self.links.borrow().len();
         let (snapshot, listeners) = self.prepare(&config, shards).map_err(Failure::Refused)?;
         self.send_to_all(&snapshot, listeners);
+        self.look_at_traffic();
         for (key, old, new) in needs_restart(&self.started, &config.global) {
             Line::new(Level::Warn, "needs_restart")
                 .with("key", key)

@@ -162,11 +162,18 @@ impl Driver<'_> {
             slot.server.stats.connects_failed.increment();
             slot.server.stats.failures.increment(FailureKind::Connect(failure).index());
             self.observe_failure();
+            if failure != ConnectFailure::LocalResource {
+                self.backend.note_error(&slot.server);
+            }
         };
         let failed = |failure: ConnectFailure| {
             count(failure);
             self.input(Input::ConnectFailed(failure))
         };
+        if slot.server.down.get() && slot.server.closes_sessions.get() {
+            // Its connections have just been ended: the next try is another server's.
+            return Err(self.input(Input::ConnectFailed(ConnectFailure::Reset)));
+        }
         self.marks.note_connecting(self.alarm.now());
         let socket = match self.ring().connect(&slot.server.address) {
             Ok(socket) => socket,

@@ -13,8 +13,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use socket2::SockRef;
-use tidegate_balance::{Plan, Policy as Balance, ServerSettings as Balanced};
+use tidegate_balance::{Availability, Plan, Policy as Balance, ServerSettings as Balanced, Weight};
 use tidegate_exchange::Policy;
+use tidegate_health::Standing;
 use tidegate_http1::Limits;
 use tidegate_log::Logs;
 use tidegate_queue::Hub;
@@ -27,8 +28,8 @@ use crate::budget::Budget;
 use crate::client::Client;
 use crate::http1::Server;
 use crate::settings::{
-    BackendSettings, ClientTimeouts, FrontendSettings, OwnFieldSettings, PoolSettings,
-    RepeatSettings, ServerSettings, Snapshot, reasons,
+    BackendSettings, ClientTimeouts, FrontendSettings, OnMarkedDown, OwnFieldSettings,
+    PoolSettings, RepeatSettings, ServerSettings, Snapshot, reasons,
 };
 use crate::site::Entrance;
 use crate::upstream::connect::Connection;
@@ -48,6 +49,13 @@ fn snapshot(server: SocketAddr) -> Arc<Snapshot> {
             limit: None,
             name: "a".into(),
             address: server.into(),
+            standing: Standing {
+                availability: Availability::Up,
+                weight: Weight::default(),
+                since: None,
+                healthy: true,
+                max_connections: None,
+            },
             stats: registry.server("app", "a").clone(),
         }],
         exchange: Policy::default(),
@@ -57,6 +65,8 @@ fn snapshot(server: SocketAddr) -> Arc<Snapshot> {
         reuse: true,
         error_pages: Arc::default(),
         compression: None,
+        error_statuses: None,
+        on_marked_down: OnMarkedDown::default(),
         pool: PoolSettings {
             idle_max: 16,
             idle_timeout: PATIENCE,

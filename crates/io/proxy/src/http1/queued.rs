@@ -17,6 +17,7 @@ use tidegate_telemetry::Gauge;
 use super::exchange::Driver;
 use crate::site::Backend;
 use crate::upstream::connect::{Connection, Slot};
+use crate::upstream::pick::cause;
 use crate::upstream::queue::Grant;
 use crate::upstream::waiting::{Queue, Queued};
 
@@ -221,13 +222,4 @@ pub(super) fn server_ids<'a>(
     let servers = avoid.as_slice();
     ids.iter_mut().zip(servers).for_each(|(id, server)| *id = ServerId(*server));
     &ids[..servers.len()]
-}
-
-/// Why there is no server, in the words of the exchange.
-const fn cause(none: NoServer) -> NoServerCause {
-    match none {
-        NoServer::Empty => NoServerCause::Empty,
-        NoServer::AllDown => NoServerCause::AllDown,
-        NoServer::AllFull => NoServerCause::PoolFull,
-    }
 }

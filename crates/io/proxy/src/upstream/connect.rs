@@ -13,6 +13,7 @@ use tidegate_exchange::ConnectFailure;
 use tidegate_ring::Socket;
 
 use crate::site::Server;
+use crate::upstream::in_use::Place;
 use crate::upstream::queue::Pass;
 
 /// A server picked for a request, with one of its slots if these are limited.
@@ -52,6 +53,8 @@ pub(crate) struct Held {
 pub(crate) struct Connection {
     held: Option<Held>,
     server: Rc<Server>,
+    /// Where the server keeps account of it, if it does.
+    place: Option<Place>,
 }
 
 impl Connection {
@@ -65,12 +68,18 @@ impl Connection {
     pub(crate) fn received(held: Held, server: &Rc<Server>) -> Connection {
         server.stats.connections_open.increment();
         held.socket.set_recv_on_demand(server.receives_on_demand());
-        Connection { held: Some(held), server: server.clone() }
+        Connection::used(held, server)
+    }
+
+    fn used(held: Held, server: &Rc<Server>) -> Connection {
+        let tracks = server.closes_sessions.get();
+        let place = tracks.then(|| server.in_use.enter(held.socket.key()));
+        Connection { held: Some(held), server: server.clone(), place }
     }
 
     /// Takes over an idle connection, which is counted as open already.
     pub(crate) fn from_idle(held: Held, server: &Rc<Server>) -> Connection {
-        Connection { held: Some(held), server: server.clone() }
+        Connection::used(held, server)
     }
 
     /// The connection without its counting, for the idle list.
@@ -103,6 +112,9 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        if let Some(place) = self.place.take() {
+            self.server.in_use.leave(place);
+        }
         if let Some(held) = &self.held {
             self.server.stats.connections_open.decrement();
             if self.server.limited.is_some() {

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tidegate_balance::{Ask, Loads, NoServer, ServerId};
+use tidegate_exchange::NoServerCause;
 
 use crate::site::{Backend, Server};
 
@@ -64,5 +65,14 @@ impl Backend {
     #[inline]
     pub(crate) fn ended(&self, server: ServerId, now: Instant) {
         self.balance.borrow_mut().ended(server, &ServerLoads { backend: self, now });
+    }
+}
+
+/// Why there is no server, in the words of the exchange.
+pub(crate) const fn cause(none: NoServer) -> NoServerCause {
+    match none {
+        NoServer::Empty => NoServerCause::Empty,
+        NoServer::AllDown => NoServerCause::AllDown,
+        NoServer::AllFull => NoServerCause::PoolFull,
     }
 }

@@ -95,6 +95,11 @@ impl BackendQueue {
     /// Sends those who wait to look again, and whoever comes later to the queues of the servers.
     pub(crate) fn retire(&self) {
         self.is_retired.set(true);
+        self.rouse();
+    }
+
+    /// Sends those who wait to look again: a server has come or gone.
+    pub(crate) fn rouse(&self) {
         while let Some(task) = self.waiting.borrow_mut().rouse() {
             self.line.leave();
             self.office.shard.tasks.wake(task);
@@ -121,6 +126,15 @@ impl Limited {
             backend: RefCell::new(backend.clone()),
             office: backend.office.clone(),
         }
+    }
+
+    /// Sends those who wait for this server alone to look again, for it takes no requests any more.
+    pub(crate) fn rouse(&self) {
+        while let Some(task) = self.own.borrow_mut().rouse() {
+            self.limit.own().leave();
+            self.office.shard.tasks.wake(task);
+        }
+        self.limit.own().publish(self.office.index, None);
     }
 
     /// Takes note of the backend's queue after a reload.

@@ -55,6 +55,7 @@ impl Worker {
     /// there are enough.
     pub(crate) fn keep_idle(&self, connection: Connection, slot: &mut Slot, pool: &PoolSettings) {
         if slot.server.retired.get()
+            || slot.server.down.get()
             || self.draining.get()
             || !pool.may_carry_more(connection.held(), self.shard.clock.now())
         {

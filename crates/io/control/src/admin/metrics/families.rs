@@ -113,6 +113,29 @@ families! {
     FRONTEND_DURATION: Histogram "tidegate_frontend_request_duration_seconds" ["frontend"]
         "From the first byte of the request until the last byte of the response is handed to the kernel or queued behind bytes that are.";
 
+    CHECKS_IN_FLIGHT: Gauge "tidegate_health_checks_in_flight" []
+        "Checks of servers on their way now.";
+    CHECKS_DELAYED: Counter "tidegate_health_checks_delayed_total" []
+        "Checks that began more than 20 ms late, because too many were on their way or the control executor was busy.";
+    BACKEND_SERVERS_UP: Gauge "tidegate_backend_servers_up" ["backend"]
+        "Servers that are well and get requests.";
+    BACKEND_PANIC: Gauge "tidegate_backend_panic" ["backend"]
+        "1 while all servers are used because too few are well, or 0.";
+    BACKEND_EJECTIONS_CAPPED: Counter "tidegate_backend_ejections_capped_total" ["backend"]
+        "Outliers that were not ejected because enough other servers were.";
+    SERVER_UP: Gauge "tidegate_server_up" ["backend", "server"]
+        "Whether the server is well and gets requests: 1 or 0.";
+    SERVER_EJECTED: Gauge "tidegate_server_ejected" ["backend", "server"]
+        "Whether the server is ejected for what it did in traffic: 1 or 0.";
+    SERVER_EJECTIONS: Counter "tidegate_server_ejections_total" ["backend", "server"]
+        "Ejections of the server.";
+    SERVER_CHECKS: Counter "tidegate_server_checks_total" ["backend", "server", "result"]
+        "Checks of the server by result, once there was one.";
+    SERVER_CHECK_DURATION: Gauge "tidegate_server_check_duration_seconds" ["backend", "server"]
+        "How long the last check of the server took.";
+    SERVER_AGENT_CONNECTIONS: Gauge "tidegate_server_agent_max_connections" ["backend", "server"]
+        "Connections that the server's agent allows, once it has said so.";
+
     BACKEND_REQUESTS: Counter "tidegate_backend_requests_total" ["backend", "status"]
         "Requests answered, by class of the status sent to the client; one each, whatever the retries.";
     BACKEND_FAILED: Counter "tidegate_backend_requests_failed_total" ["backend", "reason"]
@@ -277,6 +300,8 @@ pub(super) fn all() -> impl Iterator<Item = &'static Family> {
             &CONFIG_SHARD_GENERATION,
             &CONFIG_COMMANDS_HELD,
             &LOG_SUPPRESSED,
+            &CHECKS_IN_FLIGHT,
+            &CHECKS_DELAYED,
         ])
         .chain(of(ACCESS_LOG_SCALARS))
         .chain([&ACCESS_LOG_DROPPED])
@@ -294,7 +319,24 @@ pub(super) fn all() -> impl Iterator<Item = &'static Family> {
             &BACKEND_REQUESTS,
         ])
         .chain(of(BACKEND_SCALARS))
-        .chain([&BACKEND_FAILED, &BACKEND_COMPRESSED, &BACKEND_QUEUED_SECONDS, &BACKEND_DURATION])
+        .chain([
+            &BACKEND_FAILED,
+            &BACKEND_COMPRESSED,
+            &BACKEND_QUEUED_SECONDS,
+            &BACKEND_DURATION,
+            &BACKEND_SERVERS_UP,
+            &BACKEND_PANIC,
+            &BACKEND_EJECTIONS_CAPPED,
+        ])
         .chain(of(SERVER_SCALARS))
-        .chain([&SERVER_REQUESTS, &SERVER_FAILED])
+        .chain([
+            &SERVER_REQUESTS,
+            &SERVER_FAILED,
+            &SERVER_UP,
+            &SERVER_EJECTED,
+            &SERVER_EJECTIONS,
+            &SERVER_CHECKS,
+            &SERVER_CHECK_DURATION,
+            &SERVER_AGENT_CONNECTIONS,
+        ])
 }

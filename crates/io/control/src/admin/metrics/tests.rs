@@ -2,12 +2,15 @@
 //!
 //! **Invariant:** the parser takes only what the text format allows, each family whole and once.
 
+mod health;
+
 use super::families::{Family, Kind};
 use super::{Exposition, ProcessInfo, families};
 use crate::figures::{Figures, Reloads, ShardFigures};
+use crate::health::figures::HealthFigures;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
-use tidegate_log::{Cause, Counts};
+use tidegate_log::{Cause, Counts as LogCounts};
 use tidegate_telemetry::{CounterSet, EntityName, Reasons, Registry};
 
 const REASONS: Reasons = Reasons {
@@ -173,14 +176,15 @@ fn figures() -> Figures {
         reloads,
         suppressed: vec![("request_failed", 5), ("panic", 0)],
         shards,
+        health: health::sample(),
         access_log: Some(access_log()),
     }
 }
 
-fn access_log() -> Counts {
+fn access_log() -> LogCounts {
     let dropped = CounterSet::new(Cause::LABELS);
     dropped.increment(1);
-    Counts { lines: 11, bytes: 2_200, reconnects: 1, dropped: dropped.snapshot() }
+    LogCounts { lines: 11, bytes: 2_200, reconnects: 1, dropped: dropped.snapshot() }
 }
 
 /// Two shards, two frontends, one backend with two servers, every cell of shard 1 in use.
@@ -330,10 +334,13 @@ fn what_a_reload_removes_is_gone_from_the_next_scrape_and_the_rest_goes_on() {
 
 #[test]
 fn a_registry_without_names_is_a_valid_scrape() {
-    let scrape = scrape(&Registry::new(1, REASONS));
+    let figures = Figures { health: HealthFigures::default(), ..figures() };
+    let text = Exposition::new().render(&Registry::new(1, REASONS), &process(), &figures);
+    let scrape = parse(&text).expect("a valid scrape");
     assert!(scrape.keys().all(|name| name.starts_with("process_")
         || name.starts_with("tidegate_shard_")
         || name.starts_with("tidegate_config_")
+        || name.starts_with("tidegate_health_")
         || name.starts_with("tidegate_log_")
         || name.starts_with("tidegate_access_log_")
         || name == "tidegate_build_info"));

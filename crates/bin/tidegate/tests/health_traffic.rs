@@ -1,0 +1,166 @@
+//! What traffic says of servers, and what it notices of one that dies.
+//!
+//! Owns ejections, their growth and cap, and a server that dies under load; leaves checks to `health_checks`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use tidegate_testkit::{
+    Builder, Client, Connection, LogLine, Nginx, Origin, Tidegate, script, site,
+};
+
+fn tidegate() -> Builder {
+    Tidegate::with_binary(env!("CARGO_BIN_EXE_tidegate"))
+}
+
+/// A server that answers its name, or 503 while it is ill.
+fn origin(name: &'static str) -> (Origin, Arc<AtomicBool>) {
+    let ill = Arc::new(AtomicBool::new(false));
+    let is_ill = ill.clone();
+    let origin = Origin::start(move |mut connection: Connection| {
+        while connection.read_request()?.is_some() {
+            let status = if is_ill.load(Ordering::SeqCst) { 503 } else { 200 };
+            connection.send(script::response(status, "Whatever", &[], name))?;
+        }
+        connection.finish()
+    });
+    (origin, ill)
+}
+
+fn get(tidegate: &Tidegate) -> (u16, String) {
+    let response = Client::connect(tidegate.address("web")).get("/");
+    (response.status, response.text().to_owned())
+}
+
+/// Sends requests until the log has `event` after `mark`.
+#[track_caller]
+fn until(tidegate: &Tidegate, mark: usize, event: &str) -> LogLine {
+    loop {
+        get(tidegate);
+        let lines = tidegate.process().lines();
+        if let Some(line) = lines[mark..].iter().find(|line| line.is_event(event)) {
+            return line.clone();
+        }
+    }
+}
+
+#[test]
+fn an_outlier_is_ejected_for_a_growing_time_and_never_more_than_the_cap() {
+    let ((one, one_ill), (two, two_ill)) = (origin("one"), origin("two"));
+    let config = site(2, [one.address(), two.address()])
+        + "backends.app.passive_health = { errors = 5, window = \"10s\", eject_for = \"300ms\", max_ejected_percent = 50 }\n";
+    let tidegate = tidegate().start(&config);
+    assert_eq!(get(&tidegate).0, 200);
+    two_ill.store(true, Ordering::SeqCst);
+    let mut mark = 0;
+    for (times, time) in [("1", "300ms"), ("2", "600ms")] {
+        let line = until(&tidegate, mark, "server_ejected");
+        let fields = [("server", "s2"), ("reason", "errors"), ("for", time), ("times", times)];
+        for (key, value) in fields {
+            assert_eq!(line.field(key).as_deref(), Some(value), "{key} in {}", line.text);
+        }
+        mark = tidegate.process().lines_count();
+        let line =
+            tidegate.process().wait_line_after(mark - 1, |line| line.is_event("server_returned"));
+        assert_eq!(line.field("server").as_deref(), Some("s2"), "{}", line.text);
+    }
+    // Both are ill: only one of them is ejected.
+    let mark = tidegate.process().lines_count();
+    one_ill.store(true, Ordering::SeqCst);
+    until(&tidegate, mark, "server_ejected");
+    let metrics = loop {
+        get(&tidegate);
+        let metrics = tidegate.metrics();
+        assert!(metrics.count("tidegate_server_ejected", &[]) <= 1);
+        if metrics.count("tidegate_backend_ejections_capped_total", &[]) > 0 {
+            break metrics;
+        }
+    };
+    assert!(metrics.count("tidegate_server_ejections_total", &[]) >= 3);
+}
+
+#[test]
+fn a_success_ends_a_run_of_errors() {
+    let (one, ill) = origin("one");
+    let config = site(1, [one.address()])
+        + "backends.app.passive_health = { consecutive_errors = 3, eject_for = \"1h\", max_ejected_percent = 100 }\n";
+    let tidegate = tidegate().start(&config);
+    for _ in 0..3 {
+        for is_ill in [true, true, false] {
+            ill.store(is_ill, Ordering::SeqCst);
+            assert_eq!(get(&tidegate).0, if is_ill { 503 } else { 200 });
+        }
+    }
+    assert_eq!(tidegate.metrics().count("tidegate_server_ejections_total", &[]), 0);
+    ill.store(true, Ordering::SeqCst);
+    let line = until(&tidegate, 0, "server_ejected");
+    assert_eq!(line.field("reason").as_deref(), Some("consecutive_errors"), "{}", line.text);
+    assert_eq!(get(&tidegate), (503, get(&tidegate).1), "the only one");
+    assert!(tidegate.process().lines().iter().any(|line| line.is_event("backend_down")));
+}
+
+#[test]
+fn a_server_that_dies_under_load_costs_no_request_that_can_be_repeated() {
+    let says = "location / { return 200 'x'; }";
+    let (one, two) = (Nginx::start(says), Nginx::start(says));
+    let config = site(2, [one.address(), two.address()])
+        + "backends.app.health_check = { type = \"http\", interval = \"200ms\", timeout = \"100ms\", rise = 2, fall = 3 }\n";
+    let tidegate = tidegate().start(&config);
+    let stop = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let (stop, address) = (stop.clone(), tidegate.address("web"));
+            std::thread::spawn(move || {
+                let (mut client, mut answered, mut lost) = (Client::connect(address), 0, 0);
+                while !stop.load(Ordering::SeqCst) {
+                    match client.get("/").status {
+                        200 => answered += 1,
+                        _ => lost += 1,
+                    }
+                }
+                (answered, lost)
+            })
+        })
+        .collect();
+    tidegate.wait_metrics("the load is there", |metrics| {
+        metrics.count("tidegate_backend_requests_total", &[("status", "2xx")]) > 1000
+    });
+    let died = Instant::now();
+    drop(two);
+    tidegate.wait_log(|line| line.is_event("server_down"));
+    let noticed = died.elapsed();
+    // What was on its way when the shards were told is counted when it ends; from then on nobody tries it.
+    let mut retries = 0;
+    for _ in 0..2 {
+        let metrics = tidegate.metrics();
+        retries = metrics.count("tidegate_backend_retries_total", &[]);
+        let before = metrics.count("tidegate_backend_requests_total", &[("status", "2xx")]);
+        tidegate.wait_metrics("the load goes on", |metrics| {
+            metrics.count("tidegate_backend_requests_total", &[("status", "2xx")]) > before + 1000
+        });
+    }
+    let metrics = tidegate.metrics();
+    stop.store(true, Ordering::SeqCst);
+    let counts: Vec<(u64, u64)> = clients
+        .into_iter()
+        .map(|client| client.join().expect("a client that reads answers"))
+        .collect();
+    println!("noticed after {noticed:?}, {retries} retries");
+    // What was at the server at that moment may have been carried out; nothing that came later is lost.
+    let lost = counts.iter().map(|(_, lost)| lost).sum::<u64>();
+    let reasons: Vec<_> = tidegate.process().lines();
+    let reasons: Vec<_> = reasons
+        .iter()
+        .filter(|line| line.is_event("request_failed"))
+        .filter_map(|line| line.field("reason"))
+        .collect();
+    assert!(lost <= counts.len() as u64 && lost == reasons.len() as u64, "{counts:?}");
+    let begun = ["server_reset", "empty_response", "incomplete_head", "truncated_response"];
+    assert!(reasons.iter().all(|reason| begun.contains(&reason.as_str())), "{reasons:?}");
+    assert_eq!(
+        metrics.count("tidegate_backend_retries_total", &[]),
+        retries,
+        "nobody tries it any more"
+    );
+}

@@ -1,0 +1,139 @@
+//! One check of one server over the control executor's ring.
+//!
+//! Owns the socket and the time; leaves what is said to `tidegate_health`. Invariant: a check ends at its timeout at the
+//! latest, and leaves no connection behind.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use socket2::SockAddr;
+use tidegate_health::{Conversation, Failure, Fault, Next, Outcome, Probe};
+use tidegate_ring::{SendBuf, Socket};
+use tidegate_shard::{Alarm, Shard};
+
+/// What a check needs to know.
+#[derive(Clone)]
+pub(crate) struct Job {
+    pub(crate) probe: Arc<Probe>,
+    pub(crate) address: SockAddr,
+    /// The address as HTTP servers are told.
+    pub(crate) authority: Arc<str>,
+    pub(crate) timeout: Duration,
+}
+
+/// Makes the check. Must run as a task of `shard`.
+pub(crate) async fn run(shard: &Rc<Shard>, job: &Job) -> Outcome {
+    let Some(task) = shard.tasks.current() else { return Outcome::Skipped };
+    let alarm = Alarm::new(shard, task);
+    let deadline = alarm.now() + job.timeout;
+    let socket = match shard.ring.connect(&job.address) {
+        Ok(socket) => socket,
+        Err(error) => return failed(&error, &job.address),
+    };
+    match alarm.within(deadline, |context| socket.poll_connected(context)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => return failed(&error, &job.address),
+        Err(_) => {
+            let detail = "no connection".to_owned();
+            return Failure { fault: Fault::TimedOut, detail }.into();
+        }
+    }
+    // Thousands of checks a second would otherwise leave as many ports waiting for a minute each. An exchange may end with
+    // a farewell, which a reset would overtake.
+    if !matches!(*job.probe, Probe::Exchange(_)) {
+        socket.reset_when_closed();
+    }
+    let mut conversation = Conversation::new(&job.probe, &job.authority);
+    match alarm_within(&alarm, deadline, &socket, &mut conversation, &job.address).await {
+        Some(outcome) => outcome,
+        None => conversation.timed_out(),
+    }
+}
+
+/// Talks until the verdict; `None` when the time is over.
+async fn alarm_within(
+    alarm: &Alarm,
+    deadline: std::time::Instant,
+    socket: &Socket,
+    conversation: &mut Conversation<'_>,
+    address: &SockAddr,
+) -> Option<Outcome> {
+    let mut next = conversation.connected();
+    loop {
+        next = match next {
+            Next::Ended(outcome) => return Some(outcome),
+            Next::Send(bytes) => {
+                socket.queue(SendBuf::Vec(bytes));
+                socket.flush();
+                match alarm.within(deadline, |context| socket.poll_flushed(context, 0)).await {
+                    Ok(Ok(())) => conversation.sent(),
+                    Ok(Err(error)) => return Some(failed(&error, address)),
+                    Err(_) => return None,
+                }
+            }
+            Next::Receive => {
+                // One buffer at a time: what is behind the verdict is nobody's business.
+                socket.set_recv_on_demand(true);
+                match alarm.within(deadline, |context| socket.poll_recv(context)).await {
+                    Ok(Ok(Some(bytes))) => conversation.received(&bytes),
+                    Ok(Ok(None)) => return Some(conversation.closed()),
+                    Ok(Err(error)) => return Some(failed(&error, address)),
+                    Err(_) => return None,
+                }
+            }
+        };
+    }
+}
+
+/// What an error of the socket says of the server: nothing, where this machine lacks something.
+fn failed(error: &io::Error, address: &SockAddr) -> Outcome {
+    let fault = match Errno::from_io_error(error) {
+        // The queue of a Unix socket is full.
+        Some(Errno::AGAIN) if address.is_unix() => Fault::Refused,
+        Some(
+            Errno::MFILE
+            | Errno::NFILE
+            | Errno::NOMEM
+            | Errno::NOBUFS
+            | Errno::ADDRNOTAVAIL
+            | Errno::ADDRINUSE
+            | Errno::AGAIN,
+        ) => return Outcome::Skipped,
+        Some(Errno::TIMEDOUT) => Fault::TimedOut,
+        Some(Errno::CONNRESET | Errno::PIPE) => Fault::Reset,
+        Some(Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::HOSTDOWN | Errno::NETDOWN) => {
+            Fault::Unreachable
+        }
+        _ => Fault::Refused,
+    };
+    Failure::new(fault).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_this_machine_are_not_blamed_on_the_server() {
+        let tcp = SockAddr::from(std::net::SocketAddr::from(([127, 0, 0, 1], 80)));
+        let unix = SockAddr::unix("/x").expect("short");
+        let outcome = |errno: Errno, address| match failed(&errno.into(), address) {
+            Outcome::Failed(failure) => Some(failure.fault),
+            _ => None,
+        };
+        for (errno, expected) in [
+            (Errno::CONNREFUSED, Some(Fault::Refused)),
+            (Errno::TIMEDOUT, Some(Fault::TimedOut)),
+            (Errno::HOSTUNREACH, Some(Fault::Unreachable)),
+            (Errno::PIPE, Some(Fault::Reset)),
+            (Errno::MFILE, None),
+            (Errno::AGAIN, None),
+        ] {
+            assert_eq!(outcome(errno, &tcp), expected, "{errno:?}");
+        }
+        assert_eq!(outcome(Errno::AGAIN, &unix), Some(Fault::Refused));
+    }
+}
