@@ -74,13 +74,15 @@ fn repeat(mut call: impl FnMut() -> Result<usize, Errno>) -> Result<usize, Errno
 #[derive(Debug)]
 pub(crate) struct Pipes {
     kept: Vec<Pipe>,
+    /// The fewest that were kept since the last trim: so many were of no use.
+    spare: usize,
     used: u32,
     max: u32,
 }
 
 impl Pipes {
     pub(crate) fn new(max: u32) -> Pipes {
-        Pipes { kept: Vec::new(), used: 0, max }
+        Pipes { kept: Vec::new(), spare: 0, used: 0, max }
     }
 
     /// Pipes in use, and those kept.
@@ -94,6 +96,7 @@ impl Pipes {
             return None;
         }
         let pipe = self.kept.pop().or_else(Pipe::new)?;
+        self.spare = self.spare.min(self.kept.len());
         self.used += 1;
         Some(pipe)
     }
@@ -104,6 +107,12 @@ impl Pipes {
         if pipe.held == 0 && self.kept.len() < KEPT_MAX {
             self.kept.push(pipe);
         }
+    }
+
+    /// Closes the pipes that have been of no use since the last call.
+    pub(crate) fn trim(&mut self) {
+        self.kept.truncate(self.kept.len() - self.spare.min(self.kept.len()));
+        self.spare = self.kept.len();
     }
 }
 
@@ -129,6 +138,21 @@ mod tests {
         assert_eq!(pipes.count(), (1, 0), "a pipe with bytes in it was kept");
         pipes.put(second.expect("it was there"));
         assert_eq!(pipes.count(), (0, 1));
+    }
+
+    #[test]
+    fn pipes_that_nobody_uses_are_closed() {
+        let mut pipes = Pipes::new(3);
+        let taken: Vec<_> = (0..3).filter_map(|_| pipes.take()).collect();
+        taken.into_iter().for_each(|pipe| pipes.put(pipe));
+        pipes.trim();
+        assert_eq!(pipes.count(), (0, 3), "all were in use since the last time");
+        let one = pipes.take().expect("some are kept");
+        pipes.put(one);
+        pipes.trim();
+        assert_eq!(pipes.count(), (0, 1), "one at a time was enough");
+        pipes.trim();
+        assert_eq!(pipes.count(), (0, 0));
     }
 
     #[test]

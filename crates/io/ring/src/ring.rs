@@ -220,13 +220,15 @@ impl Ring {
         (self.0.buffers.made(), self.0.buffers.available())
     }
 
-    /// Whether more receive buffers have been made than at the start, or their memory is not given back yet.
+    /// Whether there are more receive buffers than at the start, memory of such that is not given back yet, or pipes that are
+    /// kept open.
     pub fn has_grown(&self) -> bool {
-        self.0.buffers.has_grown()
+        self.0.buffers.has_grown() || self.0.core.borrow().pipes.count().1 > 0
     }
 
-    /// One step of giving back the receive buffers that a burst needed, once they have not been needed for ten steps. To be
-    /// taken about once a second while [`Ring::has_grown`]; a step takes less than a millisecond.
+    /// One step of giving back the receive buffers that a burst needed, once they have not been needed for ten steps, and pipes
+    /// that were of no use since the last step. To be taken about once a second while [`Ring::has_grown`]; a step takes less than
+    /// a millisecond.
     pub fn trim(&self) {
         self.0.core.borrow_mut().trim();
     }

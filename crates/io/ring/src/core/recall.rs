@@ -22,6 +22,7 @@ pub(super) struct Recall {
 impl Core {
     /// One step of giving back what a burst needed.
     pub(crate) fn trim(&mut self) {
+        self.pipes.trim();
         let count = self.buffers.trim();
         if count == 0 || self.recall.is_some() {
             return;
