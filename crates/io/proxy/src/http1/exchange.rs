@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use tidegate_exchange::{Action, ConnectFailure, Exchange, FailureKind, Input, Policy, Request};
+use tidegate_exchange::{Action, ConnectFailure, Exchange, Input, Policy, Request};
 use tidegate_http1::BodyLength;
 use tidegate_ring::{RecvBuf, Ring};
 use tidegate_routing::TimeoutEdits;
@@ -25,7 +25,7 @@ use super::{Next, Server, response};
 use crate::client::Client;
 use crate::rules::Notes;
 use crate::site::{Backend, Frontend};
-use crate::upstream::connect::{Connection, Slot, connect_failure};
+use crate::upstream::connect::{Connection, Dialing, Slot, connect_failure};
 use crate::upstream::persist;
 use crate::worker::Worker;
 
@@ -158,14 +158,7 @@ impl Driver<'_> {
 
     /// Connects to the server of `slot`.
     async fn connect(&self, slot: &Slot) -> Result<Connection, Action> {
-        let count = |failure: ConnectFailure| {
-            slot.server.stats.connects_failed.increment();
-            slot.server.stats.failures.increment(FailureKind::Connect(failure).index());
-            self.observe_failure();
-            if failure != ConnectFailure::LocalResource {
-                self.backend.note_error(&slot.server);
-            }
-        };
+        let count = |failure| self.count_connect_failure(self.last_server.get(), slot, failure);
         let failed = |failure: ConnectFailure| {
             count(failure);
             self.input(Input::ConnectFailed(failure))
@@ -175,12 +168,12 @@ impl Driver<'_> {
             return Err(self.input(Input::ConnectFailed(ConnectFailure::Reset)));
         }
         self.marks.note_connecting(self.alarm.now());
-        let socket = match self.ring().connect(&slot.server.address) {
-            Ok(socket) => socket,
+        let dialing = match self.ring().connect(&slot.server.address) {
+            Ok(socket) => Dialing::new(socket, &slot.server),
             Err(error) => return Err(failed(connect_failure(&error))),
         };
         let outcome = poll_fn(|context| {
-            if let Poll::Ready(connected) = socket.poll_connected(context) {
+            if let Poll::Ready(connected) = dialing.poll(context) {
                 return Poll::Ready(Ok(connected));
             }
             if self.client.socket.poll_gone(context).is_ready() {
@@ -191,12 +184,9 @@ impl Driver<'_> {
                 Err(action)
             })
         })
-        .await;
-        if !matches!(outcome, Ok(Ok(()))) && slot.server.limited.is_some() {
-            socket.end_now();
-        }
-        match outcome? {
-            Ok(()) => Ok(Connection::opened(socket, &slot.server, self.alarm.now())),
+        .await?;
+        match outcome {
+            Ok(()) => Ok(Connection::opened(dialing.established(), &slot.server, self.alarm.now())),
             Err(error) => Err(failed(connect_failure(&error))),
         }
     }

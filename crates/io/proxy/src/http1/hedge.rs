@@ -8,15 +8,15 @@ use std::cell::Cell;
 use std::task::{Context, Poll};
 
 use tidegate_balance::ServerId;
-use tidegate_exchange::{Action, Avoided, ConnectFailure, FailureKind, Input};
-use tidegate_ring::{RecvBuf, Socket};
+use tidegate_exchange::{Action, Avoided, FailureKind, Input};
+use tidegate_ring::RecvBuf;
 
 use super::body::Sink;
 use super::exchange::{Attempt, Driver};
 use super::head::Incoming;
 use super::response::Relay;
 use super::upload::Upload;
-use crate::upstream::connect::{Connection, Slot, connect_failure};
+use crate::upstream::connect::{Connection, Dialing, Slot, connect_failure};
 
 /// The second try.
 pub(super) struct Hedge {
@@ -26,7 +26,11 @@ pub(super) struct Hedge {
 }
 
 enum State {
-    Connecting { slot: Slot, socket: Socket },
+    /// Dropped in this order.
+    Connecting {
+        dialing: Dialing,
+        slot: Slot,
+    },
     Sent(Sent),
 }
 
@@ -56,10 +60,12 @@ impl Driver<'_> {
         }
         match self.ring().connect(&known.address) {
             Ok(socket) => {
-                let state = State::Connecting { slot, socket };
+                let state = State::Connecting { dialing: Dialing::new(socket, known), slot };
                 self.hedge.set(Some(Hedge { server, state }));
             }
-            Err(error) => count_connect(&slot, connect_failure(&error)),
+            Err(error) => {
+                self.count_connect_failure(Some(server), &slot, connect_failure(&error));
+            }
         }
     }
 
@@ -103,15 +109,17 @@ impl Driver<'_> {
         upload: &Upload,
     ) -> Poll<Action> {
         let Some(Hedge { server, mut state }) = self.hedge.take() else { return Poll::Pending };
-        if let State::Connecting { slot, socket } = state {
-            state = match socket.poll_connected(context) {
-                Poll::Pending => State::Connecting { slot, socket },
+        if let State::Connecting { dialing, slot } = state {
+            state = match dialing.poll(context) {
+                Poll::Pending => State::Connecting { dialing, slot },
                 Poll::Ready(Ok(())) => {
-                    let connection = Connection::opened(socket, &slot.server, self.alarm.now());
+                    let connection =
+                        Connection::opened(dialing.established(), &slot.server, self.alarm.now());
                     State::Sent(self.send_beside(server, slot, connection, incoming, upload))
                 }
                 Poll::Ready(Err(error)) => {
-                    count_connect(&slot, connect_failure(&error));
+                    self.count_connect_failure(Some(server), &slot, connect_failure(&error));
+                    drop((dialing, slot));
                     return Poll::Pending;
                 }
             };
@@ -129,7 +137,7 @@ impl Driver<'_> {
                         Ok(_) => FailureKind::EmptyResponse,
                         Err(_) => FailureKind::ServerReset,
                     };
-                    sent.attempt.slot.server.stats.failures.increment(kind.index());
+                    self.count_attempt_failure(&sent.attempt.slot, kind);
                     return Poll::Pending;
                 }
             }
@@ -142,7 +150,7 @@ impl Driver<'_> {
     pub(super) fn promote_hedge(&self, failed: &Slot, kind: FailureKind) -> Option<Action> {
         let Hedge { server, state } = self.hedge.take()?;
         let State::Sent(sent) = state else { return None };
-        failed.server.stats.failures.increment(kind.index());
+        self.count_attempt_failure(failed, kind);
         self.hedge.set(Some(Hedge { server, state: State::Sent(sent) }));
         Some(self.input(Input::HedgeWon { server }))
     }
@@ -174,9 +182,4 @@ impl Relay<'_, '_> {
         }
         driver.poll_hedge(context, self.incoming, self.upload)
     }
-}
-
-fn count_connect(slot: &Slot, failure: ConnectFailure) {
-    slot.server.stats.connects_failed.increment();
-    slot.server.stats.failures.increment(FailureKind::Connect(failure).index());
 }

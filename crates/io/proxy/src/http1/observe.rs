@@ -1,4 +1,4 @@
-//! What the balancing learns from an exchange.
+//! What the balancing and the health of servers learn from an exchange.
 //!
 //! Owns which time counts as a server's latency; leaves what follows from it to `tidegate-balance`. Invariant: a server that
 //! fails is never taken for a fast one.
@@ -6,9 +6,10 @@
 use std::time::Duration;
 
 use tidegate_balance::ServerId;
-use tidegate_exchange::{Action, Failure, Origin};
+use tidegate_exchange::{Action, ConnectFailure, Failure, FailureKind, Origin};
 
 use super::exchange::Driver;
+use crate::upstream::connect::Slot;
 
 /// What a failure counts as, at least: servers that refuse at once would otherwise draw all requests to themselves.
 const FAILED_LATENCY: Duration = Duration::from_secs(1);
@@ -35,10 +36,29 @@ impl Driver<'_> {
         self.backend.observe(ServerId(server), latency, now);
     }
 
-    /// Tells that a connection to the last server could not be made.
-    pub(super) fn observe_failure(&self) {
-        if let Some(server) = self.last_server.get() {
-            self.backend.observe(ServerId(server), FAILED_LATENCY, self.alarm.now());
+    /// Counts a connection that could not be made, to the server with this index. Where this machine lacked something its health
+    /// does not suffer.
+    pub(super) fn count_connect_failure(
+        &self,
+        index: Option<u32>,
+        slot: &Slot,
+        failure: ConnectFailure,
+    ) {
+        slot.server.stats.connects_failed.increment();
+        slot.server.stats.failures.increment(FailureKind::Connect(failure).index());
+        if let Some(index) = index {
+            self.backend.observe(ServerId(index), FAILED_LATENCY, self.alarm.now());
+        }
+        if failure != ConnectFailure::LocalResource {
+            self.backend.note_error(&slot.server);
+        }
+    }
+
+    /// Counts an attempt that a server has failed. What its status says was noted with its answer.
+    pub(super) fn count_attempt_failure(&self, slot: &Slot, kind: FailureKind) {
+        slot.server.stats.failures.increment(kind.index());
+        if kind.origin() == Origin::Server && !matches!(kind, FailureKind::Status(_)) {
+            self.backend.note_error(&slot.server);
         }
     }
 

@@ -10,7 +10,7 @@ use std::io;
 use std::task::{Context, Poll};
 
 use tidegate_compression::Encoder;
-use tidegate_exchange::{Action, Failure, FailureKind, Input, Origin, Stage, Upload as Rest};
+use tidegate_exchange::{Action, Failure, FailureKind, Input, Stage, Upload as Rest};
 use tidegate_http1::{
     BodyLength, Limits, Parsed, ResponseContext, ResponseScan, continue_response, parse_response,
 };
@@ -343,17 +343,15 @@ impl Relay<'_, '_> {
 
     pub(super) fn counted(&self, action: Action) -> Action {
         let failed = match action {
-            Action::Respond(failure) | Action::Cut(failure) => {
-                if failure.kind.origin() == Origin::Server {
-                    self.driver.backend.note_error(&self.attempt.slot.server);
+            Action::Respond(failure) | Action::Cut(failure) => Some(failure.kind),
+            Action::Pick { .. } | Action::Delay => self.driver.machine.borrow().retried(),
+            Action::Connect { .. } => {
+                // A reused connection that had died while idle says nothing of the server's health.
+                let retried = self.driver.machine.borrow().retried();
+                if let Some(kind) = retried {
+                    self.attempt.slot.server.stats.failures.increment(kind.index());
                 }
-                Some(failure.kind)
-            }
-            // A reused connection that had died while idle says nothing of the server.
-            Action::Connect { .. } => self.driver.machine.borrow().retried(),
-            Action::Pick { .. } | Action::Delay => {
-                self.driver.backend.note_error(&self.attempt.slot.server);
-                self.driver.machine.borrow().retried()
+                None
             }
             Action::Send { .. }
             | Action::Hedge { .. }
@@ -364,7 +362,7 @@ impl Relay<'_, '_> {
             | Action::Finish { .. } => None,
         };
         if let Some(kind) = failed {
-            self.attempt.slot.server.stats.failures.increment(kind.index());
+            self.driver.count_attempt_failure(&self.attempt.slot, kind);
         }
         action
     }

@@ -41,6 +41,10 @@ impl Relay<'_, '_> {
         let (status, interim) = (head.status(), head.is_interim());
         if !interim {
             self.attempt.slot.server.stats.requests.record(status);
+            let now = self.driver.alarm.now();
+            let sent = self.driver.marks.connected.get().unwrap_or(now);
+            let latency = now.saturating_duration_since(sent);
+            self.driver.backend.note_answer(&self.attempt.slot.server, status, latency);
         }
         let rest = match self.driver.input(Input::ResponseHead { status, interim }) {
             Action::Relay { upload } => upload,
@@ -58,10 +62,6 @@ impl Relay<'_, '_> {
         self.driver.marks.answered.set(Some(self.driver.alarm.now()));
         self.incoming.trace.note_response(self.driver.frontend, head, bytes);
         self.attempt.persists.set(head.keep_alive());
-        let now = self.driver.alarm.now();
-        let sent = self.driver.marks.connected.get().unwrap_or(now);
-        let latency = now.saturating_duration_since(sent);
-        self.driver.backend.note_answer(&self.attempt.slot.server, status, latency);
         let plan = self.plan(head, bytes);
         let (output, delimited) = match &plan.encoder {
             None => output_for(head.body(), client_version),

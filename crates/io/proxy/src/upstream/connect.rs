@@ -6,6 +6,7 @@
 
 use std::io;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use rustix::io::Errno;
@@ -37,6 +38,41 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.server.stats.in_flight.decrement();
+    }
+}
+
+/// A connection to a server that is being made. To one whose connections are limited it is ended by its drop, so that the server has
+/// been told before the slot goes to somebody else: whoever holds both drops this first.
+pub(crate) struct Dialing {
+    socket: Option<Socket>,
+    is_limited: bool,
+}
+
+impl Dialing {
+    pub(crate) fn new(socket: Socket, server: &Server) -> Dialing {
+        Dialing { socket: Some(socket), is_limited: server.limited.is_some() }
+    }
+
+    /// Ready when the connection is there, or cannot be made.
+    pub(crate) fn poll(&self, context: &Context<'_>) -> Poll<io::Result<()>> {
+        self.socket().poll_connected(context)
+    }
+
+    /// The socket of a connection that is there; it is not ended any more.
+    pub(crate) fn established(mut self) -> Socket {
+        self.socket.take().expect("taken only here, which consumes it")
+    }
+
+    fn socket(&self) -> &Socket {
+        self.socket.as_ref().expect("taken only by established, which consumes it")
+    }
+}
+
+impl Drop for Dialing {
+    fn drop(&mut self) {
+        if let Some(socket) = self.socket.as_ref().filter(|_| self.is_limited) {
+            socket.end_now();
+        }
     }
 }
 
