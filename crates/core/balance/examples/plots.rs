@@ -9,11 +9,14 @@
 
 #[path = "../tests/common/queueing.rs"]
 mod queueing;
+#[path = "../tests/common/random.rs"]
+mod random;
 
 use std::fmt::Write as _;
 use std::path::Path;
 
 use queueing::{Scenario, run};
+use random::Random;
 use tidegate_balance::{HashMethod, Policy, ServerSettings, identity};
 
 const POLICIES: [(&str, Policy); 8] = [

@@ -3,28 +3,11 @@
 
 mod common;
 
-use common::{pick, set_availability};
+use common::{Random, pick, set_availability};
 use tidegate_balance::{
     Availability, Backups, NoServer, Plan, Policy, Pool, ServerId, ServerSettings, Settings,
     ShardId, Weight,
 };
-
-/// SplitMix64, enough to draw a scenario.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound as u64).expect("below a usize")
-    }
-}
 
 const REQUESTS: usize = 10_000;
 

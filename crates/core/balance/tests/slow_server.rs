@@ -5,6 +5,7 @@ mod common;
 #[allow(dead_code, reason = "the plots use the rest")]
 mod queueing;
 
+use common::Random;
 use queueing::{Outcome, Scenario, run};
 use tidegate_balance::Policy;
 

@@ -4,6 +4,8 @@
 
 #![allow(dead_code, reason = "each test uses a part")]
 
+mod random;
+
 use std::cell::{Cell, RefCell};
 use std::time::Instant;
 
@@ -12,27 +14,8 @@ use tidegate_balance::{
     ServerState, Settings, ShardId, Weight, identity,
 };
 
-/// `SplitMix64`, enough to draw a scenario.
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound as u64).expect("below a usize")
-    }
-
-    /// Between 0 and 1.
-    pub fn fraction(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-}
+#[allow(unused_imports, reason = "each test uses a part")]
+pub use random::Random;
 
 /// Servers `s0`, `s1` and so on of these weights.
 pub fn servers(weights: &[u16]) -> Vec<ServerSettings> {

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use tidegate_balance::{Ask, Loads, Plan, Policy, Pool, ServerId, ServerSettings, ShardId};
 
+use super::Random;
+
 /// What is simulated.
 #[derive(Clone, Copy)]
 pub struct Scenario {
@@ -66,22 +68,10 @@ impl Loads for InFlight {
     }
 }
 
-/// A number between 0 and 1, and `SplitMix64` behind it.
-struct Chance(u64);
-
-impl Chance {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
+impl Random {
     /// Exponentially distributed, in microseconds.
     fn exponential(&mut self, mean_micros: f64) -> u64 {
-        let fraction = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
-        Duration::from_secs_f64(-(1.0 - fraction).ln() * mean_micros / 1e6)
+        Duration::from_secs_f64(-(1.0 - self.fraction()).ln() * mean_micros / 1e6)
             .as_micros()
             .try_into()
             .expect("a short time")
@@ -104,7 +94,7 @@ pub fn run(scenario: &Scenario, settings: &[ServerSettings]) -> Outcome {
     let at = |micros: u64| start + Duration::from_micros(micros);
     let in_flight = InFlight(RefCell::new(vec![0; count]));
     let mut servers: Vec<Server> = (0..count).map(|_| Server::default()).collect();
-    let mut chance = Chance(scenario.seed);
+    let mut chance = Random(scenario.seed);
     // Ends by time: server, arrival, shard.
     let mut ends: BinaryHeap<Reverse<(u64, u32, u64, u16)>> = BinaryHeap::new();
     let (mut latencies, mut spreads, mut counts) = (Vec::new(), Vec::new(), vec![0; count]);
