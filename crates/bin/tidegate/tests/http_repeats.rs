@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 use support::{client, on_one_and_two_shards, patterned, start, wait_nothing_in_flight};
-use tidegate_testkit::{Connection, Origin, Rng, script, seed};
+use tidegate_testkit::{Client, Connection, Origin, Rng, script, seed};
 
 const BUSY: &[u8] = b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy";
 
@@ -32,6 +32,18 @@ fn seen(origins: &[&Origin], target: &str) -> usize {
         origin.requests().iter().filter(|request| request.target == target).count()
     };
     origins.iter().map(|origin| of(origin)).sum()
+}
+
+/// Of two POSTs the one that the slow server gets fails, and both are sent to one server.
+fn assert_posts_are_sent_once(client: &mut Client, slow: &Origin, good: &Origin) {
+    let mut statuses = Vec::new();
+    for number in 0..2 {
+        client.send(format!("POST /{number} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"));
+        statuses.push(client.read_response().status);
+        assert_eq!(seen(&[slow, good], &format!("/{number}")), 1);
+    }
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 504]);
 }
 
 #[test]
@@ -93,14 +105,7 @@ fn a_server_that_is_slow_to_answer_is_left_for_another_one() {
         }
         assert!(slow.requests_count() > 0);
         // What cannot be repeated has all of the server's time, and is not sent again.
-        let mut statuses = Vec::new();
-        for number in 0..2 {
-            client.send(format!("POST /{number} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"));
-            statuses.push(client.read_response().status);
-            assert_eq!(seen(&[&slow, &good], &format!("/{number}")), 1);
-        }
-        statuses.sort_unstable();
-        assert_eq!(statuses, [200, 504]);
+        assert_posts_are_sent_once(&mut client, &slow, &good);
     });
 }
 
@@ -278,14 +283,7 @@ fn a_second_try_answers_for_a_server_that_is_slow() {
         assert_eq!(count("tidegate_backend_hedges_won_total"), begun as u64);
         assert_eq!(count("tidegate_backend_retries_total"), 0, "they are no retries");
         // What cannot be repeated waits for its server.
-        let mut statuses = Vec::new();
-        for number in 0..2 {
-            client.send(format!("POST /{number} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"));
-            statuses.push(client.read_response().status);
-            assert_eq!(seen(&[&slow, &good], &format!("/{number}")), 1);
-        }
-        statuses.sort_unstable();
-        assert_eq!(statuses, [200, 504]);
+        assert_posts_are_sent_once(&mut client, &slow, &good);
     });
 }
 
