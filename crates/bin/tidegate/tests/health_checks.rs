@@ -225,7 +225,8 @@ fn with_too_few_healthy_servers_all_are_used() {
     assert_eq!(metrics.count("tidegate_backend_panic", &[]), 1);
     assert_eq!(metrics.count("tidegate_backend_servers_up", &[]), 0);
     // Without a threshold there is no server then.
-    let config = checked(&[origin.address().to_string()], &check.replace("= 50", "= 0"));
+    let config =
+        checked(&[origin.address().to_string()], &check.replace("threshold = 50", "threshold = 0"));
     let before = mark(&tidegate);
     tidegate.reload(&config);
     assert_eq!(Client::connect(tidegate.address("web")).get("/").status, 503);
