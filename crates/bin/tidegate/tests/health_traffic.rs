@@ -3,7 +3,7 @@
 //! Owns ejections, their growth and cap, and a server that dies under load; leaves checks to `health_checks`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::Instant;
 
 use tidegate_testkit::{
@@ -98,6 +98,33 @@ fn a_success_ends_a_run_of_errors() {
     assert_eq!(line.field("reason").as_deref(), Some("consecutive_errors"), "{}", line.text);
     assert_eq!(get(&tidegate), (503, get(&tidegate).1), "the only one");
     assert!(tidegate.process().lines().iter().any(|line| line.is_event("backend_down")));
+}
+
+#[test]
+fn a_status_that_is_tried_again_is_an_error_only_where_it_is_said_to_be() {
+    let answers = |status: &Arc<AtomicU16>| {
+        let status = status.clone();
+        Origin::start(move |mut connection: Connection| {
+            while connection.read_request()?.is_some() {
+                connection.send(script::response(status.load(Ordering::SeqCst), "W", &[], "x"))?;
+            }
+            connection.finish()
+        })
+    };
+    let statuses = [200, 503].map(|status| Arc::new(AtomicU16::new(status)));
+    let [one, two] = statuses.each_ref().map(answers);
+    let tidegate = tidegate().start(
+        &(site(2, [one.address(), two.address()])
+            + "backends.app.retry_on = [503]\nbackends.app.retry_budget = { percent = 100 }\n"
+            + "backends.app.passive_health = { errors = 3, error_status = \"504\" }\n"),
+    );
+    for _ in 0..40 {
+        assert_eq!(get(&tidegate).0, 200);
+    }
+    assert!(two.requests_count() >= 10);
+    statuses[0].store(504, Ordering::SeqCst);
+    let ejected = until(&tidegate, 0, "server_ejected");
+    assert_eq!(ejected.field("server").as_deref(), Some("s1"), "the first one, for its 504");
 }
 
 #[test]
