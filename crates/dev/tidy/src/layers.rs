@@ -90,6 +90,12 @@ pub const TABLE: &[Row] = &[
         &["proptest", "serde_json", "stats_alloc", "tidegate-testkit"],
     ),
     row(
+        "tidegate-tls",
+        Layer::Setup,
+        &["arc-swap", "aws-lc-rs", "rustls", "rustls-native-certs", "x509-cert", "zeroize"],
+        &["proptest", "rcgen"],
+    ),
+    row(
         "tidegate-config",
         Layer::Setup,
         &[
