@@ -69,6 +69,12 @@ pub const TABLE: &[Row] = &[
         &["argon2", "bcrypt", "hmac", "sha-crypt", "sha2", "subtle"],
         &["proptest"],
     ),
+    row(
+        "tidegate-tls-records",
+        Layer::Core,
+        &["aws-lc-rs"],
+        &["proptest", "rcgen", "rustls", "stats_alloc"],
+    ),
     row("tidegate-persistence", Layer::Core, &["hmac", "sha2"], &["proptest"]),
     row(
         "tidegate-routing",
@@ -215,9 +221,10 @@ pub const TABLE: &[Row] = &[
 const IO_ONLY: [&str; 3] = ["glommio", "io-uring", "libc"];
 
 /// External packages that the pure crates may name: they do no I/O either.
-const PURE: [&str; 15] = [
+const PURE: [&str; 16] = [
     "aho-corasick",
     "argon2",
+    "aws-lc-rs",
     "bcrypt",
     "brotli",
     "crossbeam-queue",

@@ -212,7 +212,7 @@ impl Drop for Filled {
 
 enum Memory {
     Shared(Filled),
-    Copied(Box<[u8]>),
+    Copied(Vec<u8>),
 }
 
 /// Received bytes, mostly in a ring buffer, which goes back to the kernel when this is dropped.
@@ -231,11 +231,29 @@ impl RecvBuf {
         RecvBuf { memory: Memory::Shared(Filled { buffers, id }), start: 0, end: len }
     }
 
-    /// Wraps bytes that were copied out of a buffer, and so are no longer than one.
-    #[allow(clippy::cast_possible_truncation, reason = "bounded by the buffer's length, a u32")]
-    pub(crate) fn copied(bytes: Box<[u8]>) -> RecvBuf {
-        let end = bytes.len() as u32;
+    /// Wraps bytes that lie elsewhere: copied out of a buffer, or made of received bytes by a layer above the socket.
+    ///
+    /// # Panics
+    /// They are 4 GiB or more.
+    pub fn from_vec(bytes: Vec<u8>) -> RecvBuf {
+        let end = u32::try_from(bytes.len()).expect("received bytes come in small pieces");
         RecvBuf { memory: Memory::Copied(bytes), start: 0, end }
+    }
+
+    /// The bytes, to be changed where they lie: what a layer above the socket makes of them.
+    #[inline]
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        let (start, end) = (self.start as usize, self.end as usize);
+        match &mut self.memory {
+            Memory::Copied(bytes) => &mut bytes[start..end],
+            Memory::Shared(filled) => {
+                let memory = filled.buffers.address(filled.id);
+                // SAFETY: `start..end` lies in the buffer and was written by the kernel (or zeroed by the mapping); while
+                // this value exists the buffer is not in the kernel's ring, and this value, borrowed for as long as the
+                // slice lives, is the only one with this buffer's id: nobody else reads or writes it.
+                unsafe { std::slice::from_raw_parts_mut(memory.as_ptr().add(start), end - start) }
+            }
+        }
     }
 
     /// Drops the first `count` bytes; at most all of them.
@@ -297,6 +315,27 @@ mod tests {
         assert!(!buffers.grow_if_low());
         drop(held);
         assert_eq!(buffers.available(), 8);
+    }
+
+    #[test]
+    fn a_received_buffer_is_changed_where_it_lies_within_its_bounds() {
+        let buffers = Buffers::new(4, 2).expect("mapping");
+        for id in 0..2 {
+            buffers.taken_from_kernel(id);
+        }
+        let mut first = RecvBuf::new(buffers.clone(), 0, 5);
+        let second = RecvBuf::new(buffers.clone(), 1, 5);
+        first.advance(1);
+        first.truncate(3);
+        first.bytes_mut().copy_from_slice(b"abc");
+        assert_eq!((&first[..], &second[..]), (&b"abc"[..], &[0; 5][..]));
+        drop(first);
+        buffers.taken_from_kernel(0);
+        assert_eq!(&RecvBuf::new(buffers.clone(), 0, 5)[..], b"\0abc\0");
+        let mut own = RecvBuf::from_vec(b"hello".to_vec());
+        own.advance(1);
+        own.bytes_mut()[0] = b'u';
+        assert_eq!(&own[..], b"ullo");
     }
 
     #[test]

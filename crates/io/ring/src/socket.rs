@@ -59,6 +59,11 @@ impl Socket {
         self.index
     }
 
+    /// The ring that it belongs to.
+    pub fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
     /// What [`Ring::abort`] recognises it by.
     pub fn key(&self) -> SocketKey {
         let generation = self.with(|core, index| core.slots.get(index).generation);
@@ -118,7 +123,7 @@ impl Socket {
                 let buffers: Rc<Buffers> = (*self.ring.0.buffers).clone();
                 Ok(Some(RecvBuf::new(buffers, id, len)))
             }
-            Ok(Some(Arrived::Copied(bytes))) => Ok(Some(RecvBuf::copied(bytes))),
+            Ok(Some(Arrived::Copied(bytes))) => Ok(Some(RecvBuf::from_vec(bytes.into_vec()))),
             Ok(Some(Arrived::Descriptor(_))) => unreachable!("descriptors arrive on listeners"),
             Ok(None) => Ok(None),
             Err(errno) => Err(io::Error::from_raw_os_error(errno)),

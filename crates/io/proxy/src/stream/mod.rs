@@ -9,10 +9,21 @@ use std::task::{Context, Poll};
 
 use tidegate_ring::{ParkToken, PeerAddress, RecvBuf, Ring, SendBuf, Socket, SocketKey};
 
+mod handshake;
+mod keys;
+mod tls;
+mod turnstile;
+
+pub(crate) use handshake::{Handshake, HandshakeError};
+pub(crate) use tls::{Facts, Tls};
+pub(crate) use turnstile::Turnstile;
+
 /// A connection as the protocols see it.
 pub(crate) enum Stream {
     /// Bytes as they are on the wire.
     Plain(Socket),
+    /// TLS; before its handshake nothing can be sent or received.
+    Tls(Box<Tls>),
 }
 
 /// A connection on its way to another shard.
@@ -20,6 +31,8 @@ pub(crate) enum Stream {
 pub(crate) enum Travelling {
     /// As [`Stream::Plain`].
     Plain(OwnedFd),
+    /// As [`Stream::Tls`].
+    Tls(tls::Parts),
 }
 
 impl From<Socket> for Stream {
@@ -33,6 +46,15 @@ impl Stream {
     pub(crate) fn plain(&self) -> Option<&Socket> {
         match self {
             Stream::Plain(socket) => Some(socket),
+            Stream::Tls(_) => None,
+        }
+    }
+
+    /// The TLS connection, if it is one.
+    pub(crate) fn tls(&self) -> Option<&Tls> {
+        match self {
+            Stream::Plain(_) => None,
+            Stream::Tls(tls) => Some(tls),
         }
     }
 
@@ -40,6 +62,7 @@ impl Stream {
     fn socket(&self) -> &Socket {
         match self {
             Stream::Plain(socket) => socket,
+            Stream::Tls(tls) => &tls.socket,
         }
     }
 
@@ -56,6 +79,7 @@ impl Stream {
     pub(crate) fn poll_recv(&self, context: &Context<'_>) -> Poll<io::Result<Option<RecvBuf>>> {
         match self {
             Stream::Plain(socket) => socket.poll_recv(context),
+            Stream::Tls(tls) => tls.poll_recv(context),
         }
     }
 
@@ -72,6 +96,7 @@ impl Stream {
     pub(crate) fn poll_gone(&self, context: &Context<'_>) -> Poll<()> {
         match self {
             Stream::Plain(socket) => socket.poll_gone(context),
+            Stream::Tls(tls) => tls.poll_gone(context),
         }
     }
 
@@ -80,6 +105,7 @@ impl Stream {
     pub(crate) fn has_arrived(&self) -> bool {
         match self {
             Stream::Plain(socket) => socket.has_arrived(),
+            Stream::Tls(tls) => tls.has_arrived(),
         }
     }
 
@@ -98,6 +124,7 @@ impl Stream {
     pub(crate) fn queue(&self, piece: SendBuf) {
         match self {
             Stream::Plain(socket) => socket.queue(piece),
+            Stream::Tls(tls) => tls.queue(piece),
         }
     }
 
@@ -106,6 +133,7 @@ impl Stream {
     pub(crate) fn flush(&self) {
         match self {
             Stream::Plain(socket) => socket.flush(),
+            Stream::Tls(tls) => tls.flush(),
         }
     }
 
@@ -115,6 +143,7 @@ impl Stream {
     pub(crate) fn flush_last(&self) {
         match self {
             Stream::Plain(socket) => socket.flush_last(),
+            Stream::Tls(tls) => tls.flush_last(),
         }
     }
 
@@ -123,6 +152,7 @@ impl Stream {
     pub(crate) fn finish(&self) {
         match self {
             Stream::Plain(_) => {}
+            Stream::Tls(tls) => tls.finish(),
         }
     }
 
@@ -138,6 +168,7 @@ impl Stream {
     ) -> Poll<io::Result<()>> {
         match self {
             Stream::Plain(socket) => socket.poll_flushed(context, queued_max),
+            Stream::Tls(tls) => tls.poll_flushed(context, queued_max),
         }
     }
 
@@ -152,13 +183,17 @@ impl Stream {
     pub(crate) fn handed_over_bytes(&self) -> u64 {
         match self {
             Stream::Plain(socket) => socket.sent_bytes() + socket.queued_bytes() as u64,
+            Stream::Tls(tls) => tls.handed_over_bytes(),
         }
     }
 
     /// Bytes queued and not yet taken by the kernel.
     #[inline]
     pub(crate) fn queued_bytes(&self) -> usize {
-        self.socket().queued_bytes()
+        match self {
+            Stream::Plain(socket) => socket.queued_bytes(),
+            Stream::Tls(tls) => tls.queued_bytes(),
+        }
     }
 
     /// Tells the peer that nothing more comes, once what is queued was flushed.
@@ -171,6 +206,7 @@ impl Stream {
     pub(crate) fn park(&self, token: ParkToken) -> bool {
         match self {
             Stream::Plain(socket) => socket.park(token),
+            Stream::Tls(tls) => tls.park(token),
         }
     }
 
@@ -209,6 +245,9 @@ impl Stream {
             Stream::Plain(socket) => {
                 socket.into_descriptor().map(Travelling::Plain).map_err(Stream::Plain)
             }
+            Stream::Tls(tls) => {
+                tls.into_parts().map(Travelling::Tls).map_err(|tls| Stream::Tls(Box::new(tls)))
+            }
         }
     }
 
@@ -216,6 +255,7 @@ impl Stream {
     pub(crate) fn arrived(ring: &Ring, travelling: Travelling) -> Stream {
         match travelling {
             Travelling::Plain(descriptor) => Stream::Plain(ring.adopt(descriptor)),
+            Travelling::Tls(parts) => Stream::Tls(Box::new(Tls::arrived(ring, parts))),
         }
     }
 }

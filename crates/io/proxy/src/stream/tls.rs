@@ -1,0 +1,457 @@
+//! An established TLS connection: its records over a socket.
+//!
+//! Owns opening what comes and sealing what goes; leaves the handshake to `handshake` and the form of records to
+//! `tidegate-tls-records`. Invariant: bytes are handed out only when their record was whole and right; after the peer's
+//! close_notify nothing more is read, and after ours nothing more is sealed.
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::task::{Context, Poll, Waker};
+
+use tidegate_ring::{ParkToken, RecvBuf, Ring, SendBuf, Socket};
+use tidegate_tls::Session;
+use tidegate_tls_records::{
+    Alert, Kind, Message, Notice, Opened, RECORD_BYTES_MAX, Version, read_alert,
+};
+
+use super::handshake::{Finished, Handshake, HandshakeError};
+use super::keys::Keys;
+
+/// What the handshake has said, for rules and the log.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    /// Versions, ciphers and who the client is.
+    pub(crate) session: Session,
+    /// The name that the client asked for, in lower case.
+    pub(crate) server_name: Option<Box<str>>,
+}
+
+/// How far the peer's bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// More may come.
+    Open,
+    /// The peer has said that it sends no more.
+    Closed,
+    /// It cannot be read any further.
+    Failed(io::ErrorKind),
+}
+
+/// What belongs to the connection wherever its socket is.
+struct Core {
+    keys: Keys,
+    facts: Facts,
+    end: End,
+    /// We have said that we send no more.
+    has_said_goodbye: bool,
+    /// Bytes of the protocol that were handed over for sending.
+    handed_over: u64,
+}
+
+/// A connection on its way to another shard: nothing has come on it that is not read, nothing is to be sent.
+pub(crate) struct Parts {
+    descriptor: OwnedFd,
+    core: Box<Core>,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").field("descriptor", &self.descriptor).finish_non_exhaustive()
+    }
+}
+
+struct State {
+    core: Box<Core>,
+    /// Opened and not yet taken.
+    received: Option<RecvBuf>,
+    /// The start of a record that is not whole.
+    partial: Vec<u8>,
+    /// Sealed and not yet queued.
+    outgoing: Vec<u8>,
+}
+
+/// A TLS connection, and its socket before that is one.
+pub(crate) struct Tls {
+    pub(super) socket: Socket,
+    /// None until the handshake is over.
+    state: RefCell<Option<State>>,
+}
+
+/// Where the plaintext of some records lies, side by side, and where the first record begins that is not whole.
+struct Plaintext {
+    start: usize,
+    end: usize,
+    rest: usize,
+}
+
+impl Tls {
+    /// A socket before its handshake.
+    pub(crate) fn new(socket: Socket) -> Tls {
+        Tls { socket, state: RefCell::new(None) }
+    }
+
+    /// A connection that has come from another shard.
+    pub(super) fn arrived(ring: &Ring, parts: Parts) -> Tls {
+        let state = State::new(parts.core);
+        Tls { socket: ring.adopt(parts.descriptor), state: RefCell::new(Some(state)) }
+    }
+
+    pub(super) fn into_parts(self) -> Result<Parts, Tls> {
+        let Tls { socket, state } = self;
+        match state.into_inner() {
+            Some(state) if state.is_quiet() => match socket.into_descriptor() {
+                Ok(descriptor) => Ok(Parts { descriptor, core: state.core }),
+                Err(socket) => Err(Tls { socket, state: RefCell::new(Some(state)) }),
+            },
+            state => Err(Tls { socket, state: RefCell::new(state) }),
+        }
+    }
+
+    /// The handshake is over.
+    ///
+    /// # Errors
+    /// What was agreed on cannot be used.
+    pub(crate) fn establish(&self, handshake: Handshake) -> Result<(), HandshakeError> {
+        let Finished { keys, session, server_name, early, rest } = handshake.finish()?;
+        let core = Core {
+            keys,
+            facts: Facts { session, server_name },
+            end: End::Open,
+            has_said_goodbye: false,
+            handed_over: 0,
+        };
+        let mut state = State::new(Box::new(core));
+        if !rest.is_empty() {
+            state.feed(RecvBuf::from_vec(rest));
+        }
+        if !early.is_empty() {
+            let mut early = early;
+            if let Some(more) = state.received.take() {
+                early.extend_from_slice(&more);
+            }
+            state.received = Some(RecvBuf::from_vec(early));
+        }
+        self.send_queued(&mut state);
+        *self.state.borrow_mut() = Some(state);
+        Ok(())
+    }
+
+    pub(crate) fn is_established(&self) -> bool {
+        self.state.borrow().is_some()
+    }
+
+    /// What the handshake has said, once it is over.
+    pub(crate) fn with_facts<T>(&self, read: impl FnOnce(&Facts) -> T) -> Option<T> {
+        self.state.borrow().as_ref().map(|state| read(&state.core.facts))
+    }
+
+    pub(super) fn poll_recv(&self, context: &Context<'_>) -> Poll<io::Result<Option<RecvBuf>>> {
+        let mut state = self.state.borrow_mut();
+        let Some(state) = &mut *state else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        loop {
+            if let Some(piece) = state.received.take() {
+                return Poll::Ready(Ok(Some(piece)));
+            }
+            match state.core.end {
+                End::Open => {}
+                End::Closed => return Poll::Ready(Ok(None)),
+                End::Failed(kind) => return Poll::Ready(Err(kind.into())),
+            }
+            match self.socket.poll_recv(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(received) => self.take(state, received),
+            }
+        }
+    }
+
+    fn take(&self, state: &mut State, received: io::Result<Option<RecvBuf>>) {
+        match received {
+            Ok(Some(piece)) => {
+                state.feed(piece);
+                if !state.outgoing.is_empty() {
+                    self.send_queued(state);
+                }
+            }
+            // Without a close_notify: cut by somebody, or a peer that does not care (RFC 8446 §6.1).
+            Ok(None) => state.core.end = End::Failed(io::ErrorKind::UnexpectedEof),
+            Err(error) => state.core.end = End::Failed(error.kind()),
+        }
+    }
+
+    /// Opens what has come, as long as nothing is to be taken.
+    fn absorb(&self, state: &mut State) {
+        let context = Context::from_waker(Waker::noop());
+        while state.received.is_none() && state.core.end == End::Open && self.socket.has_arrived() {
+            match self.socket.poll_recv(&context) {
+                Poll::Ready(received) => self.take(state, received),
+                Poll::Pending => break,
+            }
+        }
+    }
+
+    pub(super) fn has_arrived(&self) -> bool {
+        let mut state = self.state.borrow_mut();
+        let Some(state) = &mut *state else { return self.socket.has_arrived() };
+        self.absorb(state);
+        state.received.is_some() || state.core.end != End::Open
+    }
+
+    pub(super) fn poll_gone(&self, context: &Context<'_>) -> Poll<()> {
+        let mut state = self.state.borrow_mut();
+        if let Some(state) = &mut *state {
+            self.absorb(state);
+            if state.received.is_some() {
+                // What is to be taken first says nothing of the peer; a failure of the socket is seen when it is taken.
+                let _ = self.socket.poll_gone(context);
+                return Poll::Pending;
+            }
+            if state.core.end != End::Open {
+                return Poll::Ready(());
+            }
+        }
+        self.socket.poll_gone(context)
+    }
+
+    pub(super) fn park(&self, token: ParkToken) -> bool {
+        !self.has_arrived() && self.socket.park(token)
+    }
+
+    pub(super) fn queue(&self, piece: SendBuf) {
+        if let Some(state) = &mut *self.state.borrow_mut() {
+            if state.outgoing.capacity() == 0 {
+                state.outgoing = self.socket.ring().take_vec();
+            }
+            state.seal(piece.as_bytes());
+        }
+        if let SendBuf::Vec(bytes) = piece {
+            self.socket.ring().put_vec(bytes);
+        }
+    }
+
+    pub(super) fn flush(&self) {
+        if let Some(state) = &mut *self.state.borrow_mut() {
+            self.send_queued(state);
+        }
+    }
+
+    pub(super) fn flush_last(&self) {
+        if let Some(state) = &mut *self.state.borrow_mut() {
+            state.say_goodbye();
+            self.queue_sealed(state);
+        }
+        self.socket.flush_last();
+    }
+
+    pub(super) fn finish(&self) {
+        if let Some(state) = &mut *self.state.borrow_mut() {
+            state.say_goodbye();
+            self.send_queued(state);
+        }
+    }
+
+    pub(super) fn handed_over_bytes(&self) -> u64 {
+        self.state.borrow().as_ref().map_or(0, |state| state.core.handed_over)
+    }
+
+    pub(super) fn queued_bytes(&self) -> usize {
+        self.socket.queued_bytes() + self.unsent_bytes()
+    }
+
+    fn unsent_bytes(&self) -> usize {
+        self.state.borrow().as_ref().map_or(0, |state| state.outgoing.len())
+    }
+
+    pub(super) fn poll_flushed(
+        &self,
+        context: &Context<'_>,
+        queued_max: usize,
+    ) -> Poll<io::Result<()>> {
+        self.socket.poll_flushed(context, queued_max.saturating_sub(self.unsent_bytes()))
+    }
+
+    fn queue_sealed(&self, state: &mut State) {
+        if !state.outgoing.is_empty() {
+            self.socket.queue(SendBuf::Vec(std::mem::take(&mut state.outgoing)));
+        }
+    }
+
+    fn send_queued(&self, state: &mut State) {
+        self.queue_sealed(state);
+        self.socket.flush();
+    }
+}
+
+impl State {
+    fn new(core: Box<Core>) -> State {
+        State { core, received: None, partial: Vec::new(), outgoing: Vec::new() }
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.received.is_none()
+            && self.partial.is_empty()
+            && self.outgoing.is_empty()
+            && self.core.end == End::Open
+            && !self.core.has_said_goodbye
+    }
+
+    /// Takes what has come.
+    fn feed(&mut self, mut piece: RecvBuf) {
+        debug_assert!(self.received.is_none(), "what was opened before is lost");
+        if self.partial.is_empty() {
+            let bytes = piece.bytes_mut();
+            let opened = self.open(bytes);
+            if opened.rest < bytes.len() {
+                // Room for the whole of it and what comes with its end.
+                self.partial.reserve(RECORD_BYTES_MAX);
+                self.partial.extend_from_slice(&bytes[opened.rest..]);
+            }
+            self.keep(piece, &opened);
+            return;
+        }
+        self.partial.extend_from_slice(&piece);
+        drop(piece);
+        let mut bytes = std::mem::take(&mut self.partial);
+        let opened = self.open(&mut bytes);
+        if opened.rest == 0 {
+            self.partial = bytes;
+            return;
+        }
+        if opened.rest < bytes.len() {
+            self.partial.reserve(RECORD_BYTES_MAX);
+            self.partial.extend_from_slice(&bytes[opened.rest..]);
+        }
+        self.keep(RecvBuf::from_vec(bytes), &opened);
+    }
+
+    fn keep(&mut self, mut piece: RecvBuf, opened: &Plaintext) {
+        if opened.start < opened.end {
+            piece.advance(opened.start);
+            piece.truncate(opened.end - opened.start);
+            self.received = Some(piece);
+        }
+    }
+
+    /// Opens the whole records of `bytes`, and moves their plaintexts side by side.
+    fn open(&mut self, bytes: &mut [u8]) -> Plaintext {
+        let mut opened = Plaintext { start: 0, end: 0, rest: 0 };
+        while self.core.end == End::Open {
+            let record = match self.core.keys.opener.open(&mut bytes[opened.rest..]) {
+                Ok(Opened::Incomplete { .. }) => return opened,
+                Ok(Opened::Record { kind, plaintext, taken }) => (kind, plaintext, taken),
+                Err(error) => {
+                    self.fail(error.alert());
+                    break;
+                }
+            };
+            let (kind, plaintext, taken) = record;
+            if let Err(error) = self.core.keys.messages.check_order(kind) {
+                self.fail(error.alert());
+                break;
+            }
+            let plaintext = opened.rest + plaintext.start..opened.rest + plaintext.end;
+            opened.rest += taken;
+            match kind {
+                Kind::ApplicationData if plaintext.is_empty() => {}
+                Kind::ApplicationData if opened.start == opened.end => {
+                    (opened.start, opened.end) = (plaintext.start, plaintext.end);
+                }
+                Kind::ApplicationData => {
+                    let length = plaintext.len();
+                    bytes.copy_within(plaintext, opened.end);
+                    opened.end += length;
+                }
+                Kind::Handshake => self.hear(&bytes[plaintext]),
+                Kind::Alert => self.take_alert(&bytes[plaintext]),
+            }
+        }
+        // Nothing that comes after the end is looked at.
+        opened.rest = bytes.len();
+        opened
+    }
+
+    /// Takes handshake messages that come after the handshake.
+    fn hear(&mut self, plaintext: &[u8]) {
+        let Keys { opener, messages, source, .. } = &mut self.core.keys;
+        let (mut wants_update, mut renegotiations) = (false, 0);
+        let mut heard = messages.push(plaintext).map_err(|error| error.alert());
+        while heard.is_ok() {
+            match messages.next() {
+                Ok(Some(Message::KeyUpdate(update))) => {
+                    wants_update |= update == tidegate_tls_records::KeyUpdate::Requested;
+                    if source.update_opener(opener).is_err() {
+                        heard = Err(Alert::INTERNAL_ERROR);
+                    }
+                }
+                Ok(Some(Message::NewSessionTicket(ticket))) => source.keep_ticket(ticket),
+                Ok(Some(Message::Renegotiation)) => renegotiations += 1,
+                Ok(None) => break,
+                Err(error) => heard = Err(error.alert()),
+            }
+        }
+        if let Err(alert) = heard {
+            return self.fail(alert);
+        }
+        if wants_update && self.core.keys.update_sealer(&mut self.outgoing).is_err() {
+            return self.fail(Alert::INTERNAL_ERROR);
+        }
+        for _ in 0..renegotiations {
+            // RFC 5246 §7.2.2
+            if self.core.keys.sealer.alert(Alert::NO_RENEGOTIATION, &mut self.outgoing).is_err() {
+                self.core.end = End::Failed(io::ErrorKind::ConnectionAborted);
+            }
+        }
+    }
+
+    fn take_alert(&mut self, plaintext: &[u8]) {
+        match read_alert(self.version(), plaintext) {
+            Ok(Notice::Warning(_)) => {}
+            Ok(Notice::Closed) => self.core.end = End::Closed,
+            Ok(Notice::Fatal(_)) => self.core.end = End::Failed(io::ErrorKind::ConnectionReset),
+            Err(error) => self.fail(error.alert()),
+        }
+    }
+
+    fn version(&self) -> Version {
+        if self.core.facts.session.version == "TLSv1.2" { Version::Tls12 } else { Version::Tls13 }
+    }
+
+    /// Ends the connection: the peer is told why.
+    fn fail(&mut self, alert: Alert) {
+        self.core.end = End::Failed(io::ErrorKind::InvalidData);
+        if !self.core.has_said_goodbye {
+            self.core.has_said_goodbye = true;
+            // Without room for it the peer sees the end alone.
+            let _ = self.core.keys.sealer.alert(alert, &mut self.outgoing);
+        }
+    }
+
+    fn seal(&mut self, plaintext: &[u8]) {
+        if self.core.has_said_goodbye {
+            debug_assert!(self.core.end != End::Open, "bytes after the end");
+            return;
+        }
+        self.core.handed_over += plaintext.len() as u64;
+        let tls13 = self.version() == Version::Tls13;
+        let keys = &mut self.core.keys;
+        let updated = if keys.sealer.needs_key_update() && tls13 {
+            keys.update_sealer(&mut self.outgoing).is_ok()
+        } else {
+            true
+        };
+        let sealed = keys.sealer.seal(Kind::ApplicationData, plaintext, &mut self.outgoing);
+        if sealed.is_err() || !updated {
+            // Nothing more can be sent; the user hears of it from the next receive.
+            self.fail(Alert::INTERNAL_ERROR);
+        }
+    }
+
+    fn say_goodbye(&mut self) {
+        if !self.core.has_said_goodbye {
+            self.core.has_said_goodbye = true;
+            let _ = self.core.keys.sealer.alert(Alert::CLOSE_NOTIFY, &mut self.outgoing);
+        }
+    }
+}
