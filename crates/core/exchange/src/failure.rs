@@ -42,6 +42,8 @@ pub enum ConnectFailure {
     Reset,
     /// This machine lacks a descriptor, a port or memory for it.
     LocalResource,
+    /// The TLS handshake failed: the two do not agree, or the server is not who it should be.
+    Tls,
 }
 
 /// What went wrong.
@@ -116,7 +118,7 @@ pub(crate) struct Row {
 
 impl FailureKind {
     /// One value of every kind, in the order of their indices.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::RequestHeadTimeout,
         Self::BadRequest { status: 400, detail: "" },
         Self::ClientTimeout,
@@ -138,13 +140,14 @@ impl FailureKind {
         Self::TruncatedResponse,
         Self::Loop,
         Self::Status(503),
+        Self::Connect(ConnectFailure::Tls),
     ];
 
     /// The total function: what follows from each kind. The letters are those HAProxy logs: who ended
     /// the exchange (`C`lient, `S`erver, `P`roxy, `R`esource; small for a timeout).
     #[rustfmt::skip]
     pub(crate) const fn row(self) -> Row {
-        use ConnectFailure::{LocalResource, Refused, Reset, TimedOut, Unreachable};
+        use ConnectFailure::{LocalResource, Refused, Reset, TimedOut, Tls, Unreachable};
         use NoServerCause::{AllDown, Empty, PoolFull};
         use Origin::{Client, Proxy, Server};
         use Retry::{Connect, FreshConnection, Never, Repeat};
@@ -171,6 +174,7 @@ impl FailureKind {
             Self::TruncatedResponse => (18, "truncated_response", Server, Some(502), b'S', Never),
             Self::Loop => (19, "loop_detected", Proxy, Some(508), b'P', Never),
             Self::Status(status) => (20, "response_status", Server, Some(error_status(status)), b'S', Repeat),
+            Self::Connect(Tls) => (21, "connect_tls", Server, Some(503), b'S', Connect),
         };
         Row { index, reason, origin, status, cause, retry }
     }

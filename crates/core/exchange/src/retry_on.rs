@@ -37,7 +37,7 @@ impl RetryCause {
     ];
 
     const fn kinds(self) -> &'static [FailureKind] {
-        use ConnectFailure::{LocalResource, Refused, Reset, TimedOut, Unreachable};
+        use ConnectFailure::{LocalResource, Refused, Reset, TimedOut, Tls, Unreachable};
         use FailureKind::Connect;
         match self {
             Self::ConnectFailure => &[
@@ -46,6 +46,7 @@ impl RetryCause {
                 Connect(Unreachable),
                 Connect(Reset),
                 Connect(LocalResource),
+                Connect(Tls),
             ],
             Self::Refused => &[Connect(Refused)],
             Self::EmptyResponse => &[FailureKind::EmptyResponse],

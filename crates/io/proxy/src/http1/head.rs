@@ -22,7 +22,7 @@ use super::trace::{Outcome, Trace};
 use super::write_head::HeadWriter;
 use super::{Server, Spilled};
 use crate::client::Client;
-use crate::rules::{Judge, OwnFields, Received, Route};
+use crate::rules::{Ends, Judge, OwnFields, Received, Route};
 use crate::site::Frontend;
 
 /// A request whose head is complete: what the exchange has to know of it.
@@ -318,20 +318,16 @@ impl Server {
 
 /// A request's head, seen with where it came from.
 pub(super) fn received<'a>(
-    client: &Client,
+    client: &'a Client,
     frontend: &Frontend,
     bytes: &'a [u8],
     head: &'a RequestHead,
 ) -> Received<'a> {
-    let (peer, local) = addresses(client, frontend);
-    Received { head, bytes, peer, local }
+    Received { head, bytes, ends: ends(client, frontend) }
 }
 
-/// Both ends of a client's connection as rules see them: IPv4 in its own form. That of this side only if it is asked for.
-pub(super) fn addresses(
-    client: &Client,
-    frontend: &Frontend,
-) -> (Option<SocketAddr>, Option<SocketAddr>) {
+/// A client's connection as rules see it: IPv4 addresses in their own form, that of this side only if it is asked for.
+pub(super) fn ends<'a>(client: &'a Client, frontend: &Frontend) -> Ends<'a> {
     let of = |address| match address {
         PeerAddress::Ip(address) => {
             Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
@@ -339,7 +335,7 @@ pub(super) fn addresses(
         PeerAddress::Unix | PeerAddress::Unknown => None,
     };
     let local = if frontend.needs.local { of(client.socket.local_address()) } else { None };
-    (of(client.peer), local)
+    Ends { peer: of(client.peer), local, tls: client.socket.tls_facts() }
 }
 
 /// The Host of an HTTP/1.0 request that has none: what the client connected to. The server is spoken to in HTTP/1.1, where it

@@ -15,7 +15,7 @@ use tidegate_semantics::via::{self, ReceivedProtocol};
 
 use super::body::{Output, Sink};
 use super::exchange::Ending;
-use super::head::addresses;
+use super::head::ends;
 use super::response::{Head, Relay};
 use crate::compression::label_index;
 use crate::rules::{CodedFields, Dropped, Judge, ResponseFields};
@@ -193,15 +193,15 @@ impl Relay<'_, '_> {
         let notes = &mut *driver.notes.borrow_mut();
         let judge =
             Judge { frontend: driver.frontend, scratch: &scratch.rules, now: driver.alarm.now() };
-        let (peer, local) = addresses(driver.client, driver.frontend);
+        let ends = ends(driver.client, driver.frontend);
         if !driver.frontend.needs.head_for_response {
             let unknown = RequestHead::new();
-            return judge.edit_response(peer, local, &unknown, (head, bytes), notes);
+            return judge.edit_response(ends, &unknown, (head, bytes), notes);
         }
         let mut request = scratch.request.borrow_mut();
         let parsed = parse_request(notes.head(), &driver.frontend.limits, &mut request);
         debug_assert!(matches!(parsed, Ok(Parsed::Complete { .. })), "it was parsed before");
-        judge.edit_response(peer, local, &request, (head, bytes), notes);
+        judge.edit_response(ends, &request, (head, bytes), notes);
     }
 }
 

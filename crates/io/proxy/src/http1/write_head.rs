@@ -15,7 +15,9 @@ use tidegate_semantics::path;
 use super::Server;
 use super::head::local_host;
 use crate::client::Client;
-use crate::rules::{Dropped, Notes, Received, RequestFields, Scratch, Sender, may_replace_method};
+use crate::rules::{
+    Dropped, Ends, Notes, Received, RequestFields, Scratch, Sender, may_replace_method,
+};
 use crate::site::Frontend;
 use crate::upstream::persist::{self, Hiding};
 
@@ -43,7 +45,7 @@ impl<'a> HeadWriter<'a> {
         received: &'a Received<'a>,
         notes: &'a Notes,
     ) -> HeadWriter<'a> {
-        let Received { head, bytes, peer, local } = *received;
+        let Received { head, bytes, ends: Ends { peer, local, tls } } = *received;
         let (overlay, mut scratch) = (&notes.overlay, server.worker.scratch.rules.borrow_mut());
         let Scratch { own, random, .. } = &mut *scratch;
         let sender = Sender {
@@ -52,6 +54,7 @@ impl<'a> HeadWriter<'a> {
             overlay,
             peer: peer.map(|peer| peer.ip()),
             local_port: local.map(|local| local.port()),
+            has_tls: tls.is_some(),
             id_made: notes.id_is_made.then_some(&*notes.id),
         };
         own.make(&frontend.own_fields, &sender, random);

@@ -17,8 +17,10 @@ use tidegate_semantics::via::{self, ReceivedProtocol};
 use super::random::Random;
 use crate::settings::{ForwardedField, Forwarding, OwnFieldSettings};
 
-/// The scheme of every request: TLS is not terminated here.
-pub(crate) const SCHEME: &str = "http";
+/// The scheme of a request.
+pub(crate) fn scheme(has_tls: bool) -> &'static str {
+    if has_tls { "https" } else { "http" }
+}
 
 /// Which field it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +86,7 @@ pub(crate) struct Sender<'a> {
     /// Its address; none where it has none (a local socket).
     pub(crate) peer: Option<IpAddr>,
     pub(crate) local_port: Option<u16>,
+    pub(crate) has_tls: bool,
     /// The request's id, if it was made here.
     pub(crate) id_made: Option<&'a [u8]>,
 }
@@ -173,7 +176,7 @@ impl OwnFields {
             (ForwardedField::For, None) => return,
             (ForwardedField::Proto, _) => {
                 let values = sender.values(b"x-forwarded-proto");
-                forwarded::single(received, values, SCHEME.as_bytes(), &mut self.bytes)
+                forwarded::single(received, values, scheme(sender.has_tls).as_bytes(), &mut self.bytes)
             }
             (ForwardedField::Host, _) => {
                 let values = sender.values(b"x-forwarded-host");
@@ -191,7 +194,7 @@ impl OwnFields {
                     client: Some(client),
                     by: None,
                     host: Some(host).filter(|host| !host.is_empty()),
-                    proto: Some(SCHEME),
+                    proto: Some(scheme(sender.has_tls)),
                 };
                 let values = sender.values(b"forwarded");
                 forwarded::forwarded(received, values, &element, &mut self.bytes)

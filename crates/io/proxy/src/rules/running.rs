@@ -10,16 +10,17 @@ use std::time::SystemTime;
 use tidegate_http1::{BodyLength, Method, RequestHead, ResponseHead, Version};
 use tidegate_passwords::VerifiedCache;
 use tidegate_routing::{
-    Outcome, Pending, RequestOverlay, RequestView, ResponseView, Tls, Verdict, Workspace, resume,
+    Outcome, Pending, RequestOverlay, RequestView, ResponseView, Tls, TlsClient, Verdict, Workspace, resume,
     run_request, run_response,
 };
 use tidegate_semantics::{path, request_id};
 
 use super::fields::{ReceivedRequest, ReceivedResponse};
-use super::own_fields::SCHEME;
+use super::own_fields::scheme;
 use super::world::ShardWorld;
 use super::{Answered, Dropped, Needs, Question, Route, Scratch};
 use crate::site::{Backend, Frontend};
+use crate::stream::Facts;
 
 /// What a connection task keeps of a request between its head and its end. Reused, so that a warm task allocates nothing.
 #[derive(Default)]
@@ -44,8 +45,18 @@ pub(crate) struct Notes {
 pub(crate) struct Received<'a> {
     pub(crate) head: &'a RequestHead,
     pub(crate) bytes: &'a [u8],
+    pub(crate) ends: Ends<'a>,
+}
+
+/// What is known of the connection that a request came on.
+#[derive(Clone, Copy)]
+pub(crate) struct Ends<'a> {
+    /// The client's address; none where it has none (a local socket).
     pub(crate) peer: Option<SocketAddr>,
+    /// The address of this side, where it is asked for.
     pub(crate) local: Option<SocketAddr>,
+    /// What the client's TLS handshake has said, if there was one.
+    pub(crate) tls: Option<&'a Facts>,
 }
 
 /// A frontend's rules with a shard's memory for them.
@@ -219,8 +230,7 @@ impl Judge<'_> {
     /// the edits are in the scratch's overlay.
     pub(crate) fn edit_response(
         &self,
-        peer: Option<SocketAddr>,
-        local: Option<SocketAddr>,
+        ends: Ends<'_>,
         request: &RequestHead,
         response: (&ResponseHead, &[u8]),
         notes: &mut Notes,
@@ -234,7 +244,7 @@ impl Judge<'_> {
         notes.is_used = true;
         let world = self.world(verified, *started);
         let bytes = std::mem::take(&mut notes.head);
-        let received = Received { head: request, bytes: &bytes, peer, local };
+        let received = Received { head: request, bytes: &bytes, ends };
         let headers = ReceivedRequest { head: request, bytes: &bytes };
         let view = view(&received, &headers, &world, &notes.id, self.frontend.needs);
         let (head, bytes_of_response) = response;
@@ -280,9 +290,8 @@ fn view<'a>(
     id: &'a [u8],
     needs: Needs,
 ) -> RequestView<'a, ReceivedRequest<'a>, ShardWorld<'a>> {
-    let Received { head, bytes, peer, local } = *received;
+    let Received { head, bytes, ends: Ends { peer, local, tls } } = *received;
     let (path, query) = path::split_query(head.path_and_query(bytes));
-    let tls: Option<Tls<'_>> = None;
     RequestView {
         headers,
         world,
@@ -291,7 +300,7 @@ fn view<'a>(
         path,
         query,
         authority: head.host(bytes),
-        scheme: SCHEME.as_bytes(),
+        scheme: scheme(tls.is_some()).as_bytes(),
         protocol: match head.version() {
             Version::Http10 => b"HTTP/1.0",
             Version::Http11 => b"HTTP/1.1",
@@ -305,7 +314,23 @@ fn view<'a>(
         local,
         id,
         unix_ms: if needs.time { unix_ms() } else { 0 },
-        tls,
+        tls: tls.map(tls_view),
+    }
+}
+
+fn tls_view(facts: &Facts) -> Tls<'_> {
+    let Facts { session, server_name } = facts;
+    Tls {
+        version: session.version.as_bytes(),
+        cipher: session.cipher.as_bytes(),
+        sni: server_name.as_deref().unwrap_or_default().as_bytes(),
+        alpn: session.protocol.map_or(&[][..], |protocol| protocol.alpn().as_bytes()),
+        client: session.peer.as_ref().map(|peer| TlsClient {
+            subject: peer.subject.as_bytes(),
+            issuer: peer.issuer.as_bytes(),
+            serial: peer.serial.as_bytes(),
+            fingerprint: peer.fingerprint.as_bytes(),
+        }),
     }
 }
 

@@ -58,6 +58,12 @@ impl Stream {
         }
     }
 
+    /// What its TLS handshake has said, if there was one.
+    #[inline]
+    pub(crate) fn tls_facts(&self) -> Option<&Facts> {
+        self.tls().and_then(Tls::facts)
+    }
+
     /// The socket that carries it.
     fn socket(&self) -> &Socket {
         match self {

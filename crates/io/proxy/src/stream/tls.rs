@@ -4,7 +4,7 @@
 //! `tidegate-tls-records`. Invariant: bytes are handed out only when their record was whole and right; after the peer's
 //! close_notify nothing more is read, and after ours nothing more is sealed.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::task::{Context, Poll, Waker};
@@ -41,7 +41,7 @@ enum End {
 /// What belongs to the connection wherever its socket is.
 struct Core {
     keys: Keys,
-    facts: Facts,
+    version: Version,
     end: End,
     /// We have said that we send no more.
     has_said_goodbye: bool,
@@ -52,6 +52,7 @@ struct Core {
 /// A connection on its way to another shard: nothing has come on it that is not read, nothing is to be sent.
 pub(crate) struct Parts {
     descriptor: OwnedFd,
+    facts: Option<Box<Facts>>,
     core: Box<Core>,
 }
 
@@ -74,7 +75,9 @@ struct State {
 /// A TLS connection, and its socket before that is one.
 pub(crate) struct Tls {
     pub(super) socket: Socket,
-    /// None until the handshake is over.
+    /// Empty until the handshake is over.
+    facts: OnceCell<Box<Facts>>,
+    /// As long.
     state: RefCell<Option<State>>,
 }
 
@@ -88,23 +91,30 @@ struct Plaintext {
 impl Tls {
     /// A socket before its handshake.
     pub(crate) fn new(socket: Socket) -> Tls {
-        Tls { socket, state: RefCell::new(None) }
+        Tls { socket, facts: OnceCell::new(), state: RefCell::new(None) }
     }
 
     /// A connection that has come from another shard.
     pub(super) fn arrived(ring: &Ring, parts: Parts) -> Tls {
-        let state = State::new(parts.core);
-        Tls { socket: ring.adopt(parts.descriptor), state: RefCell::new(Some(state)) }
+        let Parts { descriptor, facts, core } = parts;
+        let tls = Tls::new(ring.adopt(descriptor));
+        if let Some(facts) = facts {
+            let _ = tls.facts.set(facts);
+        }
+        *tls.state.borrow_mut() = Some(State::new(core));
+        tls
     }
 
     pub(super) fn into_parts(self) -> Result<Parts, Tls> {
-        let Tls { socket, state } = self;
+        let Tls { socket, facts, state } = self;
         match state.into_inner() {
             Some(state) if state.is_quiet() => match socket.into_descriptor() {
-                Ok(descriptor) => Ok(Parts { descriptor, core: state.core }),
-                Err(socket) => Err(Tls { socket, state: RefCell::new(Some(state)) }),
+                Ok(descriptor) => {
+                    Ok(Parts { descriptor, facts: facts.into_inner(), core: state.core })
+                }
+                Err(socket) => Err(Tls { socket, facts, state: RefCell::new(Some(state)) }),
             },
-            state => Err(Tls { socket, state: RefCell::new(state) }),
+            state => Err(Tls { socket, facts, state: RefCell::new(state) }),
         }
     }
 
@@ -115,8 +125,8 @@ impl Tls {
     pub(crate) fn establish(&self, handshake: Handshake) -> Result<(), HandshakeError> {
         let Finished { keys, session, server_name, early, rest } = handshake.finish()?;
         let core = Core {
+            version: if session.version == "TLSv1.2" { Version::Tls12 } else { Version::Tls13 },
             keys,
-            facts: Facts { session, server_name },
             end: End::Open,
             has_said_goodbye: false,
             handed_over: 0,
@@ -134,16 +144,17 @@ impl Tls {
         }
         self.send_queued(&mut state);
         *self.state.borrow_mut() = Some(state);
+        let _ = self.facts.set(Box::new(Facts { session, server_name }));
         Ok(())
     }
 
     pub(crate) fn is_established(&self) -> bool {
-        self.state.borrow().is_some()
+        self.facts.get().is_some()
     }
 
     /// What the handshake has said, once it is over.
-    pub(crate) fn with_facts<T>(&self, read: impl FnOnce(&Facts) -> T) -> Option<T> {
-        self.state.borrow().as_ref().map(|state| read(&state.core.facts))
+    pub(crate) fn facts(&self) -> Option<&Facts> {
+        self.facts.get().map(|facts| &**facts)
     }
 
     pub(super) fn poll_recv(&self, context: &Context<'_>) -> Poll<io::Result<Option<RecvBuf>>> {
@@ -406,16 +417,12 @@ impl State {
     }
 
     fn take_alert(&mut self, plaintext: &[u8]) {
-        match read_alert(self.version(), plaintext) {
+        match read_alert(self.core.version, plaintext) {
             Ok(Notice::Warning(_)) => {}
             Ok(Notice::Closed) => self.core.end = End::Closed,
             Ok(Notice::Fatal(_)) => self.core.end = End::Failed(io::ErrorKind::ConnectionReset),
             Err(error) => self.fail(error.alert()),
         }
-    }
-
-    fn version(&self) -> Version {
-        if self.core.facts.session.version == "TLSv1.2" { Version::Tls12 } else { Version::Tls13 }
     }
 
     /// Ends the connection: the peer is told why.
@@ -434,7 +441,7 @@ impl State {
             return;
         }
         self.core.handed_over += plaintext.len() as u64;
-        let tls13 = self.version() == Version::Tls13;
+        let tls13 = self.core.version == Version::Tls13;
         let keys = &mut self.core.keys;
         let updated = if keys.sealer.needs_key_update() && tls13 {
             keys.update_sealer(&mut self.outgoing).is_ok()
