@@ -28,6 +28,8 @@ pub struct Reasons {
     pub rule_drops: &'static [&'static str],
     /// How responses are coded: the `compressed` of frontends and backends.
     pub codings: &'static [&'static str],
+    /// Why there is no connection after a TLS handshake: [`FrontendStats::tls_failed`].
+    pub handshakes: &'static [&'static str],
 }
 
 /// A group of cells with one writer, and the values it can be read into.
@@ -136,6 +138,14 @@ stats! {
         connections_open: Gauge = Gauge::new(),
         /// Connections that ended without having sent a byte.
         connections_empty: Counter = Counter::new(),
+        /// TLS handshakes completed in full.
+        tls_handshakes: Counter = Counter::new(),
+        /// TLS handshakes that went on with an earlier session.
+        tls_resumed: Counter = Counter::new(),
+        /// TLS handshakes that failed, by reason.
+        tls_failed: CounterSet = CounterSet::new(reasons.handshakes),
+        /// From accepting a connection to the end of its TLS handshake.
+        tls_handshake_duration: Histogram = Histogram::new(),
         /// Responses sent, by class of their status; a request whose client left before its
         /// response is `other`.
         requests: StatusCounters = StatusCounters::new(),
@@ -257,6 +267,8 @@ stats! {
         /// Accepts that failed: out of file descriptors or memory, or reset by the peer while
         /// waiting.
         accept_errors: Counter = Counter::new(),
+        /// TLS handshakes with clients under way now.
+        tls_handshakes: Gauge = Gauge::new(),
         /// Tasks alive now.
         tasks: Gauge = Gauge::new(),
         /// Panics that closed one connection and touched nothing else.
@@ -294,6 +306,7 @@ mod tests {
         answers: &["deny"],
         rule_drops: &["edit"],
         codings: &["gzip"],
+        handshakes: &["timeout"],
     };
 
     #[test]
@@ -310,7 +323,7 @@ mod tests {
 
     #[test]
     fn groups_stay_small() {
-        assert!(size_of::<FrontendStats>() <= 4_352);
+        assert!(size_of::<FrontendStats>() <= 8_448);
         assert!(size_of::<BackendStats>() <= 4_224);
         assert!(size_of::<ServerStats>() <= 256);
         assert!(size_of::<ShardStats>() <= 128);

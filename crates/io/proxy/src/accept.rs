@@ -19,6 +19,7 @@ use crate::budget::{Budget, Waiter};
 use crate::client::Client;
 use crate::command::{Event, EventKind};
 use crate::site::Entrance;
+use crate::stream::{Stream, Tls};
 use crate::worker::Worker;
 
 /// Pause after a failed accept: the causes (no descriptor, no memory) do not pass in less.
@@ -83,7 +84,11 @@ pub(crate) async fn accept_connections(worker: Rc<Worker>, acceptor: Rc<Acceptor
                 worker.stats.accepted.increment();
                 let entrance = acceptor.entrance.borrow().clone();
                 let (process, now) = (worker.connections(), worker.shard.clock.now());
-                worker.welcome(Box::new(Client::new(socket.into(), entrance, process, now)));
+                let stream = match entrance.has_tls() {
+                    true => Stream::Tls(Box::new(Tls::new(socket))),
+                    false => socket.into(),
+                };
+                worker.welcome(Box::new(Client::new(stream, entrance, process, now)));
             }
             Next::Accepted(Err(error)) => {
                 worker.stats.accept_errors.increment();

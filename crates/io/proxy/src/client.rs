@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tidegate_ring::PeerAddress;
 
@@ -54,6 +54,12 @@ impl Client {
             counted: Cell::new(0),
             seen_sent: Cell::new(0),
         }
+    }
+
+    /// How long a client that has just come in may take before it has sent anything whole: a handshake or a head.
+    pub(crate) fn first_patience(&self) -> Duration {
+        let timeouts = self.entrance.frontend().timeouts;
+        if self.socket.awaits_handshake() { timeouts.tls_handshake } else { timeouts.request_head }
     }
 
     /// Whether an idle client is still taking the end of its last response, and took some of it since the last call.

@@ -84,6 +84,8 @@ pub enum EventKind {
     RequestFailed,
     /// Accepting failed; it goes on after a pause.
     AcceptFailed,
+    /// There is no TLS connection with a client.
+    HandshakeFailed,
     /// A connection's task panicked; its connection is closed.
     Panicked,
 }

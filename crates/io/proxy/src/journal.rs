@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tidegate_access_log::{
     Address, Captures, Connections, DateCache, Ending, Format, Line, Micros, Protocol, Record,
-    Sampler, Sampling, Severity, Times, Timestamp,
+    Sampler, Sampling, Severity, Times, Timestamp, Tls,
 };
 use tidegate_exchange::{Failure, FailureKind, Stage};
 use tidegate_log::{Log, Writer};
@@ -140,7 +140,12 @@ impl Worker {
             frontend: client.entrance.connections.open(),
             ..Connections::default()
         };
-        Record { started_at: self.journal.timestamp(started), connections, ..new }
+        let tls = client.socket.tls_facts().map(|facts| Tls {
+            version: facts.session.version,
+            cipher: facts.session.cipher,
+            alpn: facts.session.protocol.map(|protocol| protocol.alpn().as_bytes()),
+        });
+        Record { started_at: self.journal.timestamp(started), connections, tls, ..new }
     }
 
     /// Logs a connection that sends nothing and is over.

@@ -18,6 +18,7 @@ use tidegate_semantics::forwarded::Received;
 use tidegate_semantics::traceparent::Sampling;
 use tidegate_semantics::via::Pseudonym;
 use tidegate_telemetry::{BackendStats, FrontendStats, PerShard, Reasons, ServerStats, ShardStats};
+use tidegate_tls::rustls::Error;
 use tidegate_tls::rustls::pki_types::ServerName;
 use tidegate_tls::{ClientTls, Protocol, ServerTls};
 
@@ -25,6 +26,7 @@ use crate::budget::Budget;
 use crate::compression::{self, Compression};
 use crate::journal::AccessLog;
 use crate::rules::{Answered, Dropped, Verifier};
+use crate::stream::HandshakeError;
 use crate::upstream::queue::Handed;
 
 /// Everything a shard needs to know, for all shards.
@@ -277,6 +279,66 @@ pub struct ServerSettings {
     pub stats: PerShard<ServerStats>,
 }
 
+/// Why there is no connection after a TLS handshake with a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HandshakeFailure {
+    /// The client closed or broke the connection.
+    Closed,
+    /// It took too long.
+    TimedOut,
+    /// The client speaks something else.
+    NotTls,
+    /// There is no certificate for the name that it asks for.
+    UnknownName,
+    /// It has no certificate, or one that is not believed.
+    ClientCertificate,
+    /// It does not believe ours, or has ended the handshake by another alert.
+    RefusedByClient,
+    /// The two have no version, cipher or group in common.
+    NoAgreement,
+    /// What it sends is against the protocol.
+    Invalid,
+}
+
+impl HandshakeFailure {
+    pub(crate) const LABELS: [&'static str; 8] = [
+        "closed",
+        "timeout",
+        "not_tls",
+        "unknown_name",
+        "client_certificate",
+        "refused_by_client",
+        "no_agreement",
+        "invalid",
+    ];
+
+    pub(crate) fn index(self) -> usize {
+        self as usize
+    }
+
+    pub(crate) fn label(self) -> &'static str {
+        Self::LABELS[self.index()]
+    }
+
+    pub(crate) fn of(error: &HandshakeError) -> HandshakeFailure {
+        match error {
+            HandshakeError::Closed | HandshakeError::Io(_) => Self::Closed,
+            HandshakeError::NotTls(_) => Self::NotTls,
+            HandshakeError::UnknownName(_) => Self::UnknownName,
+            HandshakeError::Unusable(_) => Self::Invalid,
+            HandshakeError::Tls(error) => match error {
+                Error::AlertReceived(_) => Self::RefusedByClient,
+                Error::NoCertificatesPresented
+                | Error::InvalidCertificate(_)
+                | Error::InvalidCertRevocationList(_)
+                | Error::UnsupportedNameType => Self::ClientCertificate,
+                Error::PeerIncompatible(_) | Error::NoApplicationProtocol => Self::NoAgreement,
+                _ => Self::Invalid,
+            },
+        }
+    }
+}
+
 /// The detail of a CONNECT request, which an HTTP frontend does not serve.
 pub(crate) const CONNECT_NOT_SUPPORTED: &str = "connect_not_supported";
 
@@ -295,6 +357,7 @@ pub fn reasons() -> Reasons {
         answers: &Answered::LABELS,
         rule_drops: &Dropped::LABELS,
         codings: &compression::LABELS,
+        handshakes: &HandshakeFailure::LABELS,
     }
 }
 

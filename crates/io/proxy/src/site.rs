@@ -18,13 +18,16 @@ use tidegate_routing::{
     BackendIndex, BalanceKey, ErrorPage, ErrorPages, RequestRule, ResponseRule, Rules,
 };
 use tidegate_telemetry::{BackendStats, FrontendStats, ServerStats};
+use tidegate_tls::rustls::pki_types::ServerName;
+use tidegate_tls::{ClientTls, ServerTls};
 
 use crate::budget::Budget;
+use crate::command::ListenerId;
 use crate::compression::Compression;
 use crate::journal::FrontendLog;
 use crate::rules::{Needs, Verifier};
 use crate::settings::{
-    BackendSettings, ClientTimeouts, FrontendSettings, OnMarkedDown, OwnFieldSettings,
+    BackendSettings, BindSettings, ClientTimeouts, FrontendSettings, OnMarkedDown, OwnFieldSettings,
     PoolSettings, RepeatSettings, ServerSettings, Snapshot, Tables,
 };
 use crate::tally::Tally;
@@ -89,6 +92,8 @@ pub(crate) struct Backend {
 pub(crate) struct Server {
     pub(crate) name: Arc<str>,
     pub(crate) address: SockAddr,
+    /// What its connections begin with, and the name that it has to prove; none: they are in the clear.
+    pub(crate) tls: Option<(Arc<ClientTls>, ServerName<'static>)>,
     pub(crate) stats: Arc<ServerStats>,
     everywhere: Tally<ServerStats>,
     pub(crate) idle: IdleList,
@@ -120,6 +125,17 @@ impl Server {
     #[inline]
     pub(crate) fn load(&self, now: Instant) -> u32 {
         self.everywhere.total_for_choice(now, |stats| &stats.in_flight)
+    }
+
+    /// Whether it is spoken to so. Other settings make another server of it: its connections believe what these say.
+    fn has_tls(&self, tls: Option<&Arc<ClientTls>>, name: Option<&ServerName<'static>>) -> bool {
+        match (&self.tls, tls.zip(name)) {
+            (None, None) => true,
+            (Some((known, known_name)), Some((tls, name))) => {
+                Arc::ptr_eq(known, tls) && known_name == name
+            }
+            _ => false,
+        }
     }
 
     fn count_error(&self) {
@@ -224,11 +240,16 @@ impl Frontend {
 
 impl Backend {
     /// The server as it was before a reload, unless it has become another one.
-    fn server(&self, settings: &ServerSettings) -> Option<&Rc<Server>> {
+    fn server(
+        &self,
+        settings: &ServerSettings,
+        tls: Option<&Arc<ClientTls>>,
+    ) -> Option<&Rc<Server>> {
         self.servers.iter().find(|known| {
             let limit = known.limited.as_ref().map(|limited| Arc::as_ptr(&limited.limit));
             known.name == settings.name
                 && known.address == settings.address
+                && known.has_tls(tls, settings.tls_name.as_ref())
                 && limit == settings.limit.as_ref().map(Arc::as_ptr)
         })
     }
@@ -300,7 +321,7 @@ impl Backend {
             .servers
             .iter()
             .map(|server| {
-                let known = before.and_then(|backend| backend.server(server));
+                let known = before.and_then(|backend| backend.server(server, settings.tls.as_ref()));
                 if let Some(known) = known {
                     if let (Some(limited), Some(queue)) = (&known.limited, &queue) {
                         limited.set_backend(queue);
@@ -311,6 +332,7 @@ impl Backend {
                 Rc::new(Server {
                     name: server.name.clone(),
                     address: server.address.clone(),
+                    tls: settings.tls.clone().zip(server.tls_name.clone()),
                     stats: server.stats.shard(usize::from(shard)).clone(),
                     everywhere: Tally::new(&server.stats, shard, shards_count),
                     idle: IdleList::default(),
@@ -370,15 +392,37 @@ fn queue(
     }
 }
 
-/// Where connections of one frontend name come in: follows the configuration while the connections stay.
+/// Where connections of one frontend name come in by one address: follows the configuration while the connections stay.
 pub(crate) struct Entrance {
+    pub(crate) listener: ListenerId,
     current: RefCell<Rc<Frontend>>,
+    /// What is spoken with those who come from now on.
+    bind: RefCell<BindSettings>,
     pub(crate) connections: Arc<Budget>,
 }
 
 impl Entrance {
-    pub(crate) fn new(frontend: Rc<Frontend>, connections: Arc<Budget>) -> Entrance {
-        Entrance { current: RefCell::new(frontend), connections }
+    pub(crate) fn new(
+        listener: ListenerId,
+        frontend: Rc<Frontend>,
+        bind: BindSettings,
+        connections: Arc<Budget>,
+    ) -> Entrance {
+        let (current, bind) = (RefCell::new(frontend), RefCell::new(bind));
+        Entrance { listener, current, bind, connections }
+    }
+
+    /// What TLS a connection that has just come in begins with, if with any.
+    pub(crate) fn tls(&self) -> Option<Arc<ServerTls>> {
+        self.bind.borrow().tls.clone()
+    }
+
+    pub(crate) fn has_tls(&self) -> bool {
+        self.bind.borrow().tls.is_some()
+    }
+
+    pub(crate) fn set_bind(&self, bind: BindSettings) {
+        *self.bind.borrow_mut() = bind;
     }
 
     /// What the next request is served by.

@@ -26,6 +26,7 @@ use crate::journal::Journal;
 use crate::parked::{Parked, ParkedTable};
 use crate::settings::Snapshot;
 use crate::site::{Entrance, Site};
+use crate::stream::Turnstile;
 use crate::upstream::queue::Office;
 
 /// How long a shard that ends waits for room to say so.
@@ -81,6 +82,7 @@ pub(crate) struct Worker {
     unsent: RefCell<VecDeque<Report>>,
     waiting_for_room: RefCell<Vec<(TaskId, [Arc<Waiter>; 2])>>,
     pub(crate) chores: Chores,
+    pub(crate) turnstile: Turnstile,
     clients_open: Cell<u32>,
     pub(crate) draining: Cell<bool>,
     /// What compresses responses.
@@ -116,7 +118,7 @@ impl Service for Worker {
             Parked::Client(client) => self.dispatch(client),
             Parked::Server(server) => {
                 if let Some(held) = server.idle.remove(ParkToken(index)) {
-                    self.drop_idle(&server, held);
+                    self.look_at_idle(&server, held);
                 }
             }
             Parked::Vacant => debug_assert!(false, "a token of nothing"),
@@ -180,6 +182,7 @@ impl Service for Worker {
     }
 
     fn turned(&self, idle: bool) {
+        self.turnstile.turned(self.shard.clock.now(), idle, |task| self.shard.tasks.wake(task));
         self.waiting_for_room.borrow_mut().retain(|(task, waiters)| {
             let called = waiters.iter().any(|waiter| waiter.was_called());
             if called {
@@ -226,6 +229,7 @@ impl Worker {
             unsent: RefCell::default(),
             waiting_for_room: RefCell::default(),
             chores: Chores::default(),
+            turnstile: Turnstile::new(snapshot.handshakes, shard.clock.now()),
             clients_open: Cell::new(0),
             draining: Cell::new(false),
             encoders: Encoders::new(PoolLimits::default()),
@@ -305,7 +309,7 @@ impl Worker {
     fn listen(&self, specs: Vec<ListenerSpec>) {
         let mut before = std::mem::take(&mut *self.acceptors.borrow_mut());
         for spec in specs {
-            let entrance = self.entrance(spec.frontend);
+            let entrance = self.entrance(&spec);
             let known = before.remove(&spec.id);
             let (task, acceptor) = match (known, spec.socket, self.this.upgrade()) {
                 (Some((task, acceptor)), ..) => {
@@ -331,16 +335,21 @@ impl Worker {
         }
     }
 
-    /// Where connections of this frontend of the current snapshot come in.
-    fn entrance(&self, frontend: usize) -> Rc<Entrance> {
+    /// Where connections of this address come in, by the current snapshot.
+    fn entrance(&self, spec: &ListenerSpec) -> Rc<Entrance> {
         let site = self.site.borrow().clone();
-        let current = site.frontends[frontend].clone();
+        let current = site.frontends[spec.frontend].clone();
+        let settings = &site.snapshot.frontends[spec.frontend];
+        let bind = settings.binds.get(spec.bind).cloned().unwrap_or_default();
         let mut entrances = self.entrances.borrow_mut();
-        if let Some(known) = entrances.iter().find(|known| known.is_named(&current.name)) {
+        let is_it =
+            |known: &&Rc<Entrance>| known.listener == spec.id && known.is_named(&current.name);
+        if let Some(known) = entrances.iter().find(is_it) {
+            known.set_bind(bind);
             return known.clone();
         }
-        let connections = site.snapshot.frontends[frontend].connections.clone();
-        let entrance = Rc::new(Entrance::new(current, connections));
+        let connections = settings.connections.clone();
+        let entrance = Rc::new(Entrance::new(spec.id, current, bind, connections));
         entrances.push(entrance.clone());
         entrance
     }
@@ -349,12 +358,11 @@ impl Worker {
         let before = self.site.borrow().clone();
         let site = Rc::new(Site::new(snapshot, self.index, &self.office, Some(&before)));
         *self.site.borrow_mut() = site.clone();
+        self.turnstile.set_limits(site.snapshot.handshakes);
         for frontend in &site.frontends {
-            if let Some(known) =
-                self.entrances.borrow().iter().find(|known| known.is_named(&frontend.name))
-            {
-                known.update(frontend.clone());
-            }
+            let entrances = self.entrances.borrow();
+            let known = entrances.iter().filter(|known| known.is_named(&frontend.name));
+            known.for_each(|known| known.update(frontend.clone()));
         }
         let names = |entrance: &Rc<Entrance>| {
             site.frontends.iter().any(|known| entrance.is_named(&known.name))
@@ -414,7 +422,7 @@ impl Worker {
     /// A new connection: waits for its first request.
     pub(crate) fn welcome(&self, client: Box<Client>) {
         self.clients_open.set(self.clients_open.get() + 1);
-        let limit = client.entrance.frontend().timeouts.request_head;
+        let limit = client.first_patience();
         self.park(client, self.shard.clock.now() + limit);
     }
 

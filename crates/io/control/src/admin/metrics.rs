@@ -25,7 +25,7 @@ use families::{
     BACKEND_REQUESTS, BACKEND_SCALARS, BACKEND_SERVERS_UP, BUILD_INFO, CHECKS_DELAYED,
     CHECKS_IN_FLIGHT, CONFIG_COMMANDS_HELD, CONFIG_GENERATION, CONFIG_LAST_RELOAD_OK,
     CONFIG_LAST_RELOAD_TIME, CONFIG_RELOADS, CONFIG_SHARD_GENERATION, CPU_SECONDS, FDS_MAX,
-    FRONTEND_ANSWERED, FRONTEND_COMPRESSED, FRONTEND_DURATION, FRONTEND_FAILED, FRONTEND_REJECTED,
+    FRONTEND_ANSWERED, FRONTEND_COMPRESSED, FRONTEND_DURATION, FRONTEND_FAILED, FRONTEND_REJECTED, FRONTEND_TLS_DURATION, FRONTEND_TLS_FAILED,
     FRONTEND_REQUESTS, FRONTEND_RULES_DROPPED, FRONTEND_SCALARS, FRONTEND_SHARD_SCALARS, Family,
     Kind, LOG_SUPPRESSED, OPEN_FDS, RESIDENT_BYTES, SERVER_AGENT_CONNECTIONS,
     SERVER_CHECK_DURATION, SERVER_CHECKS, SERVER_EJECTED, SERVER_EJECTIONS, SERVER_FAILED,
@@ -130,6 +130,9 @@ impl Exposition {
         let frontends =
             registry.frontends().map(|(name, stats)| (name, stats.total().request_duration));
         push_histograms(&mut body, &FRONTEND_DURATION, frontends);
+        let handshakes =
+            registry.frontends().map(|(name, stats)| (name, stats.total().tls_handshake_duration));
+        push_histograms(&mut body, &FRONTEND_TLS_DURATION, handshakes);
         push_waits(&mut body, registry);
         let backends =
             registry.backends().map(|(name, stats)| (name, stats.total().request_duration));
@@ -309,6 +312,7 @@ impl Scrape {
             self.scalars(FRONTEND_SCALARS, &total, &labels);
             self.reasons(&FRONTEND_REJECTED, &total.rejected, &labels);
             self.reasons(&FRONTEND_FAILED, &total.failures, &labels);
+            self.reasons(&FRONTEND_TLS_FAILED, &total.tls_failed, &labels);
             self.reasons(&FRONTEND_ANSWERED, &total.answered, &labels);
             self.reasons(&FRONTEND_RULES_DROPPED, &total.rules_dropped, &labels);
             self.counts(&FRONTEND_COMPRESSED, "coding", &total.compressed, &labels);

@@ -168,7 +168,7 @@ impl Driver<'_> {
             return Err(self.input(Input::ConnectFailed(ConnectFailure::Reset)));
         }
         self.marks.note_connecting(self.alarm.now());
-        let dialing = match self.ring().connect(&slot.server.address) {
+        let mut dialing = match self.ring().connect(&slot.server.address) {
             Ok(socket) => Dialing::new(socket, &slot.server),
             Err(error) => return Err(failed(connect_failure(&error))),
         };
@@ -186,10 +186,11 @@ impl Driver<'_> {
         })
         .await?;
         match outcome {
-            Ok(()) => {
-                Ok(Connection::opened(dialing.established().into(), &slot.server, self.alarm.now()))
+            Ok(()) => Ok(Connection::opened(dialing.established(), &slot.server, self.alarm.now())),
+            Err(error) => {
+                self.report_dial_error(slot, &error);
+                Err(failed(error.failure()))
             }
-            Err(error) => Err(failed(connect_failure(&error))),
         }
     }
 

@@ -109,19 +109,20 @@ impl Driver<'_> {
         upload: &Upload,
     ) -> Poll<Action> {
         let Some(Hedge { server, mut state }) = self.hedge.take() else { return Poll::Pending };
-        if let State::Connecting { dialing, slot } = state {
+        if let State::Connecting { mut dialing, slot } = state {
             state = match dialing.poll(context) {
                 Poll::Pending => State::Connecting { dialing, slot },
                 Poll::Ready(Ok(())) => {
                     let connection = Connection::opened(
-                        dialing.established().into(),
+                        dialing.established(),
                         &slot.server,
                         self.alarm.now(),
                     );
                     State::Sent(self.send_beside(server, slot, connection, incoming, upload))
                 }
                 Poll::Ready(Err(error)) => {
-                    self.count_connect_failure(Some(server), &slot, connect_failure(&error));
+                    self.report_dial_error(&slot, &error);
+                    self.count_connect_failure(Some(server), &slot, error.failure());
                     drop((dialing, slot));
                     return Poll::Pending;
                 }

@@ -171,13 +171,13 @@ async fn is_answered(
     let Some((slot, _)) = worker.acquire(server, &backend.pool, true) else { return false };
     let Ok(socket) = worker.shard.ring.connect(&slot.server.address) else { return false };
     let deadline = alarm.now() + backend.exchange.connect_timeout;
-    let connected = alarm.within(deadline, |context| socket.poll_connected(context)).await;
+    let mut dialing = Dialing::new(socket, &slot.server);
+    let connected = alarm.within(deadline, |context| dialing.poll(context)).await;
     if !matches!(connected, Ok(Ok(()))) {
-        socket.end_now();
         slot.server.stats.connects_failed.increment();
         return false;
     }
-    let connection = Connection::opened(socket.into(), &slot.server, alarm.now());
+    let connection = Connection::opened(dialing.established(), &slot.server, alarm.now());
     let socket = connection.socket();
     socket.set_recv_on_demand(true);
     slot.server.stats.bytes_out.add(bytes.len() as u64);

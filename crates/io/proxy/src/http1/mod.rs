@@ -19,6 +19,7 @@ mod queued;
 mod respond;
 mod response;
 mod response_head;
+mod secure;
 mod splice;
 mod trace;
 mod upload;
@@ -93,6 +94,13 @@ impl Server {
 
     /// Serves requests until the client is idle, and gives it back with the time it may stay so, or is gone.
     pub(crate) async fn serve(&self, mut client: Box<Client>) -> Option<(Box<Client>, Instant)> {
+        if client.socket.awaits_handshake() {
+            self.secure(&client).await?;
+            if !client.socket.has_arrived() && !self.worker.is_draining() {
+                let limit = self.alarm.now() + client.entrance.frontend().timeouts.request_head;
+                return Some((client, limit));
+            }
+        }
         // Bytes received beyond the end of the last message.
         let mut input: Option<RecvBuf> = None;
         loop {

@@ -9,7 +9,8 @@ use tidegate_balance::ServerId;
 use tidegate_exchange::{Action, ConnectFailure, Failure, FailureKind, Origin};
 
 use super::exchange::Driver;
-use crate::upstream::connect::Slot;
+use crate::command::{Event, EventKind};
+use crate::upstream::connect::{DialError, Slot};
 
 /// What a failure counts as, at least: servers that refuse at once would otherwise draw all requests to themselves.
 const FAILED_LATENCY: Duration = Duration::from_secs(1);
@@ -52,6 +53,17 @@ impl Driver<'_> {
         if failure != ConnectFailure::LocalResource {
             self.backend.note_error(&slot.server);
         }
+    }
+
+    /// Says why a server could not be spoken to by TLS: the reason is more than a word.
+    pub(super) fn report_dial_error(&self, slot: &Slot, error: &DialError) {
+        let DialError::Handshake(error) = error else { return };
+        let mut event = Event::new(EventKind::HandshakeFailed, "server_handshake");
+        event.frontend = Some(self.frontend.name.clone());
+        event.backend = Some(self.backend.name.clone());
+        event.server = Some(slot.server.name.clone());
+        event.detail = error.to_string();
+        self.worker.report_event(event);
     }
 
     /// Counts an attempt that a server has failed. What its status says was noted with its answer.

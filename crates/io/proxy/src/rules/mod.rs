@@ -17,7 +17,7 @@ pub(crate) use fields::{CodedFields, RequestFields, ResponseFields};
 pub(crate) use needs::Needs;
 pub(crate) use outcome::{Answered, Dropped, Route};
 pub(crate) use own_fields::{OwnFields, Sender};
-pub(crate) use running::{Judge, Notes, Received, may_replace_method};
+pub(crate) use running::{Ends, Judge, Notes, Received, may_replace_method};
 pub use verifier::Verifier;
 pub(crate) use verifier::{PATIENCE as VERIFICATION_PATIENCE, Question, Refusal};
 

@@ -64,6 +64,11 @@ impl Stream {
         self.tls().and_then(Tls::facts)
     }
 
+    /// Whether nothing can be sent or received before a TLS handshake.
+    pub(crate) fn awaits_handshake(&self) -> bool {
+        self.tls().is_some_and(|tls| !tls.is_established())
+    }
+
     /// The socket that carries it.
     fn socket(&self) -> &Socket {
         match self {
@@ -75,6 +80,14 @@ impl Stream {
     /// What [`Ring::abort`] recognises it by.
     pub(crate) fn key(&self) -> SocketKey {
         self.socket().key()
+    }
+
+    /// As [`Socket::poll_connected`].
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn poll_connected(&self, context: &Context<'_>) -> Poll<io::Result<()>> {
+        self.socket().poll_connected(context)
     }
 
     /// Received bytes, or `None` when the peer has ended its side.

@@ -148,6 +148,11 @@ impl Tls {
         Ok(())
     }
 
+    /// What the handshake is made over.
+    pub(crate) fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
     pub(crate) fn is_established(&self) -> bool {
         self.facts.get().is_some()
     }

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use rustix::io::Errno;
@@ -14,7 +14,7 @@ use tidegate_exchange::ConnectFailure;
 use tidegate_ring::Socket;
 
 use crate::site::Server;
-use crate::stream::Stream;
+use crate::stream::{Handshake, HandshakeError, Stream, Tls};
 use crate::upstream::in_use::Place;
 use crate::upstream::queue::Pass;
 
@@ -45,34 +45,80 @@ impl Drop for Slot {
 /// A connection to a server that is being made. To one whose connections are limited it is ended by its drop, so that the server has
 /// been told before the slot goes to somebody else: whoever holds both drops this first.
 pub(crate) struct Dialing {
-    socket: Option<Socket>,
+    stream: Option<Stream>,
+    /// The rest of the way, with TLS.
+    handshake: Option<Handshake>,
     is_limited: bool,
 }
 
 impl Dialing {
+    /// Goes on from a socket that is being connected to `server`.
     pub(crate) fn new(socket: Socket, server: &Server) -> Dialing {
-        Dialing { socket: Some(socket), is_limited: server.limited.is_some() }
+        let handshake = server.tls.as_ref().map(|(tls, name)| {
+            // Fails only on a name that the configuration has refused: the connection is then never there.
+            Handshake::connect(tls.config(), name.clone())
+        });
+        let stream = match handshake {
+            None => Stream::Plain(socket),
+            Some(_) => Stream::Tls(Box::new(Tls::new(socket))),
+        };
+        let is_limited = server.limited.is_some();
+        Dialing { stream: Some(stream), handshake: handshake.and_then(Result::ok), is_limited }
     }
 
     /// Ready when the connection is there, or cannot be made.
-    pub(crate) fn poll(&self, context: &Context<'_>) -> Poll<io::Result<()>> {
-        self.socket().poll_connected(context)
+    pub(crate) fn poll(&mut self, context: &Context<'_>) -> Poll<Result<(), DialError>> {
+        let stream = self.stream.as_ref().expect("taken only by established, which consumes it");
+        if let Err(error) = ready!(stream.poll_connected(context)) {
+            return Poll::Ready(Err(DialError::Connect(error)));
+        }
+        let Some(tls) = stream.tls() else { return Poll::Ready(Ok(())) };
+        loop {
+            let Some(handshake) = &mut self.handshake else {
+                let name = HandshakeError::Unusable("a server name that cannot be used".to_owned());
+                return Poll::Ready(Err(DialError::Handshake(name)));
+            };
+            let due = ready!(handshake.poll_step_due(tls.socket(), context));
+            match due.and_then(|()| handshake.step(tls.socket())) {
+                Ok(false) => {}
+                Ok(true) => {
+                    let done = self.handshake.take().map(|handshake| tls.establish(handshake));
+                    return Poll::Ready(done.unwrap_or(Ok(())).map_err(DialError::Handshake));
+                }
+                Err(error) => return Poll::Ready(Err(DialError::Handshake(error))),
+            }
+        }
     }
 
-    /// The socket of a connection that is there; it is not ended any more.
-    pub(crate) fn established(mut self) -> Socket {
-        self.socket.take().expect("taken only here, which consumes it")
-    }
-
-    fn socket(&self) -> &Socket {
-        self.socket.as_ref().expect("taken only by established, which consumes it")
+    /// The connection that is there; it is not ended any more.
+    pub(crate) fn established(mut self) -> Stream {
+        self.stream.take().expect("taken only here, which consumes it")
     }
 }
 
 impl Drop for Dialing {
     fn drop(&mut self) {
-        if let Some(socket) = self.socket.as_ref().filter(|_| self.is_limited) {
-            socket.end_now();
+        if let Some(stream) = self.stream.as_ref().filter(|_| self.is_limited) {
+            stream.end_now();
+        }
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub(crate) enum DialError {
+    /// As the kernel says.
+    Connect(io::Error),
+    /// It was there, and the TLS handshake failed.
+    Handshake(HandshakeError),
+}
+
+impl DialError {
+    /// What it means for the choice of the next attempt.
+    pub(crate) fn failure(&self) -> ConnectFailure {
+        match self {
+            DialError::Connect(error) => connect_failure(error),
+            DialError::Handshake(_) => ConnectFailure::Tls,
         }
     }
 }

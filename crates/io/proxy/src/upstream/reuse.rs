@@ -117,6 +117,22 @@ impl Worker {
         }
     }
 
+    /// Something has arrived on an idle connection, which is in no list any more: its end or bytes of no response as a rule, and
+    /// with TLS also what means nothing to a request, such as a ticket.
+    pub(crate) fn look_at_idle(&self, server: &Rc<Server>, held: Held) {
+        if held.socket.has_arrived() {
+            return self.drop_idle(server, held);
+        }
+        let index = self.parked.borrow_mut().insert(Parked::Server(server.clone()));
+        if held.socket.park(ParkToken(index)) {
+            // Its place by age is the last one used now: it goes later than it might, within the pool's limits.
+            server.idle.push(ParkToken(index), held, self.shard.clock.now());
+        } else {
+            self.parked.borrow_mut().take(index);
+            self.drop_idle(server, held);
+        }
+    }
+
     /// An idle connection that is in no list any more: something arrived on it, or its time is over.
     pub(crate) fn drop_idle(&self, server: &Rc<Server>, held: Held) {
         server.stats.connections_idle.decrement();

@@ -119,6 +119,10 @@ families! {
         "What rules asked for and was not done, by reason: a limit, or a value that cannot stand where it should.";
     FRONTEND_COMPRESSED: Counter "tidegate_frontend_responses_compressed_total" ["frontend", "coding"]
         "Responses that were compressed, by coding.";
+    FRONTEND_TLS_FAILED: Counter "tidegate_frontend_tls_handshakes_failed_total" ["frontend", "reason"]
+        "TLS handshakes that failed, by reason.";
+    FRONTEND_TLS_DURATION: Histogram "tidegate_frontend_tls_handshake_duration_seconds" ["frontend"]
+        "From accepting a connection to the end of its TLS handshake.";
     FRONTEND_DURATION: Histogram "tidegate_frontend_request_duration_seconds" ["frontend"]
         "From the first byte of the request until the last byte of the response is handed to the kernel or queued behind bytes that are.";
 
@@ -179,6 +183,8 @@ scalars! {
             "Connections accepted from the kernel, over all frontends.";
         Counter "tidegate_shard_accept_errors_total" = accept_errors:
             "Accepts that failed: no descriptor or memory left, or reset while waiting.";
+        Gauge "tidegate_shard_tls_handshakes" = tls_handshakes:
+            "TLS handshakes with clients under way now.";
         Gauge "tidegate_shard_tasks" = tasks:
             "Tasks alive now.";
         Counter "tidegate_shard_panics_contained_total" = panics_contained:
@@ -220,6 +226,10 @@ scalars! {
     FRONTEND_SCALARS: FrontendSnapshot ["frontend"] {
         Counter "tidegate_frontend_connections_empty_total" = connections_empty:
             "Connections that ended without having sent a byte.";
+        Counter "tidegate_frontend_tls_handshakes_total" = tls_handshakes:
+            "TLS handshakes completed in full.";
+        Counter "tidegate_frontend_tls_resumed_total" = tls_resumed:
+            "TLS handshakes that went on with an earlier session.";
         Counter "tidegate_frontend_received_bytes_total" = bytes_in:
             "Bytes received from clients.";
         Counter "tidegate_frontend_sent_bytes_total" = bytes_out:
@@ -328,6 +338,8 @@ pub(super) fn all() -> impl Iterator<Item = &'static Family> {
             &FRONTEND_ANSWERED,
             &FRONTEND_RULES_DROPPED,
             &FRONTEND_COMPRESSED,
+            &FRONTEND_TLS_FAILED,
+            &FRONTEND_TLS_DURATION,
             &FRONTEND_DURATION,
             &BACKEND_REQUESTS,
         ])

@@ -20,6 +20,7 @@ const REASONS: Reasons = Reasons {
     answers: &["deny"],
     rule_drops: &["edit"],
     codings: &["gzip"],
+    handshakes: &["timeout"],
 };
 
 type Labels = Vec<(String, String)>;
