@@ -21,6 +21,8 @@ pub struct ListenerSpec {
     pub id: ListenerId,
     /// Index of its frontend in the snapshot.
     pub frontend: usize,
+    /// Its index in the frontend's binds.
+    pub bind: usize,
     /// All shards accept from one queue (a Unix socket, an inherited one) instead of one each.
     pub shared: bool,
     /// Connections that the kernel may complete ahead of the shard; `None` when that is up to whom the socket is from.

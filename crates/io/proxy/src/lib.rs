@@ -30,8 +30,9 @@ pub use compression::Compression;
 pub use journal::AccessLog;
 pub use rules::Verifier;
 pub use settings::{
-    BackendSettings, ClientTimeouts, ForwardedField, Forwarding, FrontendSettings, OnMarkedDown,
-    OwnFieldSettings, PoolSettings, RepeatSettings, ServerSettings, Snapshot, Tables, reasons,
+    BackendProtocol, BackendSettings, BindSettings, ClientTimeouts, ForwardedField, Forwarding,
+    FrontendSettings, HandshakeLimits, OnMarkedDown, OwnFieldSettings, PoolSettings,
+    RepeatSettings, ServerSettings, Snapshot, Tables, reasons,
 };
 pub use upstream::queue::Handed;
 pub use worker::{Context, run};

@@ -120,8 +120,8 @@ impl Cipher {
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         let is_it = |known: &&str| !known.is_empty() && known.eq_ignore_ascii_case(name);
-        let place = CIPHERS.iter().position(|known| is_it(known));
-        place.or_else(|| OPENSSL.iter().position(|known| is_it(known))).map(Self)
+        let place = CIPHERS.iter().position(&is_it);
+        place.or_else(|| OPENSSL.iter().position(is_it)).map(Self)
     }
 
     /// Its name at IANA.

@@ -40,6 +40,15 @@ impl KeyLog {
     }
 }
 
+impl PartialEq for KeyLog {
+    /// Of the same file.
+    fn eq(&self, other: &Self) -> bool {
+        self.path == other.path
+    }
+}
+
+impl Eq for KeyLog {}
+
 impl fmt::Debug for KeyLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyLog").field("path", &self.path).finish_non_exhaustive()

@@ -15,6 +15,7 @@ mod families;
 #[cfg(test)]
 mod tests;
 
+use crate::certificates::CertificateFigures;
 use crate::figures::Figures;
 use crate::health::figures::HealthFigures;
 use crate::health::result_label;
@@ -29,6 +30,7 @@ use families::{
     Kind, LOG_SUPPRESSED, OPEN_FDS, RESIDENT_BYTES, SERVER_AGENT_CONNECTIONS,
     SERVER_CHECK_DURATION, SERVER_CHECKS, SERVER_EJECTED, SERVER_EJECTIONS, SERVER_FAILED,
     SERVER_REQUESTS, SERVER_SCALARS, SERVER_UP, SHARD_SCALARS, START_TIME, Scalar,
+    TLS_CERTIFICATE_EXPIRY, TLS_CERTIFICATES, TLS_FILES_FAILED, TLS_FILES_REPLACED,
 };
 use metrics::{Key, Label, Level, Metadata, Recorder, SharedString};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
@@ -119,6 +121,7 @@ impl Exposition {
         scrape.process(process);
         scrape.control(figures);
         scrape.health(&figures.health);
+        scrape.certificates(&figures.certificates);
         scrape.entities(registry);
         let mut body = String::with_capacity(self.body_bytes);
         push_sorted(&mut body, &scrape.recorder.handle().render());
@@ -224,7 +227,7 @@ impl Scrape {
     }
 
     fn control(&self, figures: &Figures) {
-        let Figures { generation, reloads, suppressed, shards, health: _, access_log } = figures;
+        let Figures { generation, reloads, suppressed, shards, access_log, .. } = figures;
         self.gauge(&CONFIG_GENERATION, *generation as f64, Vec::new());
         for (result, count) in [("ok", reloads.taken), ("failed", reloads.failed)] {
             self.counter(&CONFIG_RELOADS, count, with(&[], "result", result));
@@ -278,6 +281,16 @@ impl Scrape {
                     self.gauge(&SERVER_AGENT_CONNECTIONS, f64::from(max), labels.to_vec());
                 }
             }
+        }
+    }
+
+    fn certificates(&self, certificates: &CertificateFigures) {
+        self.gauge(&TLS_CERTIFICATES, certificates.loaded as f64, Vec::new());
+        self.counter(&TLS_FILES_REPLACED, certificates.replaced, Vec::new());
+        self.counter(&TLS_FILES_FAILED, certificates.failures, Vec::new());
+        for end in &certificates.ends {
+            let labels = with(&[Label::new("file", end.file.clone())], "name", &end.name);
+            self.gauge(&TLS_CERTIFICATE_EXPIRY, seconds_since_epoch(end.not_after), labels);
         }
     }
 
