@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer,
-    KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256,
-    RevokedCertParams, SerialNumber, SignatureAlgorithm, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
+    DnType, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    PKCS_RSA_SHA256, RevokedCertParams, SerialNumber, SignatureAlgorithm, date_time_ymd,
 };
 use tidegate_tls::rustls::pki_types::ServerName;
 use tidegate_tls::rustls::{ClientConfig, ClientConnection, Error, ServerConnection};
@@ -144,6 +144,7 @@ fn params(names: &[&str], validity: Validity, serial: u64) -> CertificateParams 
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
     let mut params = CertificateParams::new(names.clone()).expect("names");
     let common = names.first().map_or("nobody", String::as_str);
+    params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::OrganizationName, "Example, Ltd");
     params.distinguished_name.push(DnType::CommonName, common);
     params.serial_number = Some(serial.into());
