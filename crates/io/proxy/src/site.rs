@@ -27,8 +27,8 @@ use crate::compression::Compression;
 use crate::journal::FrontendLog;
 use crate::rules::{Needs, Verifier};
 use crate::settings::{
-    BackendSettings, BindSettings, ClientTimeouts, FrontendSettings, OnMarkedDown, OwnFieldSettings,
-    PoolSettings, RepeatSettings, ServerSettings, Snapshot, Tables,
+    BackendSettings, BindSettings, ClientTimeouts, FrontendSettings, OnMarkedDown,
+    OwnFieldSettings, PoolSettings, RepeatSettings, ServerSettings, Snapshot, Tables,
 };
 use crate::tally::Tally;
 use crate::upstream::idle_pool::IdleList;
@@ -321,7 +321,8 @@ impl Backend {
             .servers
             .iter()
             .map(|server| {
-                let known = before.and_then(|backend| backend.server(server, settings.tls.as_ref()));
+                let known =
+                    before.and_then(|backend| backend.server(server, settings.tls.as_ref()));
                 if let Some(known) = known {
                     if let (Some(limited), Some(queue)) = (&known.limited, &queue) {
                         limited.set_backend(queue);

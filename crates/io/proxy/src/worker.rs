@@ -470,6 +470,7 @@ impl Worker {
         self.stats.pipes_exhausted.publish(counters.pipes_exhausted);
         self.stats.buffers_total.set(u64::from(self.shard.ring.buffers().0));
         self.stats.tasks.set(self.shard.tasks.len() as u64);
+        self.stats.tls_handshakes.set(u64::from(self.turnstile.under_way()));
         self.start_trimming();
     }
 }

@@ -297,6 +297,16 @@ impl Socket {
             .map_or(PeerAddress::Unknown, |address| PeerAddress::of(&address))
     }
 
+    /// Gives the kernel a few last bytes at once, if it takes them without waiting and nothing is queued before them: a farewell of
+    /// a socket that is about to be dropped, when what is queued would be lost.
+    pub fn try_send(&self, bytes: &[u8]) {
+        if self.queued_bytes() == 0 {
+            // A peer that is gone, or does not read, goes without.
+            let flags = socket2_flags();
+            let _ = self.sock(|socket| socket.send_with_flags(bytes, flags));
+        }
+    }
+
     /// Makes closing a reset, so that a peer that reads until the end cannot take a cut answer for a whole one.
     pub fn reset_when_closed(&self) {
         let _ = self.sock(|socket| socket.set_linger(Some(Duration::ZERO)));
@@ -351,6 +361,12 @@ impl Drop for Socket {
     fn drop(&mut self) {
         self.with(|core, index| core.release(index, false));
     }
+}
+
+/// Without waiting, and without a signal where the peer is gone.
+fn socket2_flags() -> i32 {
+    let flags = rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL;
+    flags.bits().cast_signed()
 }
 
 fn start_receiving(core: &mut Core, index: u32) {

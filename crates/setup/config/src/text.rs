@@ -61,6 +61,10 @@ struct Piece {
 impl<'f> RawString<'f> {
     fn new(raw: &'f str) -> Option<Self> {
         let quote = raw.chars().next().filter(|quote| ['"', '\''].contains(quote))?;
+        // A string that nobody has ended: where its last byte is, a character may be that is longer.
+        if !raw.ends_with(quote) {
+            return None;
+        }
         let three: String = std::iter::repeat_n(quote, 3).collect();
         let is_long = raw.len() >= 6 && raw.starts_with(&three) && raw.ends_with(&three);
         let quotes = if is_long { 3 } else { 1 };

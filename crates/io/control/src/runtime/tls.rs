@@ -14,20 +14,18 @@ use crate::process;
 /// What `config` asks for and the data plane does not do yet.
 pub(super) fn not_served(config: &Config) -> Option<String> {
     let of_bind = config.frontends.iter().find_map(|frontend| {
-        let wants = |bind: &tidegate_config::Bind| {
-            bind.tls.is_some() || bind.protocols != [Protocol::Http1]
-        };
+        let wants = |bind: &tidegate_config::Bind| bind.protocols.contains(&Protocol::Http2);
         let bind = frontend.binds.iter().find(|bind| wants(bind))?;
         Some(format!("frontend {} at {}", frontend.name, bind.address))
     });
     let of_backend = || {
         let wants = |backend: &&tidegate_config::Backend| {
-            backend.tls.is_some() || backend.protocol != tidegate_config::BackendProtocol::Http1
+            backend.protocol != tidegate_config::BackendProtocol::Http1
         };
         config.backends.iter().find(wants).map(|backend| format!("backend {}", backend.name))
     };
     let whose = of_bind.or_else(of_backend)?;
-    Some(format!("{whose}: TLS and HTTP/2 are read and checked, but not served by this version"))
+    Some(format!("{whose}: HTTP/2 is read and checked, but not served by this version"))
 }
 
 impl Runtime {

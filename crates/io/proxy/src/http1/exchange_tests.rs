@@ -26,6 +26,7 @@ use tidegate_telemetry::Registry;
 
 use crate::budget::Budget;
 use crate::client::Client;
+use crate::command::ListenerId;
 use crate::http1::Server;
 use crate::settings::{
     BackendProtocol, BackendSettings, BindSettings, ClientTimeouts, FrontendSettings,
@@ -144,7 +145,8 @@ async fn serve_on_a_dead_connection(
     let connections = site.snapshot.frontends[0].connections.clone();
     connections.take();
     site.snapshot.connections.take();
-    let entrance = Rc::new(Entrance::new(frontend, connections));
+    let entrance =
+        Rc::new(Entrance::new(ListenerId(0), frontend, BindSettings::default(), connections));
     let client = Box::new(Client::new(
         ring.adopt(client.into()).into(),
         entrance,

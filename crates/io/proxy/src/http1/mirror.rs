@@ -19,7 +19,7 @@ use super::exchange::Driver;
 use super::upload::Upload;
 use crate::rules::{Dropped, Notes};
 use crate::site::{Backend, Frontend};
-use crate::upstream::connect::Connection;
+use crate::upstream::connect::{Connection, Dialing};
 use crate::worker::Worker;
 
 /// The largest body that is copied: it is held until it is whole.

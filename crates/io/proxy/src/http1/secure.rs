@@ -79,15 +79,15 @@ impl Server {
         let Some(task) = self.worker.shard.tasks.current() else { return Err(Failed::Expired) };
         let turnstile = &self.worker.turnstile;
         let mut claims = Claims { worker: &self.worker, task, has_place: false };
-        let place = |_: &Context<'_>| turnstile.poll_place(task);
+        let place = |_: &mut Context<'_>| turnstile.poll_place(task);
         self.alarm.within(deadline, place).await.map_err(|_expired| Failed::Expired)?;
         claims.has_place = true;
         let mut handshake = Handshake::accept(server.config()).map_err(Failed::By)?;
         loop {
-            let due = |context: &Context<'_>| handshake.poll_step_due(tls.socket(), context);
+            let due = |context: &mut Context<'_>| handshake.poll_step_due(tls.socket(), context);
             let due = self.alarm.within(deadline, due).await;
             due.map_err(|_expired| Failed::Expired)?.map_err(Failed::By)?;
-            let turn = |_: &Context<'_>| turnstile.poll_turn(task, self.alarm.now());
+            let turn = |_: &mut Context<'_>| turnstile.poll_turn(task, self.alarm.now());
             self.alarm.within(deadline, turn).await.map_err(|_expired| Failed::Expired)?;
             // The shard's own clock stands still within a turn.
             let begun = Instant::now();

@@ -176,7 +176,12 @@ impl OwnFields {
             (ForwardedField::For, None) => return,
             (ForwardedField::Proto, _) => {
                 let values = sender.values(b"x-forwarded-proto");
-                forwarded::single(received, values, scheme(sender.has_tls).as_bytes(), &mut self.bytes)
+                forwarded::single(
+                    received,
+                    values,
+                    scheme(sender.has_tls).as_bytes(),
+                    &mut self.bytes,
+                )
             }
             (ForwardedField::Host, _) => {
                 let values = sender.values(b"x-forwarded-host");

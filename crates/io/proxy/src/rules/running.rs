@@ -10,8 +10,8 @@ use std::time::SystemTime;
 use tidegate_http1::{BodyLength, Method, RequestHead, ResponseHead, Version};
 use tidegate_passwords::VerifiedCache;
 use tidegate_routing::{
-    Outcome, Pending, RequestOverlay, RequestView, ResponseView, Tls, TlsClient, Verdict, Workspace, resume,
-    run_request, run_response,
+    Outcome, Pending, RequestOverlay, RequestView, ResponseView, Tls, TlsClient, Verdict,
+    Workspace, resume, run_request, run_response,
 };
 use tidegate_semantics::{path, request_id};
 

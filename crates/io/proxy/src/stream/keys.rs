@@ -6,12 +6,8 @@
 use tidegate_tls::rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use tidegate_tls::rustls::kernel::KernelConnection;
 use tidegate_tls::rustls::server::{ServerConnectionData, UnbufferedServerConnection};
-use tidegate_tls::rustls::{
-    ConnectionTrafficSecrets, Error, ExtractedSecrets, ProtocolVersion,
-};
-use tidegate_tls_records::{
-    Cipher, KeyUpdate, Messages, Opener, Peer, Sealer, Secret, Version,
-};
+use tidegate_tls::rustls::{ConnectionTrafficSecrets, Error, ExtractedSecrets, ProtocolVersion};
+use tidegate_tls_records::{Cipher, KeyUpdate, Messages, Opener, Peer, Sealer, Secret, Version};
 
 /// Where further secrets come from.
 enum Source {
@@ -32,16 +28,14 @@ pub(super) struct Next(Source);
 
 impl Keys {
     pub(super) fn of_server(connection: UnbufferedServerConnection) -> Result<Keys, String> {
-        let (secrets, kernel) = connection
-            .dangerous_into_kernel_connection()
-            .map_err(|error| error.to_string())?;
+        let (secrets, kernel) =
+            connection.dangerous_into_kernel_connection().map_err(|error| error.to_string())?;
         Keys::new(&secrets, Next(Source::Server(kernel)))
     }
 
     pub(super) fn of_client(connection: UnbufferedClientConnection) -> Result<Keys, String> {
-        let (secrets, kernel) = connection
-            .dangerous_into_kernel_connection()
-            .map_err(|error| error.to_string())?;
+        let (secrets, kernel) =
+            connection.dangerous_into_kernel_connection().map_err(|error| error.to_string())?;
         Keys::new(&secrets, Next(Source::Client(kernel)))
     }
 

@@ -73,7 +73,7 @@ impl Stream {
     fn socket(&self) -> &Socket {
         match self {
             Stream::Plain(socket) => socket,
-            Stream::Tls(tls) => &tls.socket,
+            Stream::Tls(tls) => tls.socket(),
         }
     }
 
@@ -247,11 +247,17 @@ impl Stream {
 
     /// Makes closing a reset, so that a peer that reads until the end cannot take a cut answer for a whole one.
     pub(crate) fn reset_when_closed(&self) {
+        if let Some(tls) = self.tls() {
+            tls.forget_goodbye();
+        }
         self.socket().reset_when_closed();
     }
 
     /// As [`Socket::end_now`].
     pub(crate) fn end_now(&self) {
+        if let Some(tls) = self.tls() {
+            tls.say_goodbye_at_once();
+        }
         self.socket().end_now();
     }
 

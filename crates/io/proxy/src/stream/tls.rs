@@ -74,7 +74,8 @@ struct State {
 
 /// A TLS connection, and its socket before that is one.
 pub(crate) struct Tls {
-    pub(super) socket: Socket,
+    /// Taken only by what consumes the connection.
+    socket: Option<Socket>,
     /// Empty until the handshake is over.
     facts: OnceCell<Box<Facts>>,
     /// As long.
@@ -91,7 +92,7 @@ struct Plaintext {
 impl Tls {
     /// A socket before its handshake.
     pub(crate) fn new(socket: Socket) -> Tls {
-        Tls { socket, facts: OnceCell::new(), state: RefCell::new(None) }
+        Tls { socket: Some(socket), facts: OnceCell::new(), state: RefCell::new(None) }
     }
 
     /// A connection that has come from another shard.
@@ -105,17 +106,18 @@ impl Tls {
         tls
     }
 
-    pub(super) fn into_parts(self) -> Result<Parts, Tls> {
-        let Tls { socket, facts, state } = self;
-        match state.into_inner() {
-            Some(state) if state.is_quiet() => match socket.into_descriptor() {
-                Ok(descriptor) => {
-                    Ok(Parts { descriptor, facts: facts.into_inner(), core: state.core })
-                }
-                Err(socket) => Err(Tls { socket, facts, state: RefCell::new(Some(state)) }),
-            },
-            state => Err(Tls { socket, facts, state: RefCell::new(state) }),
+    pub(super) fn into_parts(mut self) -> Result<Parts, Tls> {
+        let Some(state) = self.state.take() else { return Err(self) };
+        let taken = if state.is_quiet() { self.socket.take() } else { None };
+        match taken.map(Socket::into_descriptor) {
+            Some(Ok(descriptor)) => {
+                return Ok(Parts { descriptor, facts: self.facts.take(), core: state.core });
+            }
+            Some(Err(socket)) => self.socket = Some(socket),
+            None => {}
         }
+        self.state = RefCell::new(Some(state));
+        Err(self)
     }
 
     /// The handshake is over.
@@ -150,7 +152,7 @@ impl Tls {
 
     /// What the handshake is made over.
     pub(crate) fn socket(&self) -> &Socket {
-        &self.socket
+        self.socket.as_ref().expect("taken only by what consumes the connection")
     }
 
     pub(crate) fn is_established(&self) -> bool {
@@ -176,7 +178,7 @@ impl Tls {
                 End::Closed => return Poll::Ready(Ok(None)),
                 End::Failed(kind) => return Poll::Ready(Err(kind.into())),
             }
-            match self.socket.poll_recv(context) {
+            match self.socket().poll_recv(context) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(received) => self.take(state, received),
             }
@@ -200,8 +202,9 @@ impl Tls {
     /// Opens what has come, as long as nothing is to be taken.
     fn absorb(&self, state: &mut State) {
         let context = Context::from_waker(Waker::noop());
-        while state.received.is_none() && state.core.end == End::Open && self.socket.has_arrived() {
-            match self.socket.poll_recv(&context) {
+        while state.received.is_none() && state.core.end == End::Open && self.socket().has_arrived()
+        {
+            match self.socket().poll_recv(&context) {
                 Poll::Ready(received) => self.take(state, received),
                 Poll::Pending => break,
             }
@@ -210,7 +213,7 @@ impl Tls {
 
     pub(super) fn has_arrived(&self) -> bool {
         let mut state = self.state.borrow_mut();
-        let Some(state) = &mut *state else { return self.socket.has_arrived() };
+        let Some(state) = &mut *state else { return self.socket().has_arrived() };
         self.absorb(state);
         state.received.is_some() || state.core.end != End::Open
     }
@@ -221,29 +224,29 @@ impl Tls {
             self.absorb(state);
             if state.received.is_some() {
                 // What is to be taken first says nothing of the peer; a failure of the socket is seen when it is taken.
-                let _ = self.socket.poll_gone(context);
+                let _ = self.socket().poll_gone(context);
                 return Poll::Pending;
             }
             if state.core.end != End::Open {
                 return Poll::Ready(());
             }
         }
-        self.socket.poll_gone(context)
+        self.socket().poll_gone(context)
     }
 
     pub(super) fn park(&self, token: ParkToken) -> bool {
-        !self.has_arrived() && self.socket.park(token)
+        !self.has_arrived() && self.socket().park(token)
     }
 
     pub(super) fn queue(&self, piece: SendBuf) {
         if let Some(state) = &mut *self.state.borrow_mut() {
             if state.outgoing.capacity() == 0 {
-                state.outgoing = self.socket.ring().take_vec();
+                state.outgoing = self.socket().ring().take_vec();
             }
             state.seal(piece.as_bytes());
         }
         if let SendBuf::Vec(bytes) = piece {
-            self.socket.ring().put_vec(bytes);
+            self.socket().ring().put_vec(bytes);
         }
     }
 
@@ -258,7 +261,7 @@ impl Tls {
             state.say_goodbye();
             self.queue_sealed(state);
         }
-        self.socket.flush_last();
+        self.socket().flush_last();
     }
 
     pub(super) fn finish(&self) {
@@ -268,12 +271,34 @@ impl Tls {
         }
     }
 
+    /// The end is to look like a cut.
+    pub(super) fn forget_goodbye(&self) {
+        if let Some(state) = &mut *self.state.borrow_mut() {
+            state.core.has_said_goodbye = true;
+        }
+    }
+
+    /// Tells a peer that is between two messages, and about to be left, that nothing more comes. Where something is on its way
+    /// it is not told: it will see a cut, which it is.
+    pub(super) fn say_goodbye_at_once(&self) {
+        if let Some(state) = &mut *self.state.borrow_mut()
+            && state.core.end == End::Open
+            && !state.core.has_said_goodbye
+            && state.outgoing.is_empty()
+            && self.socket().queued_bytes() == 0
+        {
+            state.say_goodbye();
+            self.socket().try_send(&state.outgoing);
+            state.outgoing.clear();
+        }
+    }
+
     pub(super) fn handed_over_bytes(&self) -> u64 {
         self.state.borrow().as_ref().map_or(0, |state| state.core.handed_over)
     }
 
     pub(super) fn queued_bytes(&self) -> usize {
-        self.socket.queued_bytes() + self.unsent_bytes()
+        self.socket().queued_bytes() + self.unsent_bytes()
     }
 
     fn unsent_bytes(&self) -> usize {
@@ -285,18 +310,26 @@ impl Tls {
         context: &Context<'_>,
         queued_max: usize,
     ) -> Poll<io::Result<()>> {
-        self.socket.poll_flushed(context, queued_max.saturating_sub(self.unsent_bytes()))
+        self.socket().poll_flushed(context, queued_max.saturating_sub(self.unsent_bytes()))
     }
 
     fn queue_sealed(&self, state: &mut State) {
         if !state.outgoing.is_empty() {
-            self.socket.queue(SendBuf::Vec(std::mem::take(&mut state.outgoing)));
+            self.socket().queue(SendBuf::Vec(std::mem::take(&mut state.outgoing)));
         }
     }
 
     fn send_queued(&self, state: &mut State) {
         self.queue_sealed(state);
-        self.socket.flush();
+        self.socket().flush();
+    }
+}
+
+impl Drop for Tls {
+    fn drop(&mut self) {
+        if self.socket.is_some() {
+            self.say_goodbye_at_once();
+        }
     }
 }
 

@@ -132,7 +132,8 @@ impl Turnstile {
         }
         self.refill(now);
         let affordable = self.credit_nanos.get() / self.step_nanos.get();
-        let steps = if affordable > 0 { affordable.min(STEPS_PER_TURN_MAX) } else { i64::from(idle) };
+        let steps =
+            if affordable > 0 { affordable.min(STEPS_PER_TURN_MAX) } else { i64::from(idle) };
         let steps = usize::try_from(steps).unwrap_or(0).min(waiting.len());
         self.let_in.set(steps);
         waiting.iter().take(steps).for_each(|task| wake(*task));
@@ -141,7 +142,8 @@ impl Turnstile {
     fn refill(&self, now: Instant) {
         let passed = now.saturating_duration_since(self.refilled.replace(now));
         let share = i64::from(self.limits.get().share_percent);
-        let earned = i64::try_from(passed.as_nanos()).unwrap_or(i64::MAX).saturating_mul(share) / 100;
+        let earned =
+            i64::try_from(passed.as_nanos()).unwrap_or(i64::MAX).saturating_mul(share) / 100;
         let max = i64::try_from(CREDIT_MAX.as_nanos()).unwrap_or(i64::MAX);
         // A debt is remembered as long as a saving: one long step, with RSA, is not paid for by many turns.
         let credit = self.credit_nanos.get().max(-max).saturating_add(earned);
