@@ -255,6 +255,8 @@ fn finish(config: &mut ServerConfig, settings: &ServerSettings, tickets: Option<
     if let Some(tickets) = tickets {
         config.ticketer = tickets;
     }
+    // Records are opened and sealed by our own layer once the handshake is over (ADR 0017).
+    config.enable_secret_extraction = true;
     // Early data can be replayed (RFC 8446 §8).
     config.max_early_data_size = 0;
 }

@@ -42,7 +42,9 @@ impl Drop for Claims<'_> {
 
 /// Why there is no connection.
 enum Failed {
-    Expired,
+    TimedOut,
+    /// The certificate of a client that goes on with an earlier session has expired meanwhile; it was told.
+    CertificateExpired,
     By(HandshakeError),
 }
 
@@ -76,25 +78,27 @@ impl Server {
     }
 
     async fn shake(&self, tls: &Tls, server: &ServerTls, deadline: Instant) -> Result<(), Failed> {
-        let Some(task) = self.worker.shard.tasks.current() else { return Err(Failed::Expired) };
+        let Some(task) = self.worker.shard.tasks.current() else { return Err(Failed::TimedOut) };
         let turnstile = &self.worker.turnstile;
         let mut claims = Claims { worker: &self.worker, task, has_place: false };
         let place = |_: &mut Context<'_>| turnstile.poll_place(task);
-        self.alarm.within(deadline, place).await.map_err(|_expired| Failed::Expired)?;
+        self.alarm.within(deadline, place).await.map_err(|_expired| Failed::TimedOut)?;
         claims.has_place = true;
         let mut handshake = Handshake::accept(server.config()).map_err(Failed::By)?;
         loop {
             let due = |context: &mut Context<'_>| handshake.poll_step_due(tls.socket(), context);
             let due = self.alarm.within(deadline, due).await;
-            due.map_err(|_expired| Failed::Expired)?.map_err(Failed::By)?;
+            due.map_err(|_expired| Failed::TimedOut)?.map_err(Failed::By)?;
             let turn = |_: &mut Context<'_>| turnstile.poll_turn(task, self.alarm.now());
-            self.alarm.within(deadline, turn).await.map_err(|_expired| Failed::Expired)?;
+            self.alarm.within(deadline, turn).await.map_err(|_expired| Failed::TimedOut)?;
             // The shard's own clock stands still within a turn.
             let begun = Instant::now();
             let outcome = handshake.step(tls.socket());
             turnstile.charge(begun.elapsed());
             if outcome.map_err(Failed::By)? {
-                return tls.establish(handshake).map_err(Failed::By);
+                tls.establish(handshake).map_err(Failed::By)?;
+                let believed = !tls.refuse_expired();
+                return believed.then_some(()).ok_or(Failed::CertificateExpired);
             }
         }
     }
@@ -113,14 +117,21 @@ impl Server {
             Failed::By(HandshakeError::Tls(_) | HandshakeError::UnknownName(_)) => {
                 respond::close_with_care(&self.alarm, client, limit).await;
             }
-            Failed::By(_) | Failed::Expired => {}
+            Failed::CertificateExpired => {
+                respond::close_with_care(&self.alarm, client, limit).await;
+            }
+            Failed::By(_) | Failed::TimedOut => {}
         }
     }
 
     fn count_handshake(&self, client: &Client, failed: &Failed) {
         let frontend = client.entrance.frontend();
         let (kind, detail) = match failed {
-            Failed::Expired => (HandshakeFailure::TimedOut, String::new()),
+            Failed::TimedOut => (HandshakeFailure::TimedOut, String::new()),
+            Failed::CertificateExpired => (
+                HandshakeFailure::ClientCertificate,
+                "expired since its first handshake".to_owned(),
+            ),
             Failed::By(error) => (HandshakeFailure::of(error), error.to_string()),
         };
         frontend.stats.tls_failed.increment(kind.index());

@@ -8,6 +8,7 @@ use std::cell::{OnceCell, RefCell};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::task::{Context, Poll, Waker};
+use std::time::SystemTime;
 
 use tidegate_ring::{ParkToken, RecvBuf, Ring, SendBuf, Socket};
 use tidegate_tls::Session;
@@ -17,6 +18,9 @@ use tidegate_tls_records::{
 
 use super::handshake::{Finished, Handshake, HandshakeError};
 use super::keys::Keys;
+
+/// RFC 8446 §6.2
+const CERTIFICATE_EXPIRED: Alert = Alert(45);
 
 /// What the handshake has said, for rules and the log.
 #[derive(Debug)]
@@ -153,6 +157,21 @@ impl Tls {
     /// What the handshake is made over.
     pub(crate) fn socket(&self) -> &Socket {
         self.socket.as_ref().expect("taken only by what consumes the connection")
+    }
+
+    /// Ends a connection whose client is not believed any more: a session that is resumed brings the certificate of its first
+    /// handshake, which may have expired since.
+    pub(crate) fn refuse_expired(&self) -> bool {
+        let facts = self.facts.get().map(|facts| &facts.session);
+        let is_expired = facts.is_some_and(|session| {
+            let peer = session.peer.as_ref().filter(|_| session.resumed);
+            peer.is_some_and(|peer| peer.is_expired(SystemTime::now()))
+        });
+        if let (true, Some(state)) = (is_expired, &mut *self.state.borrow_mut()) {
+            state.fail(CERTIFICATE_EXPIRED);
+            self.send_queued(state);
+        }
+        is_expired
     }
 
     pub(crate) fn is_established(&self) -> bool {

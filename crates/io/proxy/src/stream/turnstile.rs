@@ -150,3 +150,125 @@ impl Turnstile {
         self.credit_nanos.set(credit.min(max));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEP: Duration = Duration::from_micros(100);
+
+    fn turnstile(concurrent_max: u32, share_percent: u8, now: Instant) -> Turnstile {
+        Turnstile::new(HandshakeLimits { concurrent_max, share_percent }, now)
+    }
+
+    #[test]
+    fn places_go_to_those_who_came_first_and_never_beyond_the_limit() {
+        let turnstile = turnstile(2, 50, Instant::now());
+        let tasks = [1, 2, 3, 4].map(TaskId);
+        let places = tasks.map(|task| turnstile.poll_place(task).is_ready());
+        assert_eq!((places, turnstile.under_way()), ([true, true, false, false], 2));
+        assert_eq!(turnstile.leave(), Some(tasks[2]));
+        // The last one asks first.
+        assert!(turnstile.poll_place(tasks[3]).is_pending());
+        assert!(turnstile.poll_place(tasks[2]).is_ready());
+        assert_eq!(turnstile.leave(), Some(tasks[3]));
+        // It gives up, and the place is anybody's.
+        assert_eq!(turnstile.forget(tasks[3]), None);
+        assert!(turnstile.poll_place(TaskId(5)).is_ready());
+        assert_eq!(turnstile.under_way(), 2);
+    }
+
+    #[test]
+    fn who_gives_up_at_the_head_lets_the_next_one_know() {
+        let turnstile = turnstile(1, 50, Instant::now());
+        assert!(turnstile.poll_place(TaskId(1)).is_ready());
+        for task in [2, 3] {
+            assert!(turnstile.poll_place(TaskId(task)).is_pending());
+        }
+        assert_eq!(turnstile.leave(), Some(TaskId(2)));
+        assert_eq!(turnstile.forget(TaskId(2)), Some(TaskId(3)));
+        assert!(turnstile.poll_place(TaskId(3)).is_ready());
+    }
+
+    /// Steps that are made in so many turns of so long, each with other work.
+    fn steps_in(turnstile: &Turnstile, start: Instant, turns: u32, turn: Duration) -> u32 {
+        let mut made = 0;
+        let mut task = 1_000;
+        let mut waiting = VecDeque::new();
+        for nth in 1..=turns {
+            let now = start + turn * nth;
+            // There is always somebody who wants to.
+            while waiting.len() < 64 {
+                task += 1;
+                if turnstile.poll_turn(TaskId(task), now).is_ready() {
+                    turnstile.charge(STEP);
+                    made += 1;
+                } else {
+                    waiting.push_back(TaskId(task));
+                }
+            }
+            let mut woken = Vec::new();
+            turnstile.turned(now, false, |task| woken.push(task));
+            for task in woken {
+                assert_eq!(waiting.pop_front(), Some(task), "not the first one");
+                assert!(turnstile.poll_turn(task, now).is_ready());
+                turnstile.charge(STEP);
+                made += 1;
+            }
+        }
+        made
+    }
+
+    #[test]
+    fn a_flood_of_handshakes_gets_its_share_of_a_busy_shard_and_no_more() {
+        for (share, turn_micros) in [(50, 200), (50, 1_000), (20, 200), (5, 500), (100, 400)] {
+            let start = Instant::now();
+            let turnstile = turnstile(u32::MAX, share, start);
+            let (turns, turn) = (5_000, Duration::from_micros(turn_micros));
+            let made = steps_in(&turnstile, start, turns, turn);
+            let most = turn * turns * u32::from(share) / 100;
+            let got = STEP * made;
+            let slack = CREDIT_MAX + STEP * 16;
+            assert!(got <= most + slack, "{share} %: {got:?} of {most:?}");
+            assert!(got * 10 >= most * 8, "{share} %: {got:?} of {most:?}");
+        }
+    }
+
+    #[test]
+    fn an_idle_shard_holds_nobody_up() {
+        let start = Instant::now();
+        let turnstile = turnstile(u32::MAX, 1, start);
+        for task in 1..=5 {
+            assert!(turnstile.poll_turn(TaskId(task), start).is_pending(), "without credit");
+        }
+        let mut order = Vec::new();
+        for _ in 0..5 {
+            let mut woken = Vec::new();
+            turnstile.turned(start, true, |task| woken.push(task));
+            assert_eq!(woken.len(), 1, "one step, then a look at what has come");
+            assert!(turnstile.poll_turn(woken[0], start).is_ready());
+            turnstile.charge(STEP);
+            order.push(woken[0].0);
+        }
+        assert_eq!(order, [1, 2, 3, 4, 5]);
+        // While other work waits, the debt is paid first.
+        assert!(turnstile.poll_turn(TaskId(6), start).is_pending());
+        turnstile.turned(start, false, |_| panic!("it has no credit"));
+    }
+
+    #[test]
+    fn a_turn_that_nobody_takes_is_the_next_ones() {
+        let start = Instant::now();
+        let turnstile = turnstile(u32::MAX, 50, start);
+        for task in 1..=3 {
+            assert!(turnstile.poll_turn(TaskId(task), start).is_pending());
+        }
+        turnstile.turned(start, true, |task| assert_eq!(task, TaskId(1)));
+        turnstile.forget(TaskId(1));
+        let mut woken = Vec::new();
+        turnstile.turned(start, true, |task| woken.push(task));
+        assert_eq!(woken, [TaskId(2)]);
+        assert!(turnstile.poll_turn(TaskId(3), start).is_pending(), "before its turn");
+        assert!(turnstile.poll_turn(TaskId(2), start).is_ready());
+    }
+}
