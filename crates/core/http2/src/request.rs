@@ -68,7 +68,7 @@ struct Seen<'a> {
 }
 
 /// Appends the head of a request to `out`. `ends`: the stream ends with the fields. `nonce` becomes the key of a WebSocket's
-/// handshake, which HTTP/2 has none of (RFC 8441 §5). Fields come with their names in lower case; the order of different names
+/// handshake, which HTTP/2 has none of (RFC 8441 §5). `fields` gives the same each time; they come with their names in lower case; the order of different names
 /// is kept, but for `host`, which comes first, and cookies, which are joined at the end (§8.2.3).
 ///
 /// `te: trailers` is written although HTTP/1.1 would need it listed in `Connection`: only this proxy reads the text, and it passes
@@ -76,9 +76,9 @@ struct Seen<'a> {
 ///
 /// # Errors
 /// The request is malformed; what `out` holds then is of no use.
-pub fn write_request<'a>(
+pub fn write_request<'a, I: Iterator<Item = (&'a [u8], &'a [u8])>>(
     pseudo: &Pseudo<'a>,
-    fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
+    fields: impl Fn() -> I,
     ends: bool,
     nonce: [u8; 16],
     out: &mut Vec<u8>,
@@ -86,7 +86,7 @@ pub fn write_request<'a>(
     if !is_token(pseudo.method) {
         return Err(Malformed::MethodInvalid);
     }
-    let seen = judge_fields(fields.clone())?;
+    let seen = judge_fields(fields())?;
     let authority = authority(pseudo, seen.host)?;
     let connects = pseudo.method == b"CONNECT";
     if !connects && pseudo.protocol.is_some() {
@@ -112,11 +112,11 @@ pub fn write_request<'a>(
         push(out, &[b"host: ", authority, b"\r\n"]);
     }
     let keeps = |name: &[u8]| name != b"host" && !(tunnels && name == b"sec-websocket-key");
-    for (name, value) in fields.clone().filter(|(name, _)| *name != b"cookie" && keeps(name)) {
+    for (name, value) in fields().filter(|(name, _)| *name != b"cookie" && keeps(name)) {
         push(out, &[name, b": ", value, b"\r\n"]);
     }
     if seen.has_cookies {
-        write_cookies(fields, out);
+        write_cookies(fields(), out);
     }
     match body {
         Body::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),

@@ -24,7 +24,7 @@ fn write(
 ) -> Result<(Carried, String), Malformed> {
     let mut out = Vec::new();
     let carried =
-        write_request(pseudo, fields.iter().copied(), ends, *b"the sample nonce", &mut out)?;
+        write_request(pseudo, || fields.iter().copied(), ends, *b"the sample nonce", &mut out)?;
     Ok((carried, String::from_utf8(out).expect("the samples are ASCII")))
 }
 
@@ -220,7 +220,7 @@ proptest! {
         };
         let lines = fields.iter().map(|(name, value)| (&name[..], &value[..]));
         let mut out = Vec::new();
-        let Ok(carried) = write_request(&pseudo, lines.clone(), ends, [7; 16], &mut out) else { return Ok(()) };
+        let Ok(carried) = write_request(&pseudo, || lines.clone(), ends, [7; 16], &mut out) else { return Ok(()) };
         let mut head = RequestHead::new();
         let Ok(parsed) = parse_request(&out, &Limits::default(), &mut head) else { return Ok(()) };
         prop_assert_eq!(parsed, Parsed::Complete { head_bytes: out.len() });

@@ -214,6 +214,7 @@ mod tests {
         answers: &["deny"],
         rule_drops: &["edit"],
         codings: &["gzip"],
+        floods: &["pings"],
     };
 
     fn server_names(registry: &Registry) -> Vec<String> {

@@ -34,11 +34,12 @@ const LINES_AT_ONCE_MAX: u32 = 1_000;
 const SUMMARY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Every kind of event, in the order of [`place`].
-const KINDS: [Topic; 5] = [
+const KINDS: [Topic; 6] = [
     Topic::Shards(EventKind::RequestRejected),
     Topic::Shards(EventKind::RequestFailed),
     Topic::Shards(EventKind::AcceptFailed),
     Topic::Shards(EventKind::Panicked),
+    Topic::Shards(EventKind::ConnectionFlooded),
     Topic::Servers,
 ];
 
@@ -48,7 +49,8 @@ fn place(topic: Topic) -> usize {
         Topic::Shards(EventKind::RequestFailed) => 1,
         Topic::Shards(EventKind::AcceptFailed) => 2,
         Topic::Shards(EventKind::Panicked) => 3,
-        Topic::Servers => 4,
+        Topic::Shards(EventKind::ConnectionFlooded) => 4,
+        Topic::Servers => 5,
     }
 }
 

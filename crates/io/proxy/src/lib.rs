@@ -12,11 +12,13 @@ mod command;
 mod compression;
 mod flow;
 mod http1;
+mod http2;
 mod journal;
 mod parked;
 mod rules;
 mod settings;
 mod site;
+mod spoken;
 mod stream;
 mod tally;
 mod tunnel;
@@ -28,6 +30,7 @@ pub use command::{
     Command, Event, EventKind, ListenerId, ListenerSpec, Report, ServerChange, ServerStates,
 };
 pub use compression::Compression;
+pub use http2::Protocols;
 pub use journal::AccessLog;
 pub use rules::Verifier;
 pub use settings::{

@@ -21,12 +21,12 @@ use crate::budget::{Budget, Waiter};
 use crate::chores::Chores;
 use crate::client::Client;
 use crate::command::{Command, Event, EventKind, ListenerId, ListenerSpec, Report};
-use crate::http1;
 use crate::journal::Journal;
 use crate::parked::{Parked, ParkedTable};
 use crate::settings::Snapshot;
 use crate::site::{Entrance, Site};
 use crate::upstream::queue::Office;
+use crate::{http1, http2};
 
 /// How long a shard that ends waits for room to say so.
 const LAST_REPORT_PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
@@ -89,6 +89,8 @@ pub(crate) struct Worker {
     pub(crate) tarpits: Cell<u32>,
     /// Copies of requests on their way.
     pub(crate) mirrors: Cell<u32>,
+    /// Who speaks HTTP/2.
+    pub(crate) http2: http2::Connections,
     this: std::rc::Weak<Worker>,
 }
 
@@ -231,6 +233,7 @@ impl Worker {
             encoders: Encoders::new(PoolLimits::default()),
             tarpits: Cell::new(0),
             mirrors: Cell::new(0),
+            http2: http2::Connections::default(),
             this: this.clone(),
         })
     }
@@ -323,6 +326,7 @@ impl Worker {
                 _ => continue,
             };
             acceptor.set_backlog(spec.backlog);
+            acceptor.protocols.set(spec.protocols);
             self.acceptors.borrow_mut().insert(spec.id, (task, acceptor));
         }
         for (task, acceptor) in before.into_values() {
@@ -396,6 +400,7 @@ impl Worker {
                 });
             }
         }
+        self.http2.tasks().into_iter().for_each(|task| self.shard.tasks.wake(task));
         self.finish_draining();
     }
 
@@ -416,6 +421,12 @@ impl Worker {
         self.clients_open.set(self.clients_open.get() + 1);
         let limit = client.entrance.frontend().timeouts.request_head;
         self.park(client, self.shard.clock.now() + limit);
+    }
+
+    /// A stream of a client's connection: its request is here.
+    pub(crate) fn begin_stream(&self, client: Box<Client>) {
+        self.clients_open.set(self.clients_open.get() + 1);
+        self.dispatch(client);
     }
 
     /// Waits for a client's next request without holding a task or a buffer.

@@ -264,6 +264,7 @@ fn start_shard(
         backlog: None,
         id: ListenerId(0),
         frontend: 0,
+        protocols: tidegate_proxy::Protocols::Http1,
         shared: false,
         socket: Some(listener.into()),
     }];

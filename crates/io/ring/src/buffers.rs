@@ -213,6 +213,7 @@ impl Drop for Filled {
 enum Memory {
     Shared(Filled),
     Copied(Box<[u8]>),
+    Made(Vec<u8>),
 }
 
 /// Received bytes, mostly in a ring buffer, which goes back to the kernel when this is dropped.
@@ -236,6 +237,12 @@ impl RecvBuf {
     pub(crate) fn copied(bytes: Box<[u8]>) -> RecvBuf {
         let end = bytes.len() as u32;
         RecvBuf { memory: Memory::Copied(bytes), start: 0, end }
+    }
+
+    /// Wraps bytes that came by another way than this ring, at most 4 GiB.
+    pub fn from_vec(bytes: Vec<u8>) -> RecvBuf {
+        let end = u32::try_from(bytes.len()).expect("a piece of a stream is far below 4 GiB");
+        RecvBuf { memory: Memory::Made(bytes), start: 0, end }
     }
 
     /// Drops the first `count` bytes; at most all of them.
@@ -264,6 +271,7 @@ impl Deref for RecvBuf {
         let (start, end) = (self.start as usize, self.end as usize);
         match &self.memory {
             Memory::Copied(bytes) => &bytes[start..end],
+            Memory::Made(bytes) => &bytes[start..end],
             Memory::Shared(filled) => {
                 let memory = filled.buffers.address(filled.id);
                 // SAFETY: `start..end` lies in the buffer and was written by the kernel (or zeroed by the mapping); while

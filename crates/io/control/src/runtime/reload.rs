@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tidegate_config::{Config, Global, Severity};
-use tidegate_proxy::{Command, ListenerSpec, Snapshot};
+use tidegate_proxy::{Command, ListenerSpec, Protocols, Snapshot};
 use tidegate_ring::Listener;
 
 use super::{AdminListener, Phase, Runtime, START_PATIENCE};
@@ -38,6 +38,15 @@ fn needs_restart(started: &Global, now: &Global) -> Vec<(&'static str, String, S
         differing("global.daemon", &started.daemon, &now.daemon),
     ];
     keys.into_iter().flatten().collect()
+}
+
+/// What listeners speak. The configuration of `protocols` takes the place of this hook of the tests.
+fn test_protocols() -> Protocols {
+    match std::env::var("TIDEGATE_TEST_PROTOCOLS").as_deref() {
+        Ok("h2") => Protocols::Http2,
+        Ok("both") => Protocols::Both,
+        _ => Protocols::Http1,
+    }
 }
 
 impl Runtime {
@@ -100,7 +109,14 @@ impl Runtime {
             for shard in &mut specs {
                 let (shared, socket) = (place.is_shared(), own.next());
                 let backlog = place.backlog(backlog);
-                shard.push(ListenerSpec { id: *id, frontend: index, shared, backlog, socket });
+                shard.push(ListenerSpec {
+                    id: *id,
+                    frontend: index,
+                    protocols: test_protocols(),
+                    shared,
+                    backlog,
+                    socket,
+                });
             }
         }
         self.addresses.borrow_mut().retain(&frontends.into_iter().flatten().collect());

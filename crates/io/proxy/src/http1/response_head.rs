@@ -19,6 +19,7 @@ use super::head::addresses;
 use super::response::{Head, Relay};
 use crate::compression::label_index;
 use crate::rules::{CodedFields, Dropped, Judge, ResponseFields};
+use crate::spoken::Spoken;
 use crate::upstream::persist::{self, Telling};
 
 /// What a final head is to become.
@@ -194,14 +195,15 @@ impl Relay<'_, '_> {
         let judge =
             Judge { frontend: driver.frontend, scratch: &scratch.rules, now: driver.alarm.now() };
         let (peer, local) = addresses(driver.client, driver.frontend);
+        let from = (peer, local, Spoken::of(driver.client, self.incoming.version));
         if !driver.frontend.needs.head_for_response {
             let unknown = RequestHead::new();
-            return judge.edit_response(peer, local, &unknown, (head, bytes), notes);
+            return judge.edit_response(from, &unknown, (head, bytes), notes);
         }
         let mut request = scratch.request.borrow_mut();
         let parsed = parse_request(notes.head(), &driver.frontend.limits, &mut request);
         debug_assert!(matches!(parsed, Ok(Parsed::Complete { .. })), "it was parsed before");
-        judge.edit_response(peer, local, &request, (head, bytes), notes);
+        judge.edit_response(from, &request, (head, bytes), notes);
     }
 }
 

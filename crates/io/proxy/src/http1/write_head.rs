@@ -43,7 +43,7 @@ impl<'a> HeadWriter<'a> {
         received: &'a Received<'a>,
         notes: &'a Notes,
     ) -> HeadWriter<'a> {
-        let Received { head, bytes, peer, local } = *received;
+        let Received { head, bytes, peer, local, spoken } = *received;
         let (overlay, mut scratch) = (&notes.overlay, server.worker.scratch.rules.borrow_mut());
         let Scratch { own, random, .. } = &mut *scratch;
         let sender = Sender {
@@ -51,6 +51,7 @@ impl<'a> HeadWriter<'a> {
             bytes,
             overlay,
             peer: peer.map(|peer| peer.ip()),
+            spoken,
             local_port: local.map(|local| local.port()),
             id_made: notes.id_is_made.then_some(&*notes.id),
         };

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
-use tidegate_http1::{BodyLength, Method, RequestHead, ResponseHead, Version};
+use tidegate_http1::{BodyLength, Method, RequestHead, ResponseHead};
 use tidegate_passwords::VerifiedCache;
 use tidegate_routing::{
     Outcome, Pending, RequestOverlay, RequestView, ResponseView, Tls, Verdict, Workspace, resume,
@@ -20,6 +20,7 @@ use super::own_fields::SCHEME;
 use super::world::ShardWorld;
 use super::{Answered, Dropped, Needs, Question, Route, Scratch};
 use crate::site::{Backend, Frontend};
+use crate::spoken::Spoken;
 
 /// What a connection task keeps of a request between its head and its end. Reused, so that a warm task allocates nothing.
 #[derive(Default)]
@@ -46,6 +47,8 @@ pub(crate) struct Received<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) local: Option<SocketAddr>,
+    /// The version that the client spoke.
+    pub(crate) spoken: Spoken,
 }
 
 /// A frontend's rules with a shard's memory for them.
@@ -219,8 +222,7 @@ impl Judge<'_> {
     /// the edits are in the scratch's overlay.
     pub(crate) fn edit_response(
         &self,
-        peer: Option<SocketAddr>,
-        local: Option<SocketAddr>,
+        (peer, local, spoken): (Option<SocketAddr>, Option<SocketAddr>, Spoken),
         request: &RequestHead,
         response: (&ResponseHead, &[u8]),
         notes: &mut Notes,
@@ -234,7 +236,7 @@ impl Judge<'_> {
         notes.is_used = true;
         let world = self.world(verified, *started);
         let bytes = std::mem::take(&mut notes.head);
-        let received = Received { head: request, bytes: &bytes, peer, local };
+        let received = Received { head: request, bytes: &bytes, peer, local, spoken };
         let headers = ReceivedRequest { head: request, bytes: &bytes };
         let view = view(&received, &headers, &world, &notes.id, self.frontend.needs);
         let (head, bytes_of_response) = response;
@@ -280,7 +282,7 @@ fn view<'a>(
     id: &'a [u8],
     needs: Needs,
 ) -> RequestView<'a, ReceivedRequest<'a>, ShardWorld<'a>> {
-    let Received { head, bytes, peer, local } = *received;
+    let Received { head, bytes, peer, local, spoken } = *received;
     let (path, query) = path::split_query(head.path_and_query(bytes));
     let tls: Option<Tls<'_>> = None;
     RequestView {
@@ -292,10 +294,7 @@ fn view<'a>(
         query,
         authority: head.host(bytes),
         scheme: SCHEME.as_bytes(),
-        protocol: match head.version() {
-            Version::Http10 => b"HTTP/1.0",
-            Version::Http11 => b"HTTP/1.1",
-        },
+        protocol: spoken.text().as_bytes(),
         body_bytes: match head.body() {
             BodyLength::None => Some(0),
             BodyLength::Length(bytes) => Some(bytes),

@@ -5,14 +5,19 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use tidegate_ring::{ParkToken, PeerAddress, RecvBuf, Ring, SendBuf, Socket, SocketKey};
+
+use crate::http2::Http2Stream;
 
 /// A connection as the protocols see it.
 pub(crate) enum Stream {
     /// Bytes as they are on the wire.
     Plain(Socket),
+    /// A stream of a client's HTTP/2 connection, whose messages show as HTTP/1.1 text.
+    Http2(Rc<Http2Stream>),
 }
 
 /// A connection on its way to another shard.
@@ -33,19 +38,26 @@ impl Stream {
     pub(crate) fn plain(&self) -> Option<&Socket> {
         match self {
             Stream::Plain(socket) => Some(socket),
+            Stream::Http2(_) => None,
         }
     }
 
-    /// The socket that carries it.
-    fn socket(&self) -> &Socket {
+    /// Whether it is one of the streams of a connection.
+    pub(crate) fn is_http2(&self) -> bool {
+        matches!(self, Stream::Http2(_))
+    }
+
+    /// The socket that is its own; a stream shares one.
+    fn socket(&self) -> Option<&Socket> {
         match self {
-            Stream::Plain(socket) => socket,
+            Stream::Plain(socket) => Some(socket),
+            Stream::Http2(_) => None,
         }
     }
 
-    /// What [`Ring::abort`] recognises it by.
-    pub(crate) fn key(&self) -> SocketKey {
-        self.socket().key()
+    /// What [`Ring::abort`] recognises it by; none: it is a stream.
+    pub(crate) fn key(&self) -> Option<SocketKey> {
+        self.socket().map(Socket::key)
     }
 
     /// Received bytes, or `None` when the peer has ended its side.
@@ -56,6 +68,7 @@ impl Stream {
     pub(crate) fn poll_recv(&self, context: &Context<'_>) -> Poll<io::Result<Option<RecvBuf>>> {
         match self {
             Stream::Plain(socket) => socket.poll_recv(context),
+            Stream::Http2(stream) => stream.poll_recv(&mut Context::from_waker(context.waker())),
         }
     }
 
@@ -72,6 +85,7 @@ impl Stream {
     pub(crate) fn poll_gone(&self, context: &Context<'_>) -> Poll<()> {
         match self {
             Stream::Plain(socket) => socket.poll_gone(context),
+            Stream::Http2(stream) => stream.poll_gone(&mut Context::from_waker(context.waker())),
         }
     }
 
@@ -80,17 +94,22 @@ impl Stream {
     pub(crate) fn has_arrived(&self) -> bool {
         match self {
             Stream::Plain(socket) => socket.has_arrived(),
+            // Nothing follows its one request.
+            Stream::Http2(_) => false,
         }
     }
 
     /// Whether the kernel holds received bytes that no receive has taken.
     pub(crate) fn has_unread(&self) -> bool {
-        self.socket().has_unread()
+        self.socket().is_some_and(Socket::has_unread)
     }
 
     /// As [`Socket::set_recv_on_demand`].
     pub(crate) fn set_recv_on_demand(&self, on_demand: bool) {
-        self.socket().set_recv_on_demand(on_demand);
+        // The data of a stream comes on demand anyway.
+        if let Some(socket) = self.socket() {
+            socket.set_recv_on_demand(on_demand);
+        }
     }
 
     /// Queues `piece`; nothing is sent before [`Stream::flush`]. After a send error it is dropped.
@@ -98,6 +117,7 @@ impl Stream {
     pub(crate) fn queue(&self, piece: SendBuf) {
         match self {
             Stream::Plain(socket) => socket.queue(piece),
+            Stream::Http2(stream) => stream.queue(piece),
         }
     }
 
@@ -106,6 +126,8 @@ impl Stream {
     pub(crate) fn flush(&self) {
         match self {
             Stream::Plain(socket) => socket.flush(),
+            // What is queued wakes the connection's task.
+            Stream::Http2(_) => {}
         }
     }
 
@@ -115,6 +137,8 @@ impl Stream {
     pub(crate) fn flush_last(&self) {
         match self {
             Stream::Plain(socket) => socket.flush_last(),
+            // What is queued wakes the connection's task.
+            Stream::Http2(_) => {}
         }
     }
 
@@ -123,6 +147,7 @@ impl Stream {
     pub(crate) fn finish(&self) {
         match self {
             Stream::Plain(_) => {}
+            Stream::Http2(stream) => stream.finish(),
         }
     }
 
@@ -138,13 +163,19 @@ impl Stream {
     ) -> Poll<io::Result<()>> {
         match self {
             Stream::Plain(socket) => socket.poll_flushed(context, queued_max),
+            Stream::Http2(stream) => {
+                stream.poll_flushed(&mut Context::from_waker(context.waker()), queued_max)
+            }
         }
     }
 
     /// Bytes that have left, as they are on the wire: it grows when the peer takes something.
     #[inline]
     pub(crate) fn sent_bytes(&self) -> u64 {
-        self.socket().sent_bytes()
+        match self {
+            Stream::Plain(socket) => socket.sent_bytes(),
+            Stream::Http2(stream) => stream.sent_bytes(),
+        }
     }
 
     /// The protocol's bytes that were handed over for sending, whether they have left or not. After a send error it may fall.
@@ -152,18 +183,25 @@ impl Stream {
     pub(crate) fn handed_over_bytes(&self) -> u64 {
         match self {
             Stream::Plain(socket) => socket.sent_bytes() + socket.queued_bytes() as u64,
+            Stream::Http2(stream) => stream.handed_over_bytes(),
         }
     }
 
     /// Bytes queued and not yet taken by the kernel.
     #[inline]
     pub(crate) fn queued_bytes(&self) -> usize {
-        self.socket().queued_bytes()
+        match self {
+            Stream::Plain(socket) => socket.queued_bytes(),
+            Stream::Http2(stream) => stream.queued_bytes(),
+        }
     }
 
     /// Tells the peer that nothing more comes, once what is queued was flushed.
     pub(crate) fn shutdown_write(&self) {
-        self.socket().shutdown_write();
+        // A stream has said so with its last frame.
+        if let Some(socket) = self.socket() {
+            socket.shutdown_write();
+        }
     }
 
     /// As [`Socket::park`].
@@ -171,33 +209,48 @@ impl Stream {
     pub(crate) fn park(&self, token: ParkToken) -> bool {
         match self {
             Stream::Plain(socket) => socket.park(token),
+            Stream::Http2(_) => false,
         }
     }
 
     /// As [`Socket::unpark`].
     #[inline]
     pub(crate) fn unpark(&self) {
-        self.socket().unpark();
+        if let Some(socket) = self.socket() {
+            socket.unpark();
+        }
     }
 
     /// The address of the other end, asked from the kernel.
     pub(crate) fn peer_address(&self) -> PeerAddress {
-        self.socket().peer_address()
+        match self {
+            Stream::Plain(socket) => socket.peer_address(),
+            Stream::Http2(stream) => stream.peer_address(),
+        }
     }
 
     /// The address of this end, asked from the kernel.
     pub(crate) fn local_address(&self) -> PeerAddress {
-        self.socket().local_address()
+        match self {
+            Stream::Plain(socket) => socket.local_address(),
+            Stream::Http2(stream) => stream.local_address(),
+        }
     }
 
     /// Makes closing a reset, so that a peer that reads until the end cannot take a cut answer for a whole one.
     pub(crate) fn reset_when_closed(&self) {
-        self.socket().reset_when_closed();
+        // A stream whose response was cut is reset by its drop.
+        if let Some(socket) = self.socket() {
+            socket.reset_when_closed();
+        }
     }
 
     /// As [`Socket::end_now`].
     pub(crate) fn end_now(&self) {
-        self.socket().end_now();
+        match self {
+            Stream::Plain(socket) => socket.end_now(),
+            Stream::Http2(stream) => stream.end_now(),
+        }
     }
 
     /// The connection for another shard, as [`Socket::into_descriptor`].
@@ -209,6 +262,7 @@ impl Stream {
             Stream::Plain(socket) => {
                 socket.into_descriptor().map(Travelling::Plain).map_err(Stream::Plain)
             }
+            Stream::Http2(_) => Err(self),
         }
     }
 

@@ -19,6 +19,7 @@ const REASONS: Reasons = Reasons {
     answers: &["deny"],
     rule_drops: &["edit"],
     codings: &["gzip"],
+    floods: &["pings"],
 };
 
 type Labels = Vec<(String, String)>;
