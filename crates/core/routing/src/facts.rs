@@ -86,6 +86,7 @@ impl<H: HeaderSource, W: World> Facts for RequestFacts<'_, H, W> {
     #[inline]
     fn text(&self, text: Text) -> &[u8] {
         let tls = self.view.tls.as_ref();
+        let client = tls.and_then(|tls| tls.client.as_ref());
         match text {
             Text::Path => self.overlay.derived.path(self.path()),
             Text::Host => self.overlay.derived.host(self.authority()),
@@ -101,7 +102,11 @@ impl<H: HeaderSource, W: World> Facts for RequestFacts<'_, H, W> {
             Text::TlsVersion => tls.map_or(b"", |tls| tls.version),
             Text::Sni => tls.map_or(b"", |tls| tls.sni),
             Text::Alpn => tls.map_or(b"", |tls| tls.alpn),
-            Text::ClientSubject => tls.and_then(|tls| tls.client_subject).unwrap_or_default(),
+            Text::TlsCipher => tls.map_or(b"", |tls| tls.cipher),
+            Text::ClientSubject => client.map_or(b"", |client| client.subject),
+            Text::ClientIssuer => client.map_or(b"", |client| client.issuer),
+            Text::ClientSerial => client.map_or(b"", |client| client.serial),
+            Text::ClientFingerprint => client.map_or(b"", |client| client.fingerprint),
         }
     }
 
@@ -125,7 +130,7 @@ impl<H: HeaderSource, W: World> Facts for RequestFacts<'_, H, W> {
     fn flag(&self, flag: Flag) -> bool {
         match flag {
             Flag::Tls => self.view.tls.is_some(),
-            Flag::Mtls => self.view.tls.is_some_and(|tls| tls.client_subject.is_some()),
+            Flag::Mtls => self.view.tls.is_some_and(|tls| tls.client.is_some()),
         }
     }
 

@@ -48,4 +48,4 @@ pub use settings::{
     HeaderName, LogValue, Mirror, NamedBackends, Redirect, RedirectTarget, RequestRule, Respond,
     RespondBody, ResponseRule, Rules, Share, Split, TimeoutEdits,
 };
-pub use view::{HeaderSource, RequestView, ResponseView, Tls, World};
+pub use view::{HeaderSource, RequestView, ResponseView, Tls, TlsClient, World};

@@ -44,12 +44,27 @@ pub trait World {
 pub struct Tls<'a> {
     /// `TLSv1.3` and the like.
     pub version: &'a [u8],
+    /// The suite's name, `TLS_AES_128_GCM_SHA256` and the like.
+    pub cipher: &'a [u8],
     /// The name that the client asked for, in lower case.
     pub sni: &'a [u8],
     /// The protocol that was agreed on.
     pub alpn: &'a [u8],
-    /// The subject of the client's certificate, where it showed one that was verified.
-    pub client_subject: Option<&'a [u8]>,
+    /// Who the client is, where it showed a certificate that was verified.
+    pub client: Option<TlsClient<'a>>,
+}
+
+/// What a client's certificate says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TlsClient<'a> {
+    /// The subject, as RFC 4514 writes it.
+    pub subject: &'a [u8],
+    /// The issuer, likewise.
+    pub issuer: &'a [u8],
+    /// The serial number in hexadecimal digits.
+    pub serial: &'a [u8],
+    /// SHA-256 over the certificate in hexadecimal digits.
+    pub fingerprint: &'a [u8],
 }
 
 /// A request as it was received.

@@ -328,6 +328,9 @@ fn attributes_without_edits_are_those_received() {
         (Text::Protocol, "HTTP/1.1"),
         (Text::RequestId, "id-1"),
         (Text::TlsVersion, ""),
+        (Text::TlsCipher, ""),
+        (Text::ClientSubject, ""),
+        (Text::ClientFingerprint, ""),
     ];
     for (text, expected) in texts {
         assert_eq!(facts.text(text), expected.as_bytes(), "{text:?}");

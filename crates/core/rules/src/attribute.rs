@@ -50,12 +50,20 @@ pub enum Text {
     RequestId,
     /// `connection.tls_version`.
     TlsVersion,
+    /// `connection.tls_cipher`.
+    TlsCipher,
     /// `connection.sni`: given in lower case, compared like [`Host`](Self::Host).
     Sni,
     /// `connection.alpn`.
     Alpn,
     /// `connection.client_subject`.
     ClientSubject,
+    /// `connection.client_issuer`.
+    ClientIssuer,
+    /// `connection.client_serial`.
+    ClientSerial,
+    /// `connection.client_fingerprint`.
+    ClientFingerprint,
 }
 
 impl Text {
@@ -172,10 +180,18 @@ pub const ATTRIBUTES: &[AttributeRow] = &[
     row("destination.port", Attribute::Number(Number::DestinationPort), Phase::Connection),
     row("connection.tls", Attribute::Flag(Flag::Tls), Phase::Connection),
     row("connection.tls_version", Attribute::Text(Text::TlsVersion), Phase::Connection),
+    row("connection.tls_cipher", Attribute::Text(Text::TlsCipher), Phase::Connection),
     row("connection.sni", Attribute::Text(Text::Sni), Phase::Connection),
     row("connection.alpn", Attribute::Text(Text::Alpn), Phase::Connection),
     row("connection.mtls", Attribute::Flag(Flag::Mtls), Phase::Connection),
     row("connection.client_subject", Attribute::Text(Text::ClientSubject), Phase::Connection),
+    row("connection.client_issuer", Attribute::Text(Text::ClientIssuer), Phase::Connection),
+    row("connection.client_serial", Attribute::Text(Text::ClientSerial), Phase::Connection),
+    row(
+        "connection.client_fingerprint",
+        Attribute::Text(Text::ClientFingerprint),
+        Phase::Connection,
+    ),
     row("response.code", Attribute::Number(Number::ResponseCode), Phase::Response),
     row("response.headers", Attribute::Keyed(Keyed::ResponseHeaders), Phase::Response),
     row("backend.servers_up", Attribute::Number(Number::ServersUp), Phase::Connection),

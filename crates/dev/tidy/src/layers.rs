@@ -90,6 +90,12 @@ pub const TABLE: &[Row] = &[
         &["proptest", "serde_json", "stats_alloc", "tidegate-testkit"],
     ),
     row(
+        "tidegate-tls",
+        Layer::Setup,
+        &["arc-swap", "aws-lc-rs", "rustls", "rustls-native-certs", "x509-cert", "zeroize"],
+        &["proptest", "rcgen"],
+    ),
+    row(
         "tidegate-config",
         Layer::Setup,
         &[
@@ -104,9 +110,10 @@ pub const TABLE: &[Row] = &[
             "tidegate-routing",
             "tidegate-rules",
             "tidegate-semantics",
+            "tidegate-tls",
             "toml",
         ],
-        &["proptest"],
+        &["proptest", "rcgen"],
     ),
     row(
         "tidegate-ring",
@@ -143,6 +150,7 @@ pub const TABLE: &[Row] = &[
             "tidegate-semantics",
             "tidegate-shard",
             "tidegate-telemetry",
+            "tidegate-tls",
         ],
         &["stats_alloc", "tidegate-testkit"],
     ),
@@ -172,6 +180,7 @@ pub const TABLE: &[Row] = &[
             "tidegate-semantics",
             "tidegate-shard",
             "tidegate-telemetry",
+            "tidegate-tls",
         ],
         &["proptest"],
     ),

@@ -6,6 +6,7 @@
 
 mod access;
 mod admin;
+mod certificates;
 mod figures;
 mod flood;
 mod health;

@@ -2,7 +2,7 @@
 //!
 //! Owns limits and CPUs; leaves everything that happens later to others. Invariant: nothing here changes what is served.
 
-use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, getrlimit, set_dumpable_behavior, setrlimit};
 
 use tidegate_config::Cores;
 
@@ -21,6 +21,14 @@ pub(crate) fn raise_limits() -> Option<u64> {
         }
     }
     getrlimit(Resource::Nofile).current
+}
+
+/// Whether the kernel may write the memory of this process into a file when it crashes, and let others of the same user read
+/// it (`PR_SET_DUMPABLE`, ptrace(2)).
+pub(crate) fn allow_core_dumps(allowed: bool) {
+    let behavior = if allowed { DumpableBehavior::Dumpable } else { DumpableBehavior::NotDumpable };
+    // Both values are allowed to every process.
+    let _ = set_dumpable_behavior(behavior);
 }
 
 /// The longest listen queue the kernel allows (`net.core.somaxconn`).

@@ -15,14 +15,17 @@ use tidegate_config as config;
 use tidegate_config::{Backend, Config, ForwardedHeader, Frontend, ServerAddress};
 use tidegate_exchange::Policy;
 use tidegate_proxy::{
-    AccessLog, BackendSettings, Budget, ClientTimeouts, Compression, ForwardedField, Forwarding,
-    FrontendSettings, Handed, OnMarkedDown, OwnFieldSettings, PoolSettings, RepeatSettings,
-    ServerSettings, Snapshot, Tables, Verifier, reasons,
+    AccessLog, BackendProtocol, BackendSettings, BindSettings, Budget, ClientTimeouts, Compression,
+    ForwardedField, Forwarding, FrontendSettings, Handed, HandshakeLimits, OnMarkedDown,
+    OwnFieldSettings, PoolSettings, RepeatSettings, ServerSettings, Snapshot, Tables, Verifier,
+    reasons,
 };
 use tidegate_queue::{self as slots, Hub};
 use tidegate_rules::ValueList;
 use tidegate_semantics::compressible;
 use tidegate_telemetry::{EntityName, Registry};
+use tidegate_tls::ClientTls;
+use tidegate_tls::rustls::pki_types::ServerName;
 
 use crate::health::Health;
 use crate::installation;
@@ -92,6 +95,10 @@ impl Publisher {
             tables: Arc::new(tables(&config.tables)),
             verifier: self.verifier(config),
             connections: self.process.clone(),
+            handshakes: HandshakeLimits {
+                concurrent_max: config.global.tls_handshakes_max,
+                share_percent: config.global.tls_handshake_share,
+            },
             hub: self.hub.clone(),
             shards: self.registry.shards().clone(),
         })
@@ -129,7 +136,9 @@ impl Publisher {
         FrontendSettings {
             name: frontend.name.clone(),
             default_backend: frontend.default_backend.map(|index| index.0),
+            binds: frontend.binds.iter().map(bind).collect(),
             timeouts: ClientTimeouts {
+                tls_handshake: frontend.timeouts.tls_handshake,
                 client: frontend.timeouts.client,
                 request_head: frontend.timeouts.request_head,
                 request_body: frontend.timeouts.request_body,
@@ -177,6 +186,7 @@ impl Publisher {
                 limit,
                 name: server.name.clone(),
                 address: socket_address(&server.address),
+                tls_name: backend.tls.as_ref().and_then(|tls| tls_name(tls, &server.address)),
                 stats: self.registry.server(&backend.name, &server.name).clone(),
             })
             .collect();
@@ -185,6 +195,12 @@ impl Publisher {
             balance: Plan::new(backend.balance, &weighted),
             balance_key: backend.hash_key.as_ref().map(|key| key.key.clone()),
             servers,
+            tls: backend.tls.clone(),
+            protocol: match backend.protocol {
+                config::BackendProtocol::Http1 => BackendProtocol::Http1,
+                config::BackendProtocol::Http2 => BackendProtocol::Http2,
+                config::BackendProtocol::Auto => BackendProtocol::Auto,
+            },
             exchange: Policy {
                 retries_max: backend.retries.max,
                 redispatch: backend.retries.redispatch,
@@ -252,6 +268,19 @@ impl Publisher {
                 .any(|known| known.servers.iter().any(|known| *known.name == *server)),
         });
     }
+}
+
+fn bind(bind: &config::Bind) -> BindSettings {
+    BindSettings { tls: bind.tls.clone(), protocols: bind.protocols.clone() }
+}
+
+/// The name that a server is asked for and has to prove: that of its backend, or the address by which it was configured.
+fn tls_name(tls: &ClientTls, address: &ServerAddress) -> Option<ServerName<'static>> {
+    tls.settings().server_name.clone().or(match address {
+        ServerAddress::Tcp(socket) => Some(ServerName::IpAddress(socket.ip().into())),
+        // The configuration refuses a socket without a name.
+        ServerAddress::Unix(_) => None,
+    })
 }
 
 fn tables(tables: &config::Tables) -> Tables {

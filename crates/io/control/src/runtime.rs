@@ -6,6 +6,7 @@
 
 mod ending;
 mod reload;
+mod tls;
 mod watching;
 
 use std::cell::{Cell, RefCell};
@@ -24,6 +25,7 @@ use tidegate_shard::{
 use crate::access::AccessLogs;
 use crate::admin::metrics::{Exposition, ProcessInfo};
 use crate::admin::{Admin, Status};
+use crate::certificates::Certificates;
 use crate::figures::{Figures, Reloads, ShardFigures};
 use crate::flood::Flood;
 use crate::link::{LAG_PATIENCE, ShardLink};
@@ -95,6 +97,9 @@ const HEALTH_DUE: u32 = 4;
 
 /// The value of the timer of the next look at what the shards have counted.
 const TRAFFIC_LOOK: u32 = 5;
+
+/// The value of the timer of the next look at the files of certificates.
+const CERTIFICATE_LOOK: u32 = 6;
 
 /// Runs the load balancer until SIGTERM or SIGINT has been carried out.
 ///
@@ -179,6 +184,8 @@ struct Runtime {
     lag_check: TimerId,
     health_due: TimerId,
     traffic_look: TimerId,
+    certificate_look: TimerId,
+    certificates: RefCell<Certificates>,
     this: std::rc::Weak<Runtime>,
     generation: Cell<u64>,
     reloads: Cell<Reloads>,
@@ -225,6 +232,8 @@ impl Runtime {
             lag_check: timer(LAG_CHECK),
             health_due: timer(HEALTH_DUE),
             traffic_look: timer(TRAFFIC_LOOK),
+            certificate_look: timer(CERTIFICATE_LOOK),
+            certificates: RefCell::default(),
             this: this.clone(),
             generation: Cell::new(0),
             reloads: Cell::new(Reloads::none(SystemTime::now())),
@@ -400,6 +409,7 @@ impl Status for Runtime {
             suppressed: suppressed.map(|(kind, count)| (topic_name(kind), count)).into(),
             shards: self.links.borrow().iter().map(ShardFigures::of).collect(),
             health: self.publisher.borrow().health.figures(),
+            certificates: self.certificates.borrow().figures(),
             access_log: self.logs.borrow().as_ref().map(AccessLogs::totals),
         };
         exposition.render(&self.publisher.borrow().registry, process, &figures)
@@ -417,6 +427,7 @@ impl Service for Runtime {
             LAG_CHECK => self.check_lag(),
             HEALTH_DUE => self.check_servers(),
             TRAFFIC_LOOK => self.look_at_traffic(),
+            CERTIFICATE_LOOK => self.look_at_certificates(),
             DELAY_END => self.delay_over(),
             _ => {
                 debug_assert_eq!(timer, DRAIN_DEADLINE, "every timer has its value");

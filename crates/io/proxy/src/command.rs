@@ -8,7 +8,6 @@ use std::sync::Arc;
 use tidegate_health::Standing;
 use tidegate_ring::PeerAddress;
 
-use crate::http2::Protocols;
 use crate::settings::Snapshot;
 
 /// A listening address of the process, the same over reloads as long as it is configured.
@@ -22,8 +21,8 @@ pub struct ListenerSpec {
     pub id: ListenerId,
     /// Index of its frontend in the snapshot.
     pub frontend: usize,
-    /// What its clients may speak.
-    pub protocols: Protocols,
+    /// Its index in the frontend's binds.
+    pub bind: usize,
     /// All shards accept from one queue (a Unix socket, an inherited one) instead of one each.
     pub shared: bool,
     /// Connections that the kernel may complete ahead of the shard; `None` when that is up to whom the socket is from.

@@ -30,12 +30,12 @@ pub use command::{
     Command, Event, EventKind, ListenerId, ListenerSpec, Report, ServerChange, ServerStates,
 };
 pub use compression::Compression;
-pub use http2::Protocols;
 pub use journal::AccessLog;
 pub use rules::Verifier;
 pub use settings::{
-    BackendSettings, ClientTimeouts, ForwardedField, Forwarding, FrontendSettings, OnMarkedDown,
-    OwnFieldSettings, PoolSettings, RepeatSettings, ServerSettings, Snapshot, Tables, reasons,
+    BackendProtocol, BackendSettings, BindSettings, ClientTimeouts, ForwardedField, Forwarding,
+    FrontendSettings, HandshakeLimits, OnMarkedDown, OwnFieldSettings, PoolSettings,
+    RepeatSettings, ServerSettings, Snapshot, Tables, reasons,
 };
 pub use upstream::queue::Handed;
 pub use worker::{Context, run};

@@ -19,6 +19,8 @@ use tidegate_semantics::forwarded::Received;
 use tidegate_semantics::traceparent::Sampling;
 use tidegate_semantics::via::Pseudonym;
 use tidegate_telemetry::{BackendStats, FrontendStats, PerShard, Reasons, ServerStats, ShardStats};
+use tidegate_tls::rustls::pki_types::ServerName;
+use tidegate_tls::{ClientTls, Protocol, ServerTls};
 
 use crate::budget::Budget;
 use crate::compression::{self, Compression};
@@ -45,10 +47,21 @@ pub struct Snapshot {
     pub accept_burst_max: u32,
     /// Client connections of the whole process.
     pub connections: Arc<Budget>,
+    /// How much of a shard handshakes of TLS may take.
+    pub handshakes: HandshakeLimits,
     /// How shards pass slots of servers to each other: the same for all snapshots.
     pub hub: Arc<Hub<Handed>>,
     /// The shards' own counters.
     pub shards: PerShard<ShardStats>,
+}
+
+/// How much of a shard handshakes of TLS may take, so that established traffic goes on in a flood of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HandshakeLimits {
+    /// Handshakes with clients under way at once; a further connection waits before its first message is read.
+    pub concurrent_max: u32,
+    /// The part of the shard's time that they get while other work waits, in percent.
+    pub share_percent: u8,
 }
 
 /// What rules look things up in.
@@ -107,6 +120,8 @@ pub struct FrontendSettings {
     pub name: Arc<str>,
     /// Index of the backend that takes the requests that no rule sends elsewhere.
     pub default_backend: Option<usize>,
+    /// What is spoken at each of its addresses, in the order of [`ListenerSpec::bind`](crate::ListenerSpec::bind).
+    pub binds: Vec<BindSettings>,
     /// How long to wait for clients.
     pub timeouts: ClientTimeouts,
     /// How large a head may be.
@@ -129,9 +144,27 @@ pub struct FrontendSettings {
     pub stats: PerShard<FrontendStats>,
 }
 
+/// What is spoken at one address.
+#[derive(Clone, Debug)]
+pub struct BindSettings {
+    /// TLS; none: connections are in the clear.
+    pub tls: Option<Arc<ServerTls>>,
+    /// Versions of HTTP, in the order of preference. With TLS the client chooses by ALPN, and one that names none gets
+    /// HTTP/1.1 where it is among them; without TLS a client that is served HTTP/2 begins with its preface.
+    pub protocols: Vec<Protocol>,
+}
+
+impl Default for BindSettings {
+    fn default() -> Self {
+        Self { tls: None, protocols: vec![Protocol::Http1] }
+    }
+}
+
 /// How long a client may take.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientTimeouts {
+    /// For a handshake of TLS, from accepting to its end.
+    pub tls_handshake: Duration,
     /// Between two bytes that it takes of a response.
     pub client: Duration,
     /// From a request's first byte to the end of its head.
@@ -152,6 +185,10 @@ pub struct BackendSettings {
     pub balance_key: Option<BalanceKey>,
     /// The servers.
     pub servers: Vec<ServerSettings>,
+    /// TLS with its servers, the handshake within the time for connecting; none: in the clear.
+    pub tls: Option<Arc<ClientTls>>,
+    /// What is spoken with its servers.
+    pub protocol: BackendProtocol,
     /// Attempts and deadlines.
     pub exchange: Policy,
     /// How a client stays with its server; none: it does not.
@@ -176,6 +213,18 @@ pub struct BackendSettings {
     pub line: Option<Arc<Line>>,
     /// Its counters.
     pub stats: PerShard<BackendStats>,
+}
+
+/// What is spoken with servers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BackendProtocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2; in the clear with prior knowledge (RFC 9113 §3.3).
+    Http2,
+    /// What the server chooses by ALPN; HTTP/1.1 where it chooses nothing. Only with TLS.
+    Auto,
 }
 
 /// How server connections are kept for further requests.
@@ -219,6 +268,8 @@ pub struct ServerSettings {
     pub name: Arc<str>,
     /// Where it listens.
     pub address: SockAddr,
+    /// The name that it is asked for and has to prove, with TLS only.
+    pub tls_name: Option<ServerName<'static>>,
     /// The slots for connections to it, if these are limited. The same as long as it is the same server.
     pub limit: Option<Arc<Limit>>,
     /// What is known of it, its share of the requests included.

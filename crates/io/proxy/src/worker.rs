@@ -21,6 +21,7 @@ use crate::budget::{Budget, Waiter};
 use crate::chores::Chores;
 use crate::client::Client;
 use crate::command::{Command, Event, EventKind, ListenerId, ListenerSpec, Report};
+use crate::http2::Protocols;
 use crate::journal::Journal;
 use crate::parked::{Parked, ParkedTable};
 use crate::settings::Snapshot;
@@ -326,7 +327,10 @@ impl Worker {
                 _ => continue,
             };
             acceptor.set_backlog(spec.backlog);
-            acceptor.protocols.set(spec.protocols);
+            let site = self.site.borrow();
+            let bind = site.snapshot.frontends.get(spec.frontend);
+            let bind = bind.and_then(|frontend| frontend.binds.get(spec.bind));
+            acceptor.protocols.set(bind.map_or(Protocols::Http1, Protocols::in_the_clear));
             self.acceptors.borrow_mut().insert(spec.id, (task, acceptor));
         }
         for (task, acceptor) in before.into_values() {

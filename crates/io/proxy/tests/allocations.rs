@@ -18,9 +18,10 @@ use tidegate_health::Standing;
 use tidegate_http1::Limits;
 use tidegate_log::{Logs, Settings as LogSettings, Writer};
 use tidegate_proxy::{
-    AccessLog, BackendSettings, Budget, ClientTimeouts, Command, Compression, Context,
-    ForwardedField, Forwarding, FrontendSettings, ListenerId, ListenerSpec, OnMarkedDown,
-    OwnFieldSettings, PoolSettings, RepeatSettings, ServerSettings, Snapshot, reasons,
+    AccessLog, BackendProtocol, BackendSettings, BindSettings, Budget, ClientTimeouts, Command,
+    Compression, Context, ForwardedField, Forwarding, FrontendSettings, HandshakeLimits,
+    ListenerId, ListenerSpec, OnMarkedDown, OwnFieldSettings, PoolSettings, RepeatSettings,
+    ServerSettings, Snapshot, reasons,
 };
 use tidegate_queue::Hub;
 use tidegate_ring::Settings;
@@ -172,6 +173,7 @@ fn backend(server: SocketAddr, registry: &mut Registry) -> BackendSettings {
             limit: None,
             name: "a".into(),
             address: server.into(),
+            tls_name: None,
             standing: Standing {
                 availability: Availability::Up,
                 weight: Weight::default(),
@@ -181,6 +183,8 @@ fn backend(server: SocketAddr, registry: &mut Registry) -> BackendSettings {
             },
             stats: registry.server("app", "a").clone(),
         }],
+        tls: None,
+        protocol: BackendProtocol::default(),
         exchange: Policy::default(),
         persistence: None,
         repeats: RepeatSettings::default(),
@@ -209,7 +213,9 @@ fn snapshot(server: SocketAddr, log: Option<AccessLog>) -> Arc<Snapshot> {
     let frontend = FrontendSettings {
         name: "web".into(),
         default_backend: Some(0),
+        binds: vec![BindSettings::default()],
         timeouts: ClientTimeouts {
+            tls_handshake: Duration::from_secs(10),
             client: second * 30,
             request_head: second * 10,
             request_body: second * 30,
@@ -245,6 +251,7 @@ fn snapshot(server: SocketAddr, log: Option<AccessLog>) -> Arc<Snapshot> {
         verifier: None,
         hub: Arc::new(Hub::new(1)),
         connections: Arc::new(Budget::new(100_000)),
+        handshakes: HandshakeLimits { concurrent_max: 100, share_percent: 50 },
         shards: registry.shards().clone(),
     })
 }
@@ -264,7 +271,7 @@ fn start_shard(
         backlog: None,
         id: ListenerId(0),
         frontend: 0,
-        protocols: tidegate_proxy::Protocols::Http1,
+        bind: 0,
         shared: false,
         socket: Some(listener.into()),
     }];

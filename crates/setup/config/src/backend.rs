@@ -6,16 +6,18 @@
 //! are judged rightly.
 
 use tidegate_balance::{Backups, Weight};
+use tidegate_tls::Protocol;
 use toml::de::DeValue;
 
 use crate::balance::{self, BalanceDraft};
 use crate::diagnostic::{Problem, Span, quoted};
 use crate::health::{self, CheckDraft};
-use crate::model::{Backend, OnMarkedDown, PoolSettings, Server, ServerAddress};
+use crate::model::{Backend, BackendProtocol, OnMarkedDown, PoolSettings, Server, ServerAddress};
 use crate::pages::{self, PagesDraft};
 use crate::persistence::{self, PersistenceDraft};
 use crate::retries::RETRY_BUDGET_KEYS;
-use crate::walk::{Key, Node, entries, key, set, unsupported, walk};
+use crate::tls::BackendTlsDraft;
+use crate::walk::{Key, Node, Problems, entries, key, set, unsupported, walk};
 use crate::{address, compression, defaults, file, passive, retries};
 
 /// A backend while its file is read.
@@ -27,6 +29,10 @@ pub(crate) struct BackendDraft {
     pub error_pages: PagesDraft,
     pub balance: BalanceDraft,
     pub persistence: Option<PersistenceDraft>,
+    pub tls: Option<BackendTlsDraft>,
+    /// `tls` could not be read, which has been reported.
+    tls_obscured: bool,
+    protocol_span: Span,
     /// Of all servers.
     health_check: Option<CheckDraft>,
     /// Those of single servers, in their order.
@@ -106,9 +112,21 @@ pub(crate) const BACKEND_KEYS: &[Key<BackendDraft>] = &[
         ];
         set(&mut draft.backend.on_marked_down, node.word(&words));
     }),
-    unsupported("protocol"),
+    key("protocol", "\"http/1.1\"", |draft, node| {
+        let words = [
+            ("http/1.1", BackendProtocol::Http1),
+            ("h2", BackendProtocol::Http2),
+            ("auto", BackendProtocol::Auto),
+        ];
+        draft.protocol_span = node.span;
+        set(&mut draft.backend.protocol, node.word(&words));
+    }),
     unsupported("send_proxy"),
-    unsupported("tls"),
+    key("tls", "true", |draft, node| {
+        draft.tls_obscured = true;
+        draft.tls = BackendTlsDraft::read(node);
+        draft.tls_obscured = draft.tls.is_none() && !matches!(node.value, DeValue::Boolean(false));
+    }),
 ];
 
 pub(crate) const BACKEND_TIMEOUT_KEYS: &[Key<Backend>] = &[
@@ -178,19 +196,63 @@ pub(crate) fn read(node: &Node<'_>, template: &Backend, balance: &BalanceDraft) 
         error_pages: PagesDraft::default(),
         balance: balance.clone(),
         persistence: None,
+        tls: None,
+        tls_obscured: false,
+        protocol_span: Span::default(),
         health_check: None,
         server_checks: Vec::new(),
     };
     walk(node, BACKEND_KEYS, &mut draft);
-    draft.finish_checks();
+    draft.finish_checks(node.problems);
+    draft.check_tls(node.problems);
     draft
 }
 
 impl BackendDraft {
-    fn finish_checks(&mut self) {
+    /// Reports what TLS and the protocol ask of each other.
+    fn check_tls(&self, problems: &Problems) {
+        if self.backend.protocol == BackendProtocol::Auto
+            && self.tls.is_none()
+            && !self.tls_obscured
+        {
+            let message = "the protocol `auto` is agreed on in TLS, and the backend has no `tls`";
+            let problem = Problem::error(self.protocol_span, message).absent();
+            problems.push(problem.help("write \"http/1.1\" or \"h2\", or add tls = true"));
+        }
+        let Some(tls) = &self.tls else { return };
+        let is_local = |server: &&Server| matches!(server.address, ServerAddress::Unix(_));
+        if let Some(server) = self.backend.servers.iter().find(is_local)
+            && tls.server_name.is_none()
+        {
+            let message =
+                format!("the socket of server {} has no name to prove", quoted(&server.name));
+            let problem = Problem::error(tls.span, message).absent();
+            problems.push(problem.help("add server_name = \"app.example\" to `tls`"));
+        }
+    }
+
+    /// What servers are offered in ALPN.
+    pub fn alpn(&self) -> Vec<Protocol> {
+        match self.backend.protocol {
+            BackendProtocol::Http1 => vec![Protocol::Http1],
+            BackendProtocol::Http2 => vec![Protocol::Http2],
+            BackendProtocol::Auto => vec![Protocol::Http2, Protocol::Http1],
+        }
+    }
+
+    fn finish_checks(&mut self, problems: &Problems) {
         let addresses = self.backend.servers.iter().map(|server| &server.address);
         let own = self.server_checks.iter().map(Option::as_ref);
-        let checks = health::finish(self.health_check.as_ref(), own.zip(addresses));
+        let tls = self.tls.is_some();
+        if !tls && !self.tls_obscured {
+            let drafts = self.health_check.iter().chain(self.server_checks.iter().flatten());
+            for span in drafts.filter_map(CheckDraft::asks_for_tls) {
+                let message = "the check goes over the backend's TLS, and the backend has no `tls`";
+                let problem = Problem::error(span, message).absent();
+                problems.push(problem.help("add tls = true to the backend"));
+            }
+        }
+        let checks = health::finish(self.health_check.as_ref(), own.zip(addresses), tls);
         for (server, check) in self.backend.servers.iter_mut().zip(checks) {
             server.check = check;
         }

@@ -9,16 +9,18 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use tidegate_balance::Settings as Balance;
 use tidegate_rules::Names;
+use tidegate_tls::{KeyLog, Loader};
 
 use crate::backend::BackendDraft;
 use crate::diagnostic::{Problem, Span, quoted};
 use crate::file::FileDraft;
 use crate::files::Files;
 use crate::frontend::{FrontendDraft, Reference};
-use crate::model::{Backend, Bind, BindAddress, Config, HashKey, Tables};
+use crate::model::{Backend, Bind, BindAddress, Config, Global, HashKey, Tables};
 use crate::references::Backends;
 use crate::rules::Compiler;
 use crate::walk::Problems;
@@ -61,6 +63,7 @@ pub(crate) fn finish(file: FileDraft, directory: &Path, problems: &Problems) -> 
         problems,
     );
     let files = Files::new(directory, problems);
+    let (global, loader) = with_tls(global, directory);
     let (user_lists, users_written) = tables::user_lists(user_lists, &files, problems);
     let mut names = Names::default();
     let lists = tables::lists(lists, &mut names, &files, problems);
@@ -80,6 +83,10 @@ pub(crate) fn finish(file: FileDraft, directory: &Path, problems: &Problems) -> 
         }
         frontend.error_pages = pages::load(&draft.error_pages, &files, problems);
         frontend.rules = compiler.frontend(&draft.rules);
+        for (bind, tls) in frontend.binds.iter_mut().zip(draft.bind_tls.iter()) {
+            bind.tls =
+                tls.as_ref().and_then(|tls| tls.finish(&bind.protocols, &loader, &files, problems));
+        }
         frontend
     };
     let frontends = frontends.into_iter().map(resolved).collect();
@@ -90,19 +97,28 @@ pub(crate) fn finish(file: FileDraft, directory: &Path, problems: &Problems) -> 
     let Compiler { names, maps, .. } = compiler;
     let maps = tables::maps(&maps, &files, problems);
     check_backends(&references, &backends, problems);
-    let backends = finished(backends, keys, &files, problems);
+    let backends = finished(backends, keys, &loader, &files, problems);
     let tables = Tables { names, lists, maps, users_written, files: files.into_list() };
     Config { global, admin, frontends, backends, tables, warnings: Vec::new() }
+}
+
+/// The process's settings with the path of the key log as it is, and what makes TLS of all binds and backends.
+fn with_tls(global: Global, directory: &Path) -> (Global, Loader) {
+    let written = global.tls_key_log.as_ref();
+    let key_log = written.map(|log| Arc::new(KeyLog::new(directory.join(log.path()))));
+    (Global { tls_key_log: key_log.clone(), ..global }, Loader::new(key_log))
 }
 
 /// The backends with what could only be read or compiled at the end.
 fn finished(
     drafts: Vec<BackendDraft>,
     keys: Vec<Option<HashKey>>,
+    loader: &Loader,
     files: &Files<'_>,
     problems: &Problems,
 ) -> Vec<Backend> {
     let finished = |(draft, hash_key): (BackendDraft, _)| Backend {
+        tls: draft.tls.as_ref().and_then(|tls| tls.finish(draft.alpn(), loader, files, problems)),
         error_pages: pages::load(&draft.error_pages, files, problems),
         persistence: draft
             .persistence

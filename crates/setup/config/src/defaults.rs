@@ -15,6 +15,7 @@ use tidegate_exchange::Redispatch;
 use tidegate_health::StatusSet;
 use tidegate_http1::{HEAD_BYTES_CAPACITY, HEADERS_CAPACITY};
 use tidegate_semantics::accept_encoding::Coding;
+use tidegate_tls::Protocol;
 
 /// Longest file that is read, in bytes. The largest real configurations of this kind hold tens of
 /// thousands of servers at about 100 bytes each.
@@ -103,6 +104,34 @@ pub const SHUTDOWN_DELAY: Duration = Duration::ZERO;
 /// Requests in flight at SIGTERM get as long as an orchestrator waits before it kills (Kubernetes:
 /// 30 s).
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Memory of the process holds private keys and what was encrypted with them.
+pub const CORE_DUMPS: bool = false;
+
+/// A handshake under way holds about 25 KiB: 25 MiB a shard. A core makes a few thousand in a second.
+pub const TLS_HANDSHAKES_MAX: u32 = 1_000;
+
+/// What `global.tls_handshakes_max` takes.
+pub const TLS_HANDSHAKES_MAX_RANGE: RangeInclusive<u32> = 1..=1_000_000;
+
+/// Half of a core's time, in percent: a flood of handshakes leaves established traffic the other half.
+pub const TLS_HANDSHAKE_SHARE: u8 = 50;
+
+/// Three round trips and a slow client's computing; ten seconds outlast lost packets.
+pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// HTTP/2 is spoken where it is asked for.
+pub const PROTOCOLS: [Protocol; 1] = [Protocol::Http1];
+
+/// A resumed handshake costs a tenth of a full one.
+pub const SESSION_TICKETS: bool = true;
+
+/// Visits of one day; whoever gets hold of a key reads at most a day and a half of resumed sessions.
+pub const TICKET_LIFETIME: Duration = Duration::from_secs(12 * 3600);
+
+/// What `ticket_lifetime` takes; a week is the most (RFC 8446 §4.6.1).
+pub const TICKET_LIFETIME_RANGE: RangeInclusive<Duration> =
+    Duration::from_secs(60)..=Duration::from_secs(7 * 24 * 3600);
 
 /// Connections the kernel completes ahead of `accept`; it cuts the number to `net.core.somaxconn`,
 /// 4096 since Linux 5.4.

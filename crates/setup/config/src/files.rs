@@ -36,6 +36,11 @@ impl<'a> Files<'a> {
         Self { directory, problems, read: RefCell::default() }
     }
 
+    /// Where a file of that name is.
+    pub fn path(&self, name: &Text) -> PathBuf {
+        self.directory.join(&name.value)
+    }
+
     /// What the file `name` holds, if that is at most `bytes_max`. A failure has been reported.
     pub fn bytes(&self, name: &Text, bytes_max: usize) -> Option<Arc<[u8]>> {
         let path = self.directory.join(&name.value);

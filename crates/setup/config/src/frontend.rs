@@ -6,6 +6,7 @@
 //! is judged rightly.
 
 use tidegate_http1::Limits;
+use tidegate_tls::Protocol;
 use toml::de::DeValue;
 
 use crate::diagnostic::{Problem, Span, quoted};
@@ -14,6 +15,7 @@ use crate::model::{Bind, BindAddress, Frontend, FrontendTimeouts, Mode};
 use crate::pages::{self, PagesDraft};
 use crate::rules::{self, RulesDraft};
 use crate::templates::Templates;
+use crate::tls::{self, BindTlsDraft};
 use crate::walk::{Key, Node, key, set, unsupported, walk};
 use crate::{address, compression, defaults, headers};
 
@@ -29,6 +31,8 @@ pub(crate) struct FrontendDraft {
     pub log: LogDraft,
     pub error_pages: PagesDraft,
     pub rules: RulesDraft,
+    /// TLS of the binds, in their order.
+    pub bind_tls: Vec<Option<BindTlsDraft>>,
 }
 
 /// A name that stands for something defined elsewhere in the file.
@@ -44,7 +48,8 @@ pub(crate) enum Reference {
 pub(crate) const FRONTEND_KEYS: &[Key<FrontendDraft>] = &[
     key("bind", "[\"127.0.0.1:8080\"]", |draft, node| {
         draft.bind_written = true;
-        draft.frontend.binds = binds(node);
+        (draft.frontend.binds, draft.bind_tls) =
+            binds(node).into_iter().filter_map(BindDraft::finish).unzip();
     }),
     key("default_backend", "\"app\"", |draft, node| {
         draft.default_backend = match node.string() {
@@ -98,6 +103,9 @@ pub(crate) const FRONTEND_KEYS: &[Key<FrontendDraft>] = &[
 ];
 
 pub(crate) const FRONTEND_TIMEOUT_KEYS: &[Key<FrontendTimeouts>] = &[
+    key("tls_handshake", "\"10s\"", |timeouts, node| {
+        set(&mut timeouts.tls_handshake, node.timeout());
+    }),
     key("client", "\"30s\"", |timeouts, node| set(&mut timeouts.client, node.timeout())),
     key("request_head", "\"10s\"", |timeouts, node| {
         set(&mut timeouts.request_head, node.timeout());
@@ -120,21 +128,30 @@ pub(crate) const HEADER_LIMIT_KEYS: &[Key<Limits>] = &[
     }),
 ];
 
-/// One element of a `bind` list in its long form: the address and where it stands.
+/// One element of a `bind` list: the address, where it stands, and what is spoken there.
 #[derive(Default)]
 pub(crate) struct BindDraft {
     address: Option<BindAddress>,
     span: Span,
     written: bool,
+    protocols: Option<(Vec<Protocol>, Span)>,
+    tls: Option<BindTlsDraft>,
+    /// Where `tls` stands.
+    tls_span: Option<Span>,
 }
 
 pub(crate) const BIND_KEYS: &[Key<BindDraft>] = &[
     key("address", "\"127.0.0.1:8080\"", |draft, node| {
-        *draft = BindDraft { address: bind_address(node), span: node.span, written: true };
+        (draft.address, draft.span, draft.written) = (bind_address(node), node.span, true);
     }),
     unsupported("accept_proxy"),
-    unsupported("protocols"),
-    unsupported("tls"),
+    key("protocols", "[\"http/1.1\"]", |draft, node| {
+        draft.protocols = tls::protocols(node).map(|protocols| (protocols, node.name_span));
+    }),
+    key("tls", "{ certificates = [\"certs/site.pem\"] }", |draft, node| {
+        draft.tls = BindTlsDraft::read(node);
+        draft.tls_span = Some(node.name_span);
+    }),
 ];
 
 /// Reads one frontend on top of `[defaults]`.
@@ -147,6 +164,7 @@ pub(crate) fn read(node: &Node<'_>, templates: &Templates) -> FrontendDraft {
         max_connections_span: Span::default(),
         error_pages: PagesDraft::default(),
         rules: RulesDraft::default(),
+        bind_tls: Vec::new(),
         log: templates.log.clone(),
     };
     walk(node, FRONTEND_KEYS, &mut draft);
@@ -167,7 +185,7 @@ pub(crate) fn mode(node: &Node<'_>) -> Option<Mode> {
 }
 
 /// A list of addresses to listen on: strings, or tables with an `address`.
-pub(crate) fn binds(node: &Node<'_>) -> Vec<Bind> {
+pub(crate) fn binds(node: &Node<'_>) -> Vec<BindDraft> {
     if let DeValue::String(text) = node.value {
         let problem = Problem::error(
             node.span,
@@ -189,10 +207,34 @@ pub(crate) fn binds(node: &Node<'_>) -> Vec<Bind> {
     elements.iter().filter_map(|element| bind(element)).collect()
 }
 
-fn bind(element: &Node<'_>) -> Option<Bind> {
+impl BindDraft {
+    /// The bind, and TLS as far as it was read; none: its address was wrong.
+    fn finish(self) -> Option<(Bind, Option<BindTlsDraft>)> {
+        let alpn = self.tls.as_ref().and_then(BindTlsDraft::alpn);
+        let protocols = alpn.or(self.protocols.as_ref()).map(|(protocols, _)| protocols.clone());
+        let protocols = protocols.unwrap_or_else(|| defaults::PROTOCOLS.to_vec());
+        let bind = Bind { address: self.address?, span: self.span, protocols, tls: None };
+        Some((bind, self.tls))
+    }
+
+    /// The bind, which speaks HTTP/1.1 in the clear.
+    pub fn plain(self, node: &Node<'_>) -> Option<Bind> {
+        let protocols = self.protocols.as_ref().map(|(_, span)| ("protocols", *span));
+        let written = protocols.into_iter().chain(self.tls_span.map(|span| ("tls", span)));
+        for (key, span) in written {
+            let message =
+                format!("`{key}` of {} is not supported by this version", quoted(&node.path()));
+            node.report(Problem::error(span, message).help("remove it"));
+        }
+        self.finish().map(|(bind, _)| bind)
+    }
+}
+
+fn bind(element: &Node<'_>) -> Option<BindDraft> {
     match element.value {
         DeValue::String(_) => {
-            bind_address(element).map(|address| Bind { address, span: element.span })
+            let address = bind_address(element);
+            Some(BindDraft { address, span: element.span, ..BindDraft::default() })
         }
         DeValue::Table(_) => {
             let mut draft = BindDraft::default();
@@ -205,7 +247,14 @@ fn bind(element: &Node<'_>) -> Option<Bind> {
                         .help("for example address = \"127.0.0.1:8080\""),
                 );
             }
-            draft.address.map(|address| Bind { address, span: draft.span })
+            if let (Some((_, span)), Some((_, alpn))) =
+                (&draft.protocols, draft.tls.as_ref().and_then(BindTlsDraft::alpn))
+            {
+                let problem = Problem::error(*span, "`protocols` and `tls.alpn` say the same");
+                let problem = problem.note("`alpn` stands at", *alpn);
+                element.report(problem.help("keep one of them"));
+            }
+            Some(draft)
         }
         _ => element.wrong_type("a list of addresses in quotes, or of tables with an `address`"),
     }

@@ -5,6 +5,10 @@
 //!
 //! Invariant: a key that is not read here changes nothing.
 
+use std::sync::Arc;
+
+use tidegate_tls::KeyLog;
+
 use crate::diagnostic::{Problem, Span, quoted};
 use crate::frontend::binds;
 use crate::model::{Admin, Cores, Global};
@@ -27,6 +31,16 @@ pub(crate) const GLOBAL_KEYS: &[Key<Global>] = &[
         set(&mut global.listen_backlog, node.integer(defaults::LISTEN_BACKLOG_RANGE));
     }),
     key("log", "{ to = \"/dev/log\" }", log::read),
+    key("core_dumps", "false", |global, node| set(&mut global.core_dumps, node.boolean())),
+    key("tls_handshakes_max", "1_000", |global, node| {
+        set(&mut global.tls_handshakes_max, node.integer(defaults::TLS_HANDSHAKES_MAX_RANGE));
+    }),
+    key("tls_handshake_share", "50", |global, node| {
+        set(&mut global.tls_handshake_share, node.integer(defaults::PERCENT_RANGE));
+    }),
+    key("tls_key_log", "\"/root/keys.log\"", |global, node| {
+        global.tls_key_log = node.string().map(|path| Arc::new(KeyLog::new(path.into())));
+    }),
     unsupported("user"),
     unsupported("group"),
 ];
@@ -41,7 +55,7 @@ pub(crate) struct AdminDraft {
 pub(crate) const ADMIN_KEYS: &[Key<AdminDraft>] = &[
     key("bind", "[\"127.0.0.1:8404\"]", |draft, node| {
         draft.bind_written = true;
-        draft.admin.bind = binds(node);
+        draft.admin.bind = binds(node).into_iter().filter_map(|draft| draft.plain(node)).collect();
     }),
     unsupported("users"),
     unsupported("metrics_without_login"),

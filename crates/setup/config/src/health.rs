@@ -94,6 +94,7 @@ pub(crate) struct CheckDraft {
     initial: Option<Initial>,
     port: Option<u16>,
     elsewhere: Option<Elsewhere>,
+    tls: Option<(bool, Span)>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -216,6 +217,7 @@ pub(crate) const CHECK_KEYS: &[Key<CheckDraft>] = &[
     key("address", "\"10.0.0.1\"", |check, node| {
         set(&mut check.elsewhere, elsewhere(node).map(Some));
     }),
+    key("tls", "false", |check, node| check.tls = node.boolean().map(|tls| (tls, node.span))),
 ];
 
 /// Reads a `health_check`: a table, the name of a type, or `false`.
@@ -318,6 +320,7 @@ impl CheckDraft {
             initial: own.initial.or(backend.initial),
             port: own.port.or(backend.port),
             elsewhere: own.elsewhere.or_else(|| backend.elsewhere.clone()),
+            tls: own.tls.or(backend.tls),
         }
     }
 
@@ -366,8 +369,16 @@ impl CheckDraft {
         }
     }
 
-    fn check(&self, probe: Arc<Probe>, server: &ServerAddress) -> ServerCheck {
-        ServerCheck { probe, timing: self.timing(), address: self.address(server) }
+    fn check(&self, probe: Arc<Probe>, server: &ServerAddress, tls: bool) -> ServerCheck {
+        // A port of its own is seldom one with TLS.
+        let is_elsewhere = self.port.is_some() || self.elsewhere.is_some();
+        let tls = self.tls.map_or(tls && !is_elsewhere, |(asked, _)| asked && tls);
+        ServerCheck { probe, timing: self.timing(), address: self.address(server), tls }
+    }
+
+    /// Where `tls = true` stands.
+    pub fn asks_for_tls(&self) -> Option<Span> {
+        self.tls.filter(|(asked, _)| *asked).map(|(_, span)| span)
     }
 }
 
@@ -385,10 +396,11 @@ impl HttpDraft {
     }
 }
 
-/// The checks of a backend's servers, in their order.
+/// The checks of a backend's servers, in their order; `tls`: the backend has it.
 pub(crate) fn finish<'s>(
     backend: Option<&CheckDraft>,
     servers: impl Iterator<Item = (Option<&'s CheckDraft>, &'s ServerAddress)>,
+    tls: bool,
 ) -> Vec<Option<ServerCheck>> {
     // One probe for all servers that are asked the same.
     let shared =
@@ -396,9 +408,9 @@ pub(crate) fn finish<'s>(
     let check = |(own, address): (Option<&CheckDraft>, &ServerAddress)| match (own, &shared) {
         (Some(own), _) if own.enabled => {
             let merged = own.over(backend);
-            Some(merged.check(Arc::new(merged.probe()), address))
+            Some(merged.check(Arc::new(merged.probe()), address, tls))
         }
-        (None, Some((draft, probe))) => Some(draft.check(probe.clone(), address)),
+        (None, Some((draft, probe))) => Some(draft.check(probe.clone(), address, tls)),
         _ => None,
     };
     servers.map(check).collect()

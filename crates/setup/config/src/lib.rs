@@ -48,6 +48,7 @@ mod syntax;
 mod tables;
 mod templates;
 mod text;
+mod tls;
 mod units;
 mod value;
 mod walk;

@@ -22,6 +22,7 @@ use tidegate_http1::Limits;
 use tidegate_routing::HeaderName;
 use tidegate_semantics::traceparent::Sampling;
 use tidegate_semantics::via::Pseudonym;
+use tidegate_tls::{ClientTls, KeyLog, Protocol, ServerTls};
 
 pub use log::{FrontendLog, LogTargets};
 
@@ -78,6 +79,14 @@ pub struct Global {
     pub listen_backlog: u32,
     /// Where the access log goes; `None`: there is none.
     pub log: Option<LogTargets>,
+    /// Whether the kernel may write the memory of the process, private keys included, into a file when it crashes.
+    pub core_dumps: bool,
+    /// TLS handshakes with clients under way at once on one shard; the next connection waits.
+    pub tls_handshakes_max: u32,
+    /// The part of a shard's time that TLS handshakes get while other work waits, in percent.
+    pub tls_handshake_share: u8,
+    /// Where the secrets of TLS sessions are written for whoever reads recorded traffic; `None`: nowhere.
+    pub tls_key_log: Option<Arc<KeyLog>>,
 }
 
 impl Default for Global {
@@ -90,6 +99,10 @@ impl Default for Global {
             shutdown_timeout: defaults::SHUTDOWN_TIMEOUT,
             listen_backlog: defaults::LISTEN_BACKLOG,
             log: None,
+            core_dumps: defaults::CORE_DUMPS,
+            tls_handshakes_max: defaults::TLS_HANDSHAKES_MAX,
+            tls_handshake_share: defaults::TLS_HANDSHAKE_SHARE,
+            tls_key_log: None,
         }
     }
 }
@@ -167,6 +180,8 @@ pub struct Frontend {
 /// How long a frontend waits for a client. Each is between 1 ms and 30 days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrontendTimeouts {
+    /// For a TLS handshake, from accepting to its end.
+    pub tls_handshake: Duration,
     /// Between two bytes that the client takes of a response.
     pub client: Duration,
     /// From the first byte of a request to the end of its head.
@@ -180,6 +195,7 @@ pub struct FrontendTimeouts {
 impl Default for FrontendTimeouts {
     fn default() -> Self {
         Self {
+            tls_handshake: defaults::TLS_HANDSHAKE_TIMEOUT,
             client: defaults::CLIENT_TIMEOUT,
             request_head: defaults::REQUEST_HEAD_TIMEOUT,
             request_body: defaults::REQUEST_BODY_TIMEOUT,
@@ -188,7 +204,7 @@ impl Default for FrontendTimeouts {
     }
 }
 
-/// One address to listen on. Two are equal when their addresses are, wherever they stand in the
+/// One address to listen on. Two are equal when they say the same, wherever they stand in the
 /// file.
 #[derive(Clone, Debug)]
 pub struct Bind {
@@ -196,11 +212,15 @@ pub struct Bind {
     pub address: BindAddress,
     /// Where the file says so.
     pub span: Span,
+    /// What is spoken, in the order of preference; never empty.
+    pub protocols: Vec<Protocol>,
+    /// TLS; `None`: in the clear.
+    pub tls: Option<Arc<ServerTls>>,
 }
 
 impl PartialEq for Bind {
     fn eq(&self, other: &Self) -> bool {
-        self.address == other.address
+        self.address == other.address && self.protocols == other.protocols && self.tls == other.tls
     }
 }
 
@@ -239,6 +259,10 @@ pub struct Backend {
     pub hash_key: Option<HashKey>,
     /// In the order of the file; never empty, and at least one has a weight above 0.
     pub servers: Vec<Server>,
+    /// What is spoken with its servers.
+    pub protocol: BackendProtocol,
+    /// TLS with its servers; `None`: in the clear.
+    pub tls: Option<Arc<ClientTls>>,
     /// How long to wait for its servers.
     pub timeouts: BackendTimeouts,
     /// What is tried again.
@@ -261,6 +285,18 @@ pub struct Backend {
     pub error_pages: Pages,
     /// How a client is known again, so that it stays with its server. Without keys: no key was written.
     pub persistence: Option<tidegate_persistence::Settings>,
+}
+
+/// What is spoken with servers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BackendProtocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2.
+    Http2,
+    /// What the server chooses by ALPN; only with TLS.
+    Auto,
 }
 
 /// What is tried again after a failure, where, when and how often.
@@ -364,6 +400,8 @@ pub struct ServerCheck {
     pub timing: Timing,
     /// Where it is asked.
     pub address: ServerAddress,
+    /// Whether it is asked over the TLS of its backend.
+    pub tls: bool,
 }
 
 /// What becomes of the connections to a server when it goes down.

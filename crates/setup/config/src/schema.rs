@@ -23,6 +23,7 @@ use crate::rules::{
 };
 use crate::tables::{LIST_KEYS, USER_LIST_KEYS};
 use crate::templates::{DEFAULT_TIMEOUT_KEYS, DEFAULTS_KEYS};
+use crate::tls::{BACKEND_TLS_KEYS, BIND_TLS_KEYS, CERTIFICATE_KEYS};
 use crate::walk::{Key, Reader};
 
 /// One key of the format.
@@ -72,6 +73,8 @@ pub fn keys() -> Vec<KeyInfo> {
     table("defaults.timeouts", DEFAULT_TIMEOUT_KEYS, &mut keys);
     table("frontends.NAME", FRONTEND_KEYS, &mut keys);
     table("frontends.NAME.bind", BIND_KEYS, &mut keys);
+    table("frontends.NAME.bind.tls", BIND_TLS_KEYS, &mut keys);
+    table("frontends.NAME.bind.tls.certificates", CERTIFICATE_KEYS, &mut keys);
     table("frontends.NAME.header_limits", HEADER_LIMIT_KEYS, &mut keys);
     table("frontends.NAME.log_headers", LOG_HEADER_KEYS, &mut keys);
     table("frontends.NAME.log_sampling", SAMPLING_KEYS, &mut keys);
@@ -107,6 +110,8 @@ pub fn keys() -> Vec<KeyInfo> {
     table("backends.NAME.servers.NAME", SERVER_KEYS, &mut keys);
     table("backends.NAME.servers.NAME.health_check", CHECK_KEYS, &mut keys);
     table("backends.NAME.servers.NAME.health_check.steps", STEP_KEYS, &mut keys);
+    table("backends.NAME.tls", BACKEND_TLS_KEYS, &mut keys);
+    table("backends.NAME.tls.certificate", CERTIFICATE_KEYS, &mut keys);
     table("backends.NAME.timeouts", BACKEND_TIMEOUT_KEYS, &mut keys);
     keys
 }

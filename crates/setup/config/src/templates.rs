@@ -16,8 +16,8 @@ use crate::frontend::{HEADER_LIMIT_KEYS, mode};
 use crate::headers;
 use crate::log::LogDraft;
 use crate::model::{
-    Backend, BackendTimeouts, Frontend, FrontendLog, FrontendRules, FrontendTimeouts, Mode,
-    OnMarkedDown, Pages, PoolSettings, Retries,
+    Backend, BackendProtocol, BackendTimeouts, Frontend, FrontendLog, FrontendRules,
+    FrontendTimeouts, Mode, OnMarkedDown, Pages, PoolSettings, Retries,
 };
 use crate::retries::{self, RETRY_BUDGET_KEYS};
 use crate::walk::{Key, key, set, walk};
@@ -54,6 +54,8 @@ impl Default for Templates {
         let backend = Backend {
             name: "".into(),
             balance: Balance::default(),
+            protocol: BackendProtocol::default(),
+            tls: None,
             hash_key: None,
             servers: Vec::new(),
             timeouts: BackendTimeouts::default(),
@@ -125,6 +127,9 @@ pub(crate) const DEFAULTS_KEYS: &[Key<Templates>] = &[
 ];
 
 pub(crate) const DEFAULT_TIMEOUT_KEYS: &[Key<Templates>] = &[
+    key("tls_handshake", "\"10s\"", |to, node| {
+        set(&mut to.frontend.timeouts.tls_handshake, node.timeout());
+    }),
     key("client", "\"30s\"", |to, node| set(&mut to.frontend.timeouts.client, node.timeout())),
     key("request_head", "\"10s\"", |to, node| {
         set(&mut to.frontend.timeouts.request_head, node.timeout());

@@ -104,6 +104,11 @@ impl<'a> Node<'a> {
         self.duration(Duration::ZERO..=defaults::TIMEOUT_MAX, "")
     }
 
+    /// A span of time in a range of its own.
+    pub fn time_in(&self, range: RangeInclusive<Duration>) -> Option<Duration> {
+        self.duration(range, "")
+    }
+
     /// A span of time in `range`; `why_not_zero` ends the advice where that is what was written.
     fn duration(&self, range: RangeInclusive<Duration>, why_not_zero: &str) -> Option<Duration> {
         let DeValue::String(text) = self.value else {

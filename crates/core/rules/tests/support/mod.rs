@@ -62,7 +62,13 @@ impl Facts for Request {
             Text::Protocol => b"HTTP/1.1",
             Text::RequestId => b"id-1",
             Text::Sni => &self.sni,
-            Text::TlsVersion | Text::Alpn | Text::ClientSubject => b"",
+            Text::TlsVersion
+            | Text::TlsCipher
+            | Text::Alpn
+            | Text::ClientSubject
+            | Text::ClientIssuer
+            | Text::ClientSerial
+            | Text::ClientFingerprint => b"",
         }
     }
 

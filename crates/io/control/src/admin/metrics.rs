@@ -15,6 +15,7 @@ mod families;
 #[cfg(test)]
 mod tests;
 
+use crate::certificates::CertificateFigures;
 use crate::figures::Figures;
 use crate::health::figures::HealthFigures;
 use crate::health::result_label;
@@ -29,7 +30,8 @@ use families::{
     FRONTEND_SCALARS, FRONTEND_SHARD_SCALARS, Family, Kind, LOG_SUPPRESSED, OPEN_FDS,
     RESIDENT_BYTES, SERVER_AGENT_CONNECTIONS, SERVER_CHECK_DURATION, SERVER_CHECKS, SERVER_EJECTED,
     SERVER_EJECTIONS, SERVER_FAILED, SERVER_REQUESTS, SERVER_SCALARS, SERVER_UP, SHARD_SCALARS,
-    START_TIME, Scalar,
+    START_TIME, Scalar, TLS_CERTIFICATE_EXPIRY, TLS_CERTIFICATES, TLS_FILES_FAILED,
+    TLS_FILES_REPLACED,
 };
 use metrics::{Key, Label, Level, Metadata, Recorder, SharedString};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
@@ -120,6 +122,7 @@ impl Exposition {
         scrape.process(process);
         scrape.control(figures);
         scrape.health(&figures.health);
+        scrape.certificates(&figures.certificates);
         scrape.entities(registry);
         let mut body = String::with_capacity(self.body_bytes);
         push_sorted(&mut body, &scrape.recorder.handle().render());
@@ -225,7 +228,7 @@ impl Scrape {
     }
 
     fn control(&self, figures: &Figures) {
-        let Figures { generation, reloads, suppressed, shards, health: _, access_log } = figures;
+        let Figures { generation, reloads, suppressed, shards, access_log, .. } = figures;
         self.gauge(&CONFIG_GENERATION, *generation as f64, Vec::new());
         for (result, count) in [("ok", reloads.taken), ("failed", reloads.failed)] {
             self.counter(&CONFIG_RELOADS, count, with(&[], "result", result));
@@ -279,6 +282,16 @@ impl Scrape {
                     self.gauge(&SERVER_AGENT_CONNECTIONS, f64::from(max), labels.to_vec());
                 }
             }
+        }
+    }
+
+    fn certificates(&self, certificates: &CertificateFigures) {
+        self.gauge(&TLS_CERTIFICATES, certificates.loaded as f64, Vec::new());
+        self.counter(&TLS_FILES_REPLACED, certificates.replaced, Vec::new());
+        self.counter(&TLS_FILES_FAILED, certificates.failures, Vec::new());
+        for end in &certificates.ends {
+            let labels = with(&[Label::new("file", end.file.clone())], "name", &end.name);
+            self.gauge(&TLS_CERTIFICATE_EXPIRY, seconds_since_epoch(end.not_after), labels);
         }
     }
 

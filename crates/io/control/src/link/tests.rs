@@ -81,14 +81,7 @@ fn described(taken: &[Taken]) -> Vec<String> {
 }
 
 fn spec(id: u32, socket: Option<OwnedFd>) -> ListenerSpec {
-    ListenerSpec {
-        id: ListenerId(id),
-        frontend: 0,
-        protocols: tidegate_proxy::Protocols::Http1,
-        shared: false,
-        backlog: None,
-        socket,
-    }
+    ListenerSpec { id: ListenerId(id), frontend: 0, bind: 0, shared: false, backlog: None, socket }
 }
 
 /// A socket, and what tells whether it is open.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tidegate_config::{Config, Global, Severity};
-use tidegate_proxy::{Command, ListenerSpec, Protocols, Snapshot};
+use tidegate_proxy::{Command, ListenerSpec, Snapshot};
 use tidegate_ring::Listener;
 
 use super::{AdminListener, Phase, Runtime, START_PATIENCE};
@@ -40,15 +40,6 @@ fn needs_restart(started: &Global, now: &Global) -> Vec<(&'static str, String, S
     keys.into_iter().flatten().collect()
 }
 
-/// What listeners speak. The configuration of `protocols` takes the place of this hook of the tests.
-fn test_protocols() -> Protocols {
-    match std::env::var("TIDEGATE_TEST_PROTOCOLS").as_deref() {
-        Ok("h2") => Protocols::Http2,
-        Ok("both") => Protocols::Both,
-        _ => Protocols::Http1,
-    }
-}
-
 impl Runtime {
     /// Opens what `config` wants that is not open yet, and makes its snapshot. Nothing is changed on an error.
     pub(super) fn prepare(
@@ -56,6 +47,9 @@ impl Runtime {
         config: &Config,
         shards: usize,
     ) -> Result<(Arc<Snapshot>, Vec<Vec<ListenerSpec>>), String> {
+        if let Some(reason) = super::tls::not_served(config) {
+            return Err(reason);
+        }
         let logs = self.logs.borrow().as_ref().map_or(Ok(Vec::new()), |logs| logs.open(config))?;
         let backlog = config.global.listen_backlog;
         let patience =
@@ -82,6 +76,7 @@ impl Runtime {
                 .open(place.clone(), backlog, 1, patience)
                 .map_err(|error| error.to_string())?;
         }
+        self.follow_certificates(config)?;
         // Nothing can fail from here on.
         let mut sockets = HashMap::new();
         for (place, opened) in opened.keep() {
@@ -98,10 +93,10 @@ impl Runtime {
             let _ = known.place.backlog(backlog).map(|backlog| known.listener.set_backlog(backlog));
         }
         let mut specs: Vec<Vec<ListenerSpec>> = (0..shards).map(|_| Vec::new()).collect();
-        for (index, place) in frontends
+        for (frontend, (bind, place)) in frontends
             .iter()
             .enumerate()
-            .flat_map(|(index, own)| own.iter().map(move |own| (index, own)))
+            .flat_map(|(index, own)| own.iter().enumerate().map(move |own| (index, own)))
         {
             let addresses = self.addresses.borrow();
             let Some((id, _)) = addresses.get(place) else { continue };
@@ -109,14 +104,7 @@ impl Runtime {
             for shard in &mut specs {
                 let (shared, socket) = (place.is_shared(), own.next());
                 let backlog = place.backlog(backlog);
-                shard.push(ListenerSpec {
-                    id: *id,
-                    frontend: index,
-                    protocols: test_protocols(),
-                    shared,
-                    backlog,
-                    socket,
-                });
+                shard.push(ListenerSpec { id: *id, frontend, bind, shared, backlog, socket });
             }
         }
         self.addresses.borrow_mut().retain(&frontends.into_iter().flatten().collect());

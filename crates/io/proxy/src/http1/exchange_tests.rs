@@ -28,8 +28,9 @@ use crate::budget::Budget;
 use crate::client::Client;
 use crate::http1::Server;
 use crate::settings::{
-    BackendSettings, ClientTimeouts, FrontendSettings, OnMarkedDown, OwnFieldSettings,
-    PoolSettings, RepeatSettings, ServerSettings, Snapshot, reasons,
+    BackendProtocol, BackendSettings, BindSettings, ClientTimeouts, FrontendSettings,
+    HandshakeLimits, OnMarkedDown, OwnFieldSettings, PoolSettings, RepeatSettings, ServerSettings,
+    Snapshot, reasons,
 };
 use crate::site::Entrance;
 use crate::upstream::connect::Connection;
@@ -38,6 +39,9 @@ use crate::worker::Worker;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+const POOL: PoolSettings =
+    PoolSettings { idle_max: 16, idle_timeout: PATIENCE, max_lifetime: None, max_requests: None };
 
 fn snapshot(server: SocketAddr) -> Arc<Snapshot> {
     let mut registry = Registry::new(1, reasons());
@@ -49,6 +53,7 @@ fn snapshot(server: SocketAddr) -> Arc<Snapshot> {
             limit: None,
             name: "a".into(),
             address: server.into(),
+            tls_name: None,
             standing: Standing {
                 availability: Availability::Up,
                 weight: Weight::default(),
@@ -58,6 +63,8 @@ fn snapshot(server: SocketAddr) -> Arc<Snapshot> {
             },
             stats: registry.server("app", "a").clone(),
         }],
+        tls: None,
+        protocol: BackendProtocol::default(),
         exchange: Policy::default(),
         persistence: None,
         repeats: RepeatSettings::default(),
@@ -67,19 +74,16 @@ fn snapshot(server: SocketAddr) -> Arc<Snapshot> {
         compression: None,
         error_statuses: None,
         on_marked_down: OnMarkedDown::default(),
-        pool: PoolSettings {
-            idle_max: 16,
-            idle_timeout: PATIENCE,
-            max_lifetime: None,
-            max_requests: None,
-        },
+        pool: POOL,
         line: None,
         stats: registry.backend("app").clone(),
     };
     let frontend = FrontendSettings {
         name: "web".into(),
         default_backend: Some(0),
+        binds: vec![BindSettings::default()],
         timeouts: ClientTimeouts {
+            tls_handshake: Duration::from_secs(10),
             client: PATIENCE,
             request_head: PATIENCE,
             request_body: PATIENCE,
@@ -105,6 +109,7 @@ fn snapshot(server: SocketAddr) -> Arc<Snapshot> {
         verifier: None,
         hub: Arc::new(Hub::new(1)),
         connections: Arc::new(Budget::new(u32::MAX)),
+        handshakes: HandshakeLimits { concurrent_max: 100, share_percent: 50 },
         shards: registry.shards().clone(),
     })
 }
@@ -145,7 +150,7 @@ async fn serve_on_a_dead_connection(
         entrance,
         site.snapshot.connections.clone(),
         worker.shard.clock.now(),
-        crate::Protocols::Http1,
+        crate::http2::Protocols::Http1,
     ));
     std::future::poll_fn(|context| match client.socket.poll_gone(context) {
         Poll::Pending if !client.socket.has_arrived() => Poll::Pending,

@@ -16,6 +16,9 @@ use std::time::Duration;
 
 use tidegate_http1::Limits;
 use tidegate_shard::TaskId;
+use tidegate_tls::Protocol;
+
+use crate::settings::BindSettings;
 
 pub(crate) use connection::serve;
 pub(crate) use stream::Http2Stream;
@@ -50,7 +53,7 @@ const FIELD_OVERHEAD_BYTES: usize = 32;
 
 /// Versions of HTTP that a listener speaks in the clear.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Protocols {
+pub(crate) enum Protocols {
     /// HTTP/1.1.
     #[default]
     Http1,
@@ -58,6 +61,18 @@ pub enum Protocols {
     Http2,
     /// Both: the first bytes decide.
     Both,
+}
+
+impl Protocols {
+    /// What is spoken at an address without TLS.
+    pub(crate) fn in_the_clear(bind: &BindSettings) -> Protocols {
+        let has = |protocol| bind.protocols.contains(&protocol);
+        match (has(Protocol::Http1), has(Protocol::Http2)) {
+            (_, false) => Protocols::Http1,
+            (false, true) => Protocols::Http2,
+            (true, true) => Protocols::Both,
+        }
+    }
 }
 
 /// Who of a shard speaks HTTP/2.

@@ -11,8 +11,7 @@ use std::sync::Arc;
 use tidegate_passwords::Users;
 use tidegate_routing::{RequestRule, ResponseRule, Rules};
 use tidegate_rules::{
-    ATTRIBUTES, AttributeRow, CONDITIONS_MAX, Condition, Conditions, Environment, Names, Phase,
-    Template, Uses,
+    ATTRIBUTES, CONDITIONS_MAX, Condition, Conditions, Environment, Names, Phase, Template,
 };
 
 use super::{RuleDraft, RulesDraft};
@@ -118,7 +117,6 @@ impl<'c> Compiler<'c> {
         }
         for (_, text) in entries {
             self.note_maps(text);
-            self.refuse_tls(text);
         }
         conditions
     }
@@ -137,7 +135,7 @@ impl<'c> Compiler<'c> {
 
     fn condition(&mut self, scope: Scope<'_>, text: &Text) -> Option<Condition> {
         let compiled = self.with(scope, |environment| Condition::compile(&text.value, environment));
-        self.compiled(text, compiled, Condition::uses)
+        self.compiled(text, compiled)
     }
 
     /// A text with `{expression}` in it.
@@ -151,14 +149,14 @@ impl<'c> Compiler<'c> {
                     Some("write `{{` and `}}` for braces that stand for themselves".to_owned());
             }
         }
-        self.compiled(text, compiled, Template::uses)
+        self.compiled(text, compiled)
     }
 
     /// An expression without braces.
     pub(super) fn expression(&mut self, scope: Scope<'_>, text: &Text) -> Option<Template> {
         let compiled =
             self.with(scope, |environment| Template::compile_expression(&text.value, environment));
-        self.compiled(text, compiled, Template::uses)
+        self.compiled(text, compiled)
     }
 
     /// An expression outside of any frontend, which names no condition.
@@ -176,17 +174,10 @@ impl<'c> Compiler<'c> {
         &mut self,
         text: &Text,
         compiled: Result<T, Vec<tidegate_rules::Problem>>,
-        uses: impl FnOnce(&T) -> Uses,
     ) -> Option<T> {
         self.note_maps(text);
         match compiled {
-            Ok(compiled) => {
-                let uses = uses(&compiled);
-                if tls_attributes().any(|row| uses.asks(row.attribute)) {
-                    self.refuse_tls(text);
-                }
-                Some(compiled)
-            }
+            Ok(compiled) => Some(compiled),
             Err(found) => {
                 self.report(text, found);
                 None
@@ -223,25 +214,6 @@ impl Compiler<'_> {
         }
     }
 
-    /// Reports each attribute of TLS: no connection has any in this version.
-    fn refuse_tls(&self, text: &Text) {
-        let mut start = 0;
-        while let Some(found) = text.value[start..].find("connection.") {
-            let place = start + found;
-            let name_end = text.value[place..]
-                .find(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '.')
-                .map_or(text.value.len(), |length| place + length);
-            start = name_end;
-            let name = &text.value[place..name_end];
-            if tls_attributes().any(|row| row.name == name) {
-                let message = format!("`{name}` is not supported by this version");
-                self.problems.push(Problem::inside(text, place..name_end, message).help(
-                    "remove it; it is refused because it would be the same for every connection",
-                ));
-            }
-        }
-    }
-
     /// Warns of the first rule behind one that ends the list for everything.
     fn warn_of_unreachable(
         &self,
@@ -267,11 +239,6 @@ impl Compiler<'_> {
             );
         }
     }
-}
-
-/// What a connection with TLS has.
-fn tls_attributes() -> impl Iterator<Item = &'static AttributeRow> {
-    ATTRIBUTES.iter().filter(|row| row.name.starts_with("connection."))
 }
 
 /// A problem of a name, which is about the whole of it.

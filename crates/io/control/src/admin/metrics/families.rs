@@ -95,6 +95,15 @@ families! {
     LOG_SUPPRESSED: Counter "tidegate_log_lines_suppressed_total" ["event"]
         "Log lines of events that were left out because there were too many of them.";
 
+    TLS_CERTIFICATES: Gauge "tidegate_tls_certificates" []
+        "Certificates that binds show.";
+    TLS_CERTIFICATE_EXPIRY: Gauge "tidegate_tls_certificate_expiry_seconds" ["file", "name"]
+        "When a certificate expires, since the Unix epoch; of the 1,000 that expire first.";
+    TLS_FILES_REPLACED: Counter "tidegate_tls_files_replaced_total" []
+        "Files of certificates and authorities that were taken after they had changed, without a reload.";
+    TLS_FILES_FAILED: Counter "tidegate_tls_files_failed_total" []
+        "Files of certificates and authorities that had changed and were wrong, so that the old stayed in use.";
+
     ACCESS_LOG_DROPPED: Counter "tidegate_access_log_lines_dropped_total" ["cause"]
         "Lines of access logs that were lost, by cause.";
 
@@ -318,6 +327,10 @@ pub(super) fn all() -> impl Iterator<Item = &'static Family> {
             &LOG_SUPPRESSED,
             &CHECKS_IN_FLIGHT,
             &CHECKS_DELAYED,
+            &TLS_CERTIFICATES,
+            &TLS_CERTIFICATE_EXPIRY,
+            &TLS_FILES_REPLACED,
+            &TLS_FILES_FAILED,
         ])
         .chain(of(ACCESS_LOG_SCALARS))
         .chain([&ACCESS_LOG_DROPPED])

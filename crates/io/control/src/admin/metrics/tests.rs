@@ -6,6 +6,7 @@ mod health;
 
 use super::families::{Family, Kind};
 use super::{Exposition, ProcessInfo, families};
+use crate::certificates::{CertificateEnd, CertificateFigures};
 use crate::figures::{Figures, Reloads, ShardFigures};
 use crate::health::figures::HealthFigures;
 use std::collections::{BTreeMap, BTreeSet};
@@ -178,6 +179,16 @@ fn figures() -> Figures {
         suppressed: vec![("request_failed", 5), ("panic", 0)],
         shards,
         health: health::sample(),
+        certificates: CertificateFigures {
+            loaded: 2,
+            replaced: 5,
+            failures: 1,
+            ends: vec![CertificateEnd {
+                file: "/etc/site.pem".to_owned(),
+                name: "site.example".to_owned(),
+                not_after: at(9),
+            }],
+        },
         access_log: Some(access_log()),
     }
 }
@@ -335,7 +346,11 @@ fn what_a_reload_removes_is_gone_from_the_next_scrape_and_the_rest_goes_on() {
 
 #[test]
 fn a_registry_without_names_is_a_valid_scrape() {
-    let figures = Figures { health: HealthFigures::default(), ..figures() };
+    let figures = Figures {
+        health: HealthFigures::default(),
+        certificates: CertificateFigures::default(),
+        ..figures()
+    };
     let text = Exposition::new().render(&Registry::new(1, REASONS), &process(), &figures);
     let scrape = parse(&text).expect("a valid scrape");
     assert!(scrape.keys().all(|name| name.starts_with("process_")
@@ -343,6 +358,7 @@ fn a_registry_without_names_is_a_valid_scrape() {
         || name.starts_with("tidegate_config_")
         || name.starts_with("tidegate_health_")
         || name.starts_with("tidegate_log_")
+        || name.starts_with("tidegate_tls_")
         || name.starts_with("tidegate_access_log_")
         || name == "tidegate_build_info"));
 }
