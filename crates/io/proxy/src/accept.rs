@@ -83,7 +83,7 @@ pub(crate) async fn accept_connections(worker: Rc<Worker>, acceptor: Rc<Acceptor
                 worker.stats.accepted.increment();
                 let entrance = acceptor.entrance.borrow().clone();
                 let (process, now) = (worker.connections(), worker.shard.clock.now());
-                worker.welcome(Box::new(Client::new(socket, entrance, process, now)));
+                worker.welcome(Box::new(Client::new(socket.into(), entrance, process, now)));
             }
             Next::Accepted(Err(error)) => {
                 worker.stats.accept_errors.increment();

@@ -8,14 +8,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tidegate_ring::{PeerAddress, Socket};
+use tidegate_ring::PeerAddress;
 
 use crate::budget::Budget;
 use crate::site::Entrance;
+use crate::stream::Stream;
 
 /// A client's connection. Kept small: most of them are idle.
 pub(crate) struct Client {
-    pub(crate) socket: Socket,
+    pub(crate) socket: Stream,
     pub(crate) entrance: Rc<Entrance>,
     pub(crate) peer: PeerAddress,
     /// When it was accepted.
@@ -34,7 +35,7 @@ pub(crate) struct Client {
 impl Client {
     /// A connection that has been accepted and taken from both budgets.
     pub(crate) fn new(
-        socket: Socket,
+        socket: Stream,
         entrance: Rc<Entrance>,
         process: Arc<Budget>,
         accepted: Instant,
@@ -63,7 +64,7 @@ impl Client {
 
     /// Bytes handed over for sending since the last call.
     pub(crate) fn newly_sent(&self) -> u64 {
-        let handed_over = self.socket.sent_bytes() + self.socket.queued_bytes() as u64;
+        let handed_over = self.socket.handed_over_bytes();
         // After a send error the queue is dropped: what had been counted stays counted.
         handed_over.saturating_sub(self.counted.replace(handed_over))
     }

@@ -7,6 +7,8 @@ use std::task::{Context, Poll};
 
 use tidegate_ring::{Filled, Socket, Splice};
 
+use crate::stream::Stream;
+
 /// What is left of a body from here on is worth a flow; a shorter rest costs as much or less when it is received and sent, and
 /// fits into two of the shared buffers.
 pub(crate) const BYTES_MIN: u64 = 64 * 1024;
@@ -55,7 +57,8 @@ pub(crate) struct Flow<'a> {
 
 impl<'a> Flow<'a> {
     /// Lets `bytes` flow (`u64::MAX`: until the source ends). None when it cannot begin now: a piece has to be received first.
-    pub(crate) fn begin(source: &'a Socket, sink: &'a Socket, bytes: u64) -> Option<Flow<'a>> {
+    pub(crate) fn begin(source: &'a Stream, sink: &'a Stream, bytes: u64) -> Option<Flow<'a>> {
+        let (source, sink) = (source.plain()?, sink.plain()?);
         let splice = Splice::begin(source, sink)?;
         Some(Flow { splice, sink, left: bytes, taken: 0, waits_for: Wait::Turn })
     }

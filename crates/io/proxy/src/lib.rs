@@ -17,6 +17,7 @@ mod parked;
 mod rules;
 mod settings;
 mod site;
+mod stream;
 mod tally;
 mod tunnel;
 mod upstream;

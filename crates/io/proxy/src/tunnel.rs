@@ -9,10 +9,11 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use tidegate_ring::{RecvBuf, Ring, SendBuf, Socket};
+use tidegate_ring::{RecvBuf, Ring, SendBuf};
 use tidegate_shard::Alarm;
 
 use crate::flow::{self, Flow, Step};
+use crate::stream::Stream;
 
 /// Pieces up to this size are copied, so that a stalled side holds as much memory as bytes and no shared buffers.
 const COPY_BYTES_MAX: usize = 2048;
@@ -25,8 +26,8 @@ const FLOWING_BYTES_MIN: usize = 4096;
 
 /// The two sides, and what had been received from each before the tunnel began.
 pub(crate) struct Sides<'a> {
-    pub(crate) client: &'a Socket,
-    pub(crate) server: &'a Socket,
+    pub(crate) client: &'a Stream,
+    pub(crate) server: &'a Stream,
     pub(crate) from_client: Option<RecvBuf>,
     pub(crate) from_server: Option<RecvBuf>,
 }
@@ -85,8 +86,8 @@ pub(crate) async fn run(
 /// One direction, to its end: `true` after the half-close was passed on, `false` when a side broke.
 async fn pass(
     ring: &Ring,
-    from: &Socket,
-    to: &Socket,
+    from: &Stream,
+    to: &Stream,
     first: Option<RecvBuf>,
     moved: &Cell<u64>,
 ) -> bool {
@@ -129,7 +130,8 @@ async fn pass(
 }
 
 /// Passes the end of one direction on.
-async fn end(to: &Socket) -> bool {
+async fn end(to: &Stream) -> bool {
+    to.finish();
     if poll_fn(|context| to.poll_flushed(context, 0)).await.is_err() {
         return false;
     }

@@ -8,9 +8,10 @@ use tidegate_http1::{
     BodyLength, CHUNK_END, ChunkedDecoder, ChunkedError, LAST_CHUNK, Limits, Piece,
     encode_chunk_header,
 };
-use tidegate_ring::{RecvBuf, Ring, SendBuf, Socket};
+use tidegate_ring::{RecvBuf, Ring, SendBuf};
 
 use crate::flow;
+use crate::stream::Stream;
 
 /// Pieces up to this size are copied behind a head: one send of contiguous bytes costs less than a gathered one, and the
 /// received buffer is free again at once.
@@ -18,17 +19,17 @@ const COPY_BYTES_MAX: usize = 2048;
 
 /// One side's send queue, with small bytes gathered before it.
 pub(super) struct Sink<'a> {
-    socket: &'a Socket,
+    socket: &'a Stream,
     ring: &'a Ring,
     tail: Vec<u8>,
 }
 
 impl<'a> Sink<'a> {
-    pub(super) fn new(socket: &'a Socket, ring: &'a Ring) -> Sink<'a> {
+    pub(super) fn new(socket: &'a Stream, ring: &'a Ring) -> Sink<'a> {
         Sink { socket, ring, tail: Vec::new() }
     }
 
-    pub(super) fn socket(&self) -> &'a Socket {
+    pub(super) fn socket(&self) -> &'a Stream {
         self.socket
     }
 

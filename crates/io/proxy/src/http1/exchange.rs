@@ -186,7 +186,9 @@ impl Driver<'_> {
         })
         .await?;
         match outcome {
-            Ok(()) => Ok(Connection::opened(dialing.established(), &slot.server, self.alarm.now())),
+            Ok(()) => {
+                Ok(Connection::opened(dialing.established().into(), &slot.server, self.alarm.now()))
+            }
             Err(error) => Err(failed(connect_failure(&error))),
         }
     }

@@ -146,7 +146,7 @@ async fn serve_on_a_dead_connection(
     site.snapshot.connections.take();
     let entrance = Rc::new(Entrance::new(frontend, connections));
     let client = Box::new(Client::new(
-        ring.adopt(client.into()),
+        ring.adopt(client.into()).into(),
         entrance,
         site.snapshot.connections.clone(),
         worker.shard.clock.now(),
@@ -165,7 +165,7 @@ async fn serve_on_a_dead_connection(
     while socket.peer_address() != PeerAddress::Unknown {
         std::thread::yield_now();
     }
-    let connection = Connection::opened(socket, &server, worker.shard.clock.now());
+    let connection = Connection::opened(socket.into(), &server, worker.shard.clock.now());
     assert!(worker.park_idle(connection, &server, 16).is_ok(), "there is room");
     assert_eq!(server.idle.len(), 1, "the ring has not heard of the reset");
 

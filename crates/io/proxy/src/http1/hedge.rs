@@ -113,8 +113,11 @@ impl Driver<'_> {
             state = match dialing.poll(context) {
                 Poll::Pending => State::Connecting { dialing, slot },
                 Poll::Ready(Ok(())) => {
-                    let connection =
-                        Connection::opened(dialing.established(), &slot.server, self.alarm.now());
+                    let connection = Connection::opened(
+                        dialing.established().into(),
+                        &slot.server,
+                        self.alarm.now(),
+                    );
                     State::Sent(self.send_beside(server, slot, connection, incoming, upload))
                 }
                 Poll::Ready(Err(error)) => {

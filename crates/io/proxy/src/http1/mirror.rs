@@ -177,7 +177,7 @@ async fn is_answered(
         slot.server.stats.connects_failed.increment();
         return false;
     }
-    let connection = Connection::opened(socket, &slot.server, alarm.now());
+    let connection = Connection::opened(socket.into(), &slot.server, alarm.now());
     let socket = connection.socket();
     socket.set_recv_on_demand(true);
     slot.server.stats.bytes_out.add(bytes.len() as u64);

@@ -218,15 +218,16 @@ impl Driver<'_> {
     }
 }
 
-/// Waits until the client has taken what is queued; `false` when it is gone or too slow.
-async fn flushed(alarm: &Alarm, client: &Client, deadline: Instant) -> bool {
+/// Tells the client that nothing more comes and waits until it has taken what is queued; `false` when it is gone or too slow.
+async fn finished(alarm: &Alarm, client: &Client, deadline: Instant) -> bool {
+    client.socket.finish();
     let sent = alarm.within(deadline, |context| client.socket.poll_flushed(context, 0)).await;
     matches!(sent, Ok(Ok(())))
 }
 
 /// Ends a connection whose client has nothing more to say: it asked for the end, or is idle.
 pub(super) async fn close(alarm: &Alarm, client: &Client, deadline: Instant) {
-    if flushed(alarm, client, deadline).await && client.socket.has_arrived() {
+    if finished(alarm, client, deadline).await && client.socket.has_arrived() {
         close_with_care(alarm, client, deadline).await;
     }
 }
@@ -234,7 +235,7 @@ pub(super) async fn close(alarm: &Alarm, client: &Client, deadline: Instant) {
 /// Ends a connection whose client may still be sending: says that we are done, then reads for a while what it sends, since
 /// closing with unread bytes would reset the connection and could destroy our answer on its way (RFC 9112 §9.6).
 pub(super) async fn close_with_care(alarm: &Alarm, client: &Client, deadline: Instant) {
-    if !flushed(alarm, client, deadline).await {
+    if !finished(alarm, client, deadline).await {
         return;
     }
     client.socket.shutdown_write();

@@ -14,6 +14,7 @@ use tidegate_exchange::ConnectFailure;
 use tidegate_ring::Socket;
 
 use crate::site::Server;
+use crate::stream::Stream;
 use crate::upstream::in_use::Place;
 use crate::upstream::queue::Pass;
 
@@ -78,7 +79,7 @@ impl Drop for Dialing {
 
 /// An established connection with what is known of it.
 pub(crate) struct Held {
-    pub(crate) socket: Socket,
+    pub(crate) socket: Stream,
     /// When it was made.
     pub(crate) opened: Instant,
     /// Requests that it has carried, the present one included.
@@ -95,7 +96,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Counts a connection that has just been established.
-    pub(crate) fn opened(socket: Socket, server: &Rc<Server>, now: Instant) -> Connection {
+    pub(crate) fn opened(socket: Stream, server: &Rc<Server>, now: Instant) -> Connection {
         server.stats.connections_total.increment();
         Connection::received(Held { socket, opened: now, requests: 0 }, server)
     }
@@ -130,7 +131,7 @@ impl Connection {
         Some(held)
     }
 
-    pub(crate) fn socket(&self) -> &Socket {
+    pub(crate) fn socket(&self) -> &Stream {
         &self.held().socket
     }
 

@@ -7,7 +7,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,13 +18,14 @@ use tidegate_shard::{Shard, TaskId};
 
 use crate::settings::PoolSettings;
 use crate::site::{Server, Site};
+use crate::stream::{Stream, Travelling};
 use crate::upstream::connect::{Connection, Held, Slot};
 use crate::worker::Worker;
 
 /// A server connection on its way from one shard to another.
 #[derive(Debug)]
 pub struct Handed {
-    descriptor: OwnedFd,
+    connection: Travelling,
     opened: Instant,
     requests: u32,
 }
@@ -232,8 +232,8 @@ impl Desk for At<'_> {
 
     fn pack(&self, connection: Connection) -> Option<Handed> {
         let Held { socket, opened, requests } = connection.into_sent()?;
-        match socket.into_descriptor() {
-            Ok(descriptor) => Some(Handed { descriptor, opened, requests }),
+        match socket.into_travelling() {
+            Ok(connection) => Some(Handed { connection, opened, requests }),
             Err(socket) => {
                 socket.end_now();
                 None
@@ -411,9 +411,9 @@ impl Worker {
 
     fn take_slot(&self, server: &Rc<Server>, handed: Option<Handed>) {
         let Some(handed) = handed else { return server.pass_on(None) };
-        let Handed { descriptor, opened, requests } = handed;
+        let Handed { connection, opened, requests } = handed;
         server.stats.connections_handed_over.increment();
-        let held = Held { socket: self.shard.ring.adopt(descriptor), opened, requests };
+        let held = Held { socket: Stream::arrived(&self.shard.ring, connection), opened, requests };
         self.keep_limited(Pass(Some(server.clone())), Connection::received(held, server));
     }
 }
