@@ -290,7 +290,8 @@ impl Scrape {
         self.counter(&TLS_FILES_REPLACED, certificates.replaced, Vec::new());
         self.counter(&TLS_FILES_FAILED, certificates.failures, Vec::new());
         for end in &certificates.ends {
-            let labels = with(&[Label::new("file", end.file.clone())], "name", &end.name);
+            let labels =
+                vec![Label::new("file", end.file.clone()), Label::new("name", end.name.clone())];
             self.gauge(&TLS_CERTIFICATE_EXPIRY, seconds_since_epoch(end.not_after), labels);
         }
     }
