@@ -105,7 +105,14 @@ fn bodies_of_any_size_pass_both_ways_with_and_without_a_length() {
     client.send_data(1, &body[50_000..60_000], false);
     client.send_data(1, b"", true);
     assert!(client.answer(1).body == body[..60_000]);
-    assert_eq!(origin.requests().last().and_then(|request| request.headers.value("transfer-encoding").map(str::to_owned)).as_deref(), Some("chunked"));
+    assert_eq!(
+        origin
+            .requests()
+            .last()
+            .and_then(|request| request.headers.value("transfer-encoding").map(str::to_owned))
+            .as_deref(),
+        Some("chunked")
+    );
 }
 
 #[test]
@@ -139,9 +146,12 @@ fn responses_without_content_end_with_their_fields() {
     }));
     let tidegate = start_http2(1, [origin.address()], "");
     let mut client = client(&tidegate);
-    for (stream, method, path, status) in
-        [(1, "GET", "/204", 204), (3, "GET", "/304", 304), (5, "GET", "/", 200), (7, "HEAD", "/close", 200)]
-    {
+    for (stream, method, path, status) in [
+        (1, "GET", "/204", 204),
+        (3, "GET", "/304", 304),
+        (5, "GET", "/", 200),
+        (7, "HEAD", "/close", 200),
+    ] {
         client.send_headers(stream, &request(method, path), true);
         let head = client.find_frame(|frame| frame.stream == stream).expect("an answer");
         assert_eq!((head.kind, head.flags), (kind::HEADERS, flag::END_HEADERS | flag::END_STREAM));
@@ -153,7 +163,9 @@ fn responses_without_content_end_with_their_fields() {
 fn interim_responses_come_before_the_final_one() {
     let origin = Origin::start(|mut connection: Connection| {
         while connection.read_request_head()?.is_some() {
-            connection.send("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n")?;
+            connection.send(
+                "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n",
+            )?;
             assert_eq!(connection.read_exactly(4)?, b"body");
             connection.send(script::ok("done"))?;
         }
@@ -173,11 +185,15 @@ fn interim_responses_come_before_the_final_one() {
 
 #[test]
 fn an_answer_of_our_own_comes_over_http2() {
-    let tidegate = start_http2(1, [tidegate_testkit::refused_address()], "backends.app.retries = 0");
+    let refused = tidegate_testkit::refused_address();
+    let tidegate = start_http2(1, [refused.address()], "backends.app.retries = 0");
     let mut client = client(&tidegate);
     client.get(1, "/");
     let answer = client.answer(1);
-    assert_eq!((answer.status, answer.field("content-type"), answer.reset), (503, Some("text/plain"), None));
+    assert_eq!(
+        (answer.status, answer.field("content-type"), answer.reset),
+        (503, Some("text/plain"), None)
+    );
     client.send_headers(3, &[(":method", "CONNECT"), (":authority", "a:1")], false);
     assert_eq!(client.answer(3).status, 501);
     client.get(5, "/%zz");
@@ -236,7 +252,8 @@ fn a_stream_that_the_client_resets_ends_its_request_at_the_server() {
 
 #[test]
 fn a_response_that_the_server_cuts_is_reset() {
-    let origin = Origin::start(script::answer_and_close("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"));
+    let origin =
+        Origin::start(script::answer_and_close("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"));
     let tidegate = start_http2(1, [origin.address()], "");
     let mut client = client(&tidegate);
     client.get(1, "/");
@@ -274,6 +291,9 @@ fn a_slow_server_stops_the_client_at_its_window() {
     });
     let tidegate = start_http2(1, [origin.address()], "");
     let mut client = client(&tidegate);
+    // The program's windows hold once its settings are acknowledged.
+    client.wait_frame(kind::SETTINGS);
+    client.send_frame(kind::SETTINGS, flag::ACK, 0, &[]);
     client.send_headers(1, &request("POST", "/"), false);
     client.send_data(1, &vec![b'x'; WINDOW_BYTES], false);
     wait_in_flight(&tidegate, 1);
@@ -376,15 +396,13 @@ fn real_clients_are_served() {
     let origin = Origin::start(script::answer_ok("hello"));
     let tidegate = start_http2(1, [origin.address()], "");
     let url = format!("http://{}/", tidegate.address("web"));
-    let said = tools::curl_ok(&["--http2-prior-knowledge", "--write-out", " %{http_version}", &url]);
+    let said =
+        tools::curl_ok(&["--http2-prior-knowledge", "--write-out", " %{http_version}", &url]);
     assert_eq!(said, "hello 2");
     let nghttp = tools::run("nghttp", &[&url], Deadline::default());
     assert_eq!((nghttp.status.success(), &*nghttp.stdout_text()), (true, "hello"));
-    let load = tools::run(
-        "h2load",
-        &["-n", "2000", "-c", "4", "-m", "32", &url],
-        Deadline::default(),
-    );
+    let load =
+        tools::run("h2load", &["-n", "2000", "-c", "4", "-m", "32", &url], Deadline::default());
     let text = load.stdout_text();
     assert!(text.contains("2000 succeeded, 0 failed, 0 errored, 0 timeout"), "{text}");
 }

@@ -167,9 +167,10 @@ impl ResponseDecoder {
         let is_tunnel = head.body() == BodyLength::Tunnel;
         let lists = listed_anywhere(head.headers(text));
         let fields = head.headers(text).filter(|(name, _)| {
-            !is_of_connection(name)
-                && !(lists && is_listed(head.headers(text), name))
-                && !(is_tunnel && name.eq_ignore_ascii_case(b"sec-websocket-accept"))
+            let dropped = is_of_connection(name)
+                || (lists && is_listed(head.headers(text), name))
+                || (is_tunnel && name.eq_ignore_ascii_case(b"sec-websocket-accept"));
+            !dropped
         });
         if head.is_interim() {
             sink.interim(head.status(), fields);

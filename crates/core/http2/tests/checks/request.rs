@@ -12,9 +12,8 @@ pub fn check(data: &[u8]) {
         let tab = line.iter().position(|&byte| byte == b'\t').unwrap_or(line.len());
         (&line[..tab], line.get(tab + 1..).unwrap_or_default())
     });
-    let pseudo = |wanted: &[u8]| {
-        lines.clone().find(|(name, _)| *name == wanted).map(|(_, value)| value)
-    };
+    let pseudo =
+        |wanted: &[u8]| lines.clone().find(|(name, _)| *name == wanted).map(|(_, value)| value);
     let pseudo = Pseudo {
         method: pseudo(b":method").unwrap_or(b"GET"),
         scheme: pseudo(b":scheme"),

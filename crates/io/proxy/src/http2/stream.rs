@@ -291,13 +291,13 @@ struct Frames<'a> {
 }
 
 impl Frames<'_> {
-    fn note<T, E>(&mut self, sent: Result<T, E>) {
+    fn note<T, E>(&mut self, sent: &Result<T, E>) {
         self.failed |= sent.is_err();
     }
 
     fn send_data(&mut self, piece: Piece, ends: bool) {
         let sent = self.send.as_mut().map_or(Ok(()), |send| send.send_data(piece, ends));
-        self.note(sent);
+        self.note(&sent);
     }
 
     /// Sends what was held back.
@@ -330,7 +330,7 @@ fn collect<'a>(lines: impl Iterator<Item = (&'a [u8], &'a [u8])>, map: &mut Head
 impl ResponseSink for Frames<'_> {
     fn interim<'a>(&mut self, status: u16, lines: impl Iterator<Item = (&'a [u8], &'a [u8])>) {
         let sent = self.respond.send_informational(head(status, lines));
-        self.note(sent);
+        self.note(&sent);
     }
 
     fn head<'a>(
@@ -355,7 +355,7 @@ impl ResponseSink for Frames<'_> {
         let mut map = HeaderMap::new();
         collect(lines, &mut map);
         let sent = self.send.as_mut().map_or(Ok(()), |send| send.send_trailers(map));
-        self.note(sent);
+        self.note(&sent);
     }
 
     fn end(&mut self) {
