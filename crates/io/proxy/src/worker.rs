@@ -82,7 +82,7 @@ pub(crate) struct Worker {
     unsent: RefCell<VecDeque<Report>>,
     waiting_for_room: RefCell<Vec<(TaskId, [Arc<Waiter>; 2])>>,
     pub(crate) chores: Chores,
-    clients_open: Cell<u32>,
+    pub(crate) clients_open: Cell<u32>,
     pub(crate) draining: Cell<bool>,
     /// What compresses responses.
     pub(crate) encoders: Encoders,
@@ -328,9 +328,7 @@ impl Worker {
             };
             acceptor.set_backlog(spec.backlog);
             let site = self.site.borrow();
-            let bind = site.snapshot.frontends.get(spec.frontend);
-            let bind = bind.and_then(|frontend| frontend.binds.get(spec.bind));
-            acceptor.protocols.set(bind.map_or(Protocols::Http1, Protocols::in_the_clear));
+            acceptor.protocols.set(Protocols::at(&site.snapshot, spec.frontend, spec.bind));
             self.acceptors.borrow_mut().insert(spec.id, (task, acceptor));
         }
         for (task, acceptor) in before.into_values() {
@@ -427,12 +425,6 @@ impl Worker {
         self.park(client, self.shard.clock.now() + limit);
     }
 
-    /// A stream of a client's connection: its request is here.
-    pub(crate) fn begin_stream(&self, client: Box<Client>) {
-        self.clients_open.set(self.clients_open.get() + 1);
-        self.dispatch(client);
-    }
-
     /// Waits for a client's next request without holding a task or a buffer.
     fn park(&self, client: Box<Client>, deadline: Instant) {
         let mut parked = self.parked.borrow_mut();
@@ -451,7 +443,7 @@ impl Worker {
     }
 
     /// Gives a connection on which something arrived to a task.
-    fn dispatch(&self, client: Box<Client>) {
+    pub(crate) fn dispatch(&self, client: Box<Client>) {
         let mut jobs = self.jobs.borrow_mut();
         let at = jobs.free.pop().unwrap_or_else(|| {
             jobs.slots.push(Job::default());

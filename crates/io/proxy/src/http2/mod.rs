@@ -18,7 +18,9 @@ use tidegate_http1::Limits;
 use tidegate_shard::TaskId;
 use tidegate_tls::Protocol;
 
-use crate::settings::BindSettings;
+use crate::client::Client;
+use crate::settings::{BindSettings, Snapshot};
+use crate::worker::Worker;
 
 pub(crate) use connection::serve;
 pub(crate) use stream::Http2Stream;
@@ -64,8 +66,14 @@ pub(crate) enum Protocols {
 }
 
 impl Protocols {
-    /// What is spoken at an address without TLS.
-    pub(crate) fn in_the_clear(bind: &BindSettings) -> Protocols {
+    /// What is spoken at an address of a frontend.
+    pub(crate) fn at(snapshot: &Snapshot, frontend: usize, bind: usize) -> Protocols {
+        let frontend = snapshot.frontends.get(frontend);
+        let bind = frontend.and_then(|frontend| frontend.binds.get(bind));
+        bind.map_or(Protocols::Http1, Protocols::in_the_clear)
+    }
+
+    fn in_the_clear(bind: &BindSettings) -> Protocols {
         let has = |protocol| bind.protocols.contains(&protocol);
         match (has(Protocol::Http1), has(Protocol::Http2)) {
             (_, false) => Protocols::Http1,
@@ -88,6 +96,14 @@ impl Connections {
     /// The tasks, to be woken when the shard begins to drain.
     pub(crate) fn tasks(&self) -> Vec<TaskId> {
         self.tasks.borrow().iter().map(|id| TaskId(*id)).collect()
+    }
+}
+
+impl Worker {
+    /// A stream of a client's connection: its request is here.
+    fn begin_stream(&self, client: Box<Client>) {
+        self.clients_open.set(self.clients_open.get() + 1);
+        self.dispatch(client);
     }
 }
 
