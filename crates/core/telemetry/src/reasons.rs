@@ -10,8 +10,8 @@ use std::ops::AddAssign;
 
 /// Most reasons in one [`CounterSet`]: each is a time series per frontend, backend or server, so a
 /// longer list would make a scrape grow faster than it informs. The malformed-request table, the
-/// longest list, has about 40.
-pub const REASONS_MAX: usize = 64;
+/// longest list, has about 70.
+pub const REASONS_MAX: usize = 96;
 
 /// 16 counters of 8 bytes fill the 128 bytes that adjacent-line prefetch treats as one.
 const COUNTERS_PER_LINE: usize = 16;

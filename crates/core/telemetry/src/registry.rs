@@ -215,6 +215,7 @@ mod tests {
         rule_drops: &["edit"],
         codings: &["gzip"],
         handshakes: &["timeout"],
+        floods: &["pings"],
     };
 
     fn server_names(registry: &Registry) -> Vec<String> {

@@ -30,6 +30,8 @@ pub struct Reasons {
     pub codings: &'static [&'static str],
     /// Why there is no connection after a TLS handshake: [`FrontendStats::tls_failed`].
     pub handshakes: &'static [&'static str],
+    /// What HTTP/2 connections are ended for: [`FrontendStats::http2_floods`].
+    pub floods: &'static [&'static str],
 }
 
 /// A group of cells with one writer, and the values it can be read into.
@@ -173,6 +175,22 @@ stats! {
         compression_in: Counter = Counter::new(),
         /// The same, after.
         compression_out: Counter = Counter::new(),
+        /// Connections on which HTTP/2 was spoken.
+        http2_connections_total: Counter = Counter::new(),
+        /// Those open now.
+        http2_connections_open: Gauge = Gauge::new(),
+        /// Streams opened by clients, but for refused ones.
+        http2_streams_total: Counter = Counter::new(),
+        /// Those open now.
+        http2_streams_open: Gauge = Gauge::new(),
+        /// Streams refused because the shard has too many.
+        http2_streams_refused: Counter = Counter::new(),
+        /// Streams that ended without a whole response: reset by either side.
+        http2_streams_reset: Counter = Counter::new(),
+        /// GOAWAY frames sent.
+        http2_goaways: Counter = Counter::new(),
+        /// Connections that were ended because they cost more than they brought, by kind.
+        http2_floods: CounterSet = CounterSet::new(reasons.floods),
     }
 }
 
@@ -307,6 +325,7 @@ mod tests {
         rule_drops: &["edit"],
         codings: &["gzip"],
         handshakes: &["timeout"],
+        floods: &["pings"],
     };
 
     #[test]

@@ -24,6 +24,8 @@
 mod client;
 mod corpus;
 mod deadline;
+pub mod hpack;
+pub mod http2;
 mod json;
 mod log;
 pub mod malformed;
@@ -46,6 +48,7 @@ pub mod tools;
 pub use client::Client;
 pub use corpus::for_each_seed;
 pub use deadline::{Deadline, Gate, PATIENCE};
+pub use http2::Http2Client;
 pub use json::json;
 pub use log::{LogLine, Output};
 pub use message::{Fields, Framing, Request, Response};

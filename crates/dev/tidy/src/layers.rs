@@ -47,6 +47,7 @@ const fn row(
 /// The table: every package of the workspace and exactly what it names.
 pub const TABLE: &[Row] = &[
     row("tidegate-http1", Layer::Core, &["httparse"], &["proptest", "tidegate-testkit"]),
+    row("tidegate-http2", Layer::Core, &["tidegate-http1"], &["proptest", "tidegate-testkit"]),
     row("tidegate-balance", Layer::Core, &[], &["proptest"]),
     row("tidegate-exchange", Layer::Core, &[], &[]),
     row("tidegate-queue", Layer::Core, &["crossbeam-queue"], &["proptest"]),
@@ -138,6 +139,9 @@ pub const TABLE: &[Row] = &[
         "tidegate-proxy",
         Layer::Io,
         &[
+            "bytes",
+            "h2",
+            "http",
             "rustix",
             "socket2",
             "tidegate-access-log",
@@ -146,6 +150,7 @@ pub const TABLE: &[Row] = &[
             "tidegate-exchange",
             "tidegate-health",
             "tidegate-http1",
+            "tidegate-http2",
             "tidegate-passwords",
             "tidegate-persistence",
             "tidegate-log",
@@ -157,6 +162,7 @@ pub const TABLE: &[Row] = &[
             "tidegate-shard",
             "tidegate-telemetry",
             "tidegate-tls",
+            "tokio",
         ],
         &["stats_alloc", "tidegate-testkit"],
     ),

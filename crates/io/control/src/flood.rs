@@ -34,11 +34,12 @@ const LINES_AT_ONCE_MAX: u32 = 1_000;
 const SUMMARY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Every kind of event, in the order of [`place`].
-const KINDS: [Topic; 6] = [
+const KINDS: [Topic; 7] = [
     Topic::Shards(EventKind::RequestRejected),
     Topic::Shards(EventKind::RequestFailed),
     Topic::Shards(EventKind::AcceptFailed),
     Topic::Shards(EventKind::Panicked),
+    Topic::Shards(EventKind::ConnectionFlooded),
     Topic::Servers,
     Topic::Shards(EventKind::HandshakeFailed),
 ];
@@ -49,8 +50,9 @@ fn place(topic: Topic) -> usize {
         Topic::Shards(EventKind::RequestFailed) => 1,
         Topic::Shards(EventKind::AcceptFailed) => 2,
         Topic::Shards(EventKind::Panicked) => 3,
-        Topic::Servers => 4,
-        Topic::Shards(EventKind::HandshakeFailed) => 5,
+        Topic::Shards(EventKind::ConnectionFlooded) => 4,
+        Topic::Servers => 5,
+        Topic::Shards(EventKind::HandshakeFailed) => 6,
     }
 }
 
@@ -186,6 +188,6 @@ mod tests {
 
     #[test]
     fn every_kind_has_its_place() {
-        assert_eq!(KINDS.map(place), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(KINDS.map(place), [0, 1, 2, 3, 4, 5, 6]);
     }
 }

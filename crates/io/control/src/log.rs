@@ -136,6 +136,7 @@ pub(crate) fn event_name(kind: EventKind) -> &'static str {
         EventKind::RequestFailed => "request_failed",
         EventKind::AcceptFailed => "accept_failed",
         EventKind::HandshakeFailed => "tls_handshake_failed",
+        EventKind::ConnectionFlooded => "connection_flooded",
         EventKind::Panicked => "panic",
     }
 }
@@ -151,9 +152,10 @@ pub(crate) fn topic_name(topic: Topic) -> &'static str {
 /// Writes what a shard told.
 pub(crate) fn write_event(shard: usize, event: &Event) {
     let level = match event.kind {
-        EventKind::RequestRejected | EventKind::RequestFailed | EventKind::HandshakeFailed => {
-            Level::Warn
-        }
+        EventKind::RequestRejected
+        | EventKind::RequestFailed
+        | EventKind::ConnectionFlooded
+        | EventKind::HandshakeFailed => Level::Warn,
         EventKind::AcceptFailed | EventKind::Panicked => Level::Error,
     };
     let mut line = Line::new(level, event_name(event.kind)).with("shard", shard);

@@ -18,6 +18,7 @@ use tidegate_shard::Alarm;
 use crate::budget::{Budget, Waiter};
 use crate::client::Client;
 use crate::command::{Event, EventKind};
+use crate::http2::Protocols;
 use crate::site::Entrance;
 use crate::stream::{Stream, Tls};
 use crate::worker::Worker;
@@ -37,6 +38,8 @@ pub(crate) struct Acceptor {
     /// Other shards accept from the same queue.
     pub(crate) shared: bool,
     pub(crate) entrance: RefCell<Rc<Entrance>>,
+    /// What its clients may speak.
+    pub(crate) protocols: Cell<Protocols>,
 }
 
 impl Acceptor {
@@ -48,6 +51,7 @@ impl Acceptor {
             stopping: Cell::new(false),
             shared,
             entrance: RefCell::new(entrance),
+            protocols: Cell::default(),
         }
     }
 
@@ -88,7 +92,9 @@ pub(crate) async fn accept_connections(worker: Rc<Worker>, acceptor: Rc<Acceptor
                     true => Stream::Tls(Box::new(Tls::new(socket))),
                     false => socket.into(),
                 };
-                worker.welcome(Box::new(Client::new(stream, entrance, process, now)));
+                let protocols = acceptor.protocols.get();
+                let client = Client::new(stream, entrance, process, now, protocols);
+                worker.welcome(Box::new(client));
             }
             Next::Accepted(Err(error)) => {
                 worker.stats.accept_errors.increment();

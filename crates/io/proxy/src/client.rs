@@ -1,7 +1,7 @@
-//! A client's connection, busy or idle.
+//! A client's connection, busy or idle, or one of its streams.
 //!
 //! Owns the socket and its counting; leaves what is said on it to the protocol. Invariant: a connection is counted as
-//! open from its accept to its drop, in the process's budget, the frontend's and its gauge.
+//! open from its accept to its drop, and its streams are not, in the process's budget, the frontend's and its gauge.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tidegate_ring::PeerAddress;
 
 use crate::budget::Budget;
+use crate::http2::{Http2Stream, Protocols};
 use crate::site::Entrance;
 use crate::stream::Stream;
 
@@ -22,10 +23,13 @@ pub(crate) struct Client {
     /// When it was accepted.
     pub(crate) accepted: Instant,
     /// Requests begun.
-    pub(crate) requests: u32,
+    pub(crate) requests: Cell<u32>,
     /// An empty line came after the last request.
     pub(crate) empty_line_seen: bool,
-    process: Arc<Budget>,
+    /// Versions of HTTP that it may speak.
+    pub(crate) protocols: Protocols,
+    /// What it is counted in; none: it is a stream of a connection that is.
+    process: Option<Arc<Budget>>,
     /// Bytes handed over for sending that have been counted.
     counted: Cell<u64>,
     /// Bytes that had left when the idle client was last looked at.
@@ -39,6 +43,7 @@ impl Client {
         entrance: Rc<Entrance>,
         process: Arc<Budget>,
         accepted: Instant,
+        protocols: Protocols,
     ) -> Client {
         let stats = &entrance.frontend().stats;
         stats.connections_total.increment();
@@ -48,9 +53,10 @@ impl Client {
             accepted,
             socket,
             entrance,
-            requests: 0,
+            requests: Cell::new(0),
             empty_line_seen: false,
-            process,
+            protocols,
+            process: Some(process),
             counted: Cell::new(0),
             seen_sent: Cell::new(0),
         }
@@ -60,6 +66,27 @@ impl Client {
     pub(crate) fn first_patience(&self) -> Duration {
         let timeouts = self.entrance.frontend().timeouts;
         if self.socket.awaits_handshake() { timeouts.tls_handshake } else { timeouts.request_head }
+    }
+
+    /// A stream of the connection of `client`.
+    pub(crate) fn of_stream(stream: Rc<Http2Stream>, client: &Client, opened: Instant) -> Client {
+        Client {
+            peer: client.peer,
+            accepted: opened,
+            socket: Stream::Http2(stream),
+            entrance: client.entrance.clone(),
+            requests: Cell::new(0),
+            empty_line_seen: false,
+            protocols: Protocols::Http1,
+            process: None,
+            counted: Cell::new(0),
+            seen_sent: Cell::new(0),
+        }
+    }
+
+    /// A request has begun.
+    pub(crate) fn count_request(&self) {
+        self.requests.set(self.requests.get().saturating_add(1));
     }
 
     /// Whether an idle client is still taking the end of its last response, and took some of it since the last call.
@@ -78,13 +105,14 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
+        let Some(process) = &self.process else { return };
         let stats = &self.entrance.frontend().stats;
         stats.connections_open.decrement();
-        if self.requests == 0 {
+        if self.requests.get() == 0 {
             stats.connections_empty.increment();
         }
         self.entrance.connections.give_back();
-        self.process.give_back();
+        process.give_back();
     }
 }
 

@@ -82,6 +82,8 @@ pub enum EventKind {
     RequestRejected,
     /// A request failed.
     RequestFailed,
+    /// A connection cost more than it brought, and was ended.
+    ConnectionFlooded,
     /// Accepting failed; it goes on after a pause.
     AcceptFailed,
     /// There is no TLS connection with a client.

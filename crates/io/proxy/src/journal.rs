@@ -163,7 +163,7 @@ impl Worker {
         let Some(log) = frontend.log.as_ref().filter(|log| log.settings.empty_connections) else {
             return;
         };
-        if client.requests > 0 {
+        if client.requests.get() > 0 {
             return;
         }
         let total = Micros::from(self.shard.clock.now().saturating_duration_since(client.accepted));

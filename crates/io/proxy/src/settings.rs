@@ -10,6 +10,7 @@ use tidegate_balance as balance;
 use tidegate_exchange::{BudgetSettings, Failure, Policy};
 use tidegate_health::{Standing, StatusSet};
 use tidegate_http1::{ChunkedError, Limits, RequestError};
+use tidegate_http2::{Flood, Malformed};
 use tidegate_persistence::Persistence;
 use tidegate_queue::{Hub, Limit, Line};
 use tidegate_routing::{BalanceKey, ErrorPages, HeaderName, RequestRule, ResponseRule, Rules};
@@ -346,7 +347,8 @@ pub(crate) const CONNECT_NOT_SUPPORTED: &str = "connect_not_supported";
 static REJECTIONS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     let heads = RequestError::ALL.iter().map(|error| error.reason());
     let bodies = ChunkedError::ALL.iter().map(|error| error.reason());
-    heads.chain(bodies).chain([CONNECT_NOT_SUPPORTED]).collect()
+    let fields = Malformed::ALL.iter().map(|malformed| malformed.reason());
+    heads.chain(bodies).chain([CONNECT_NOT_SUPPORTED]).chain(fields).collect()
 });
 
 /// The reasons by which the data plane counts refused and failed requests.
@@ -358,6 +360,7 @@ pub fn reasons() -> Reasons {
         rule_drops: &Dropped::LABELS,
         codings: &compression::LABELS,
         handshakes: &HandshakeFailure::LABELS,
+        floods: &Flood::LABELS,
     }
 }
 

@@ -3,6 +3,8 @@
 //! Owns listeners, parked connections and the pool of connection tasks; leaves what a connection does to `http1`.
 //! Invariant: a client connection is in exactly one place: parked, in a task, or gone.
 
+mod reports;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
@@ -13,7 +15,7 @@ use tidegate_compression::{Pool as Encoders, PoolLimits};
 use tidegate_exchange::FailureKind;
 use tidegate_log::Writer;
 use tidegate_ring::{Listener, ParkToken};
-use tidegate_shard::{Full, Receiver, Sender, Service, Shard, TaskId, drive, own_payload};
+use tidegate_shard::{Receiver, Sender, Service, Shard, TaskId, drive, own_payload};
 use tidegate_telemetry::ShardStats;
 
 use crate::accept::{Acceptor, accept_connections};
@@ -21,16 +23,14 @@ use crate::budget::{Budget, Waiter};
 use crate::chores::Chores;
 use crate::client::Client;
 use crate::command::{Command, Event, EventKind, ListenerId, ListenerSpec, Report};
-use crate::http1;
+use crate::http2::Protocols;
 use crate::journal::Journal;
 use crate::parked::{Parked, ParkedTable};
 use crate::settings::Snapshot;
 use crate::site::{Entrance, Site};
 use crate::stream::Turnstile;
 use crate::upstream::queue::Office;
-
-/// How long a shard that ends waits for room to say so.
-const LAST_REPORT_PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
+use crate::{http1, http2};
 
 /// Connection tasks kept for reuse when idle; one holds a few KiB.
 const TASKS_KEPT_MAX: usize = 4096;
@@ -83,7 +83,7 @@ pub(crate) struct Worker {
     waiting_for_room: RefCell<Vec<(TaskId, [Arc<Waiter>; 2])>>,
     pub(crate) chores: Chores,
     pub(crate) turnstile: Turnstile,
-    clients_open: Cell<u32>,
+    pub(crate) clients_open: Cell<u32>,
     pub(crate) draining: Cell<bool>,
     /// What compresses responses.
     pub(crate) encoders: Encoders,
@@ -91,6 +91,8 @@ pub(crate) struct Worker {
     pub(crate) tarpits: Cell<u32>,
     /// Copies of requests on their way.
     pub(crate) mirrors: Cell<u32>,
+    /// Who speaks HTTP/2.
+    pub(crate) http2: http2::Connections,
     this: std::rc::Weak<Worker>,
 }
 
@@ -235,6 +237,7 @@ impl Worker {
             encoders: Encoders::new(PoolLimits::default()),
             tarpits: Cell::new(0),
             mirrors: Cell::new(0),
+            http2: http2::Connections::default(),
             this: this.clone(),
         })
     }
@@ -257,44 +260,6 @@ impl Worker {
     /// Whether connections are to be closed after their request.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.get()
-    }
-
-    pub(crate) fn report_event(&self, event: Event) {
-        self.report(Report::Event(event));
-    }
-
-    /// Log lines may be dropped when the control executor does not keep up; everything else waits for room.
-    fn report(&self, report: Report) {
-        let mut unsent = self.unsent.borrow_mut();
-        let is_line = matches!(report, Report::Event(_));
-        if !unsent.is_empty() && !is_line {
-            unsent.push_back(report);
-            return;
-        }
-        match self.reports.borrow_mut().send(report) {
-            Ok(()) => {}
-            Err(Full(_)) if is_line => self.stats.log_lines_dropped.increment(),
-            Err(Full(report)) => unsent.push_back(report),
-        }
-    }
-
-    /// At the end of the shard: waits a little for the control executor to make room.
-    fn report_last(&self) {
-        let until = Instant::now() + LAST_REPORT_PATIENCE;
-        while !self.unsent.borrow().is_empty() && Instant::now() < until {
-            self.report_unsent();
-            std::thread::yield_now();
-        }
-    }
-
-    fn report_unsent(&self) {
-        let mut unsent = self.unsent.borrow_mut();
-        while let Some(report) = unsent.pop_front() {
-            if let Err(Full(report)) = self.reports.borrow_mut().send(report) {
-                unsent.push_front(report);
-                return;
-            }
-        }
     }
 
     /// An accepting task waits for room: it is polled again when one of its waiters was called.
@@ -327,6 +292,8 @@ impl Worker {
                 _ => continue,
             };
             acceptor.set_backlog(spec.backlog);
+            let site = self.site.borrow();
+            acceptor.protocols.set(Protocols::at(&site.snapshot, spec.frontend, spec.bind));
             self.acceptors.borrow_mut().insert(spec.id, (task, acceptor));
         }
         for (task, acceptor) in before.into_values() {
@@ -404,6 +371,7 @@ impl Worker {
                 });
             }
         }
+        self.http2.tasks().into_iter().for_each(|task| self.shard.tasks.wake(task));
         self.finish_draining();
     }
 
@@ -444,7 +412,7 @@ impl Worker {
     }
 
     /// Gives a connection on which something arrived to a task.
-    fn dispatch(&self, client: Box<Client>) {
+    pub(crate) fn dispatch(&self, client: Box<Client>) {
         let mut jobs = self.jobs.borrow_mut();
         let at = jobs.free.pop().unwrap_or_else(|| {
             jobs.slots.push(Job::default());

@@ -5,7 +5,6 @@
 use std::time::SystemTime;
 
 use tidegate_config::{Config, Global};
-use tidegate_tls::Protocol;
 
 use super::Runtime;
 use crate::log::{Level, Line};
@@ -13,19 +12,13 @@ use crate::process;
 
 /// What `config` asks for and the data plane does not do yet.
 pub(super) fn not_served(config: &Config) -> Option<String> {
-    let of_bind = config.frontends.iter().find_map(|frontend| {
-        let wants = |bind: &tidegate_config::Bind| bind.protocols.contains(&Protocol::Http2);
-        let bind = frontend.binds.iter().find(|bind| wants(bind))?;
-        Some(format!("frontend {} at {}", frontend.name, bind.address))
-    });
-    let of_backend = || {
-        let wants = |backend: &&tidegate_config::Backend| {
-            backend.protocol != tidegate_config::BackendProtocol::Http1
-        };
-        config.backends.iter().find(wants).map(|backend| format!("backend {}", backend.name))
+    let wants = |backend: &&tidegate_config::Backend| {
+        backend.protocol != tidegate_config::BackendProtocol::Http1
     };
-    let whose = of_bind.or_else(of_backend)?;
-    Some(format!("{whose}: HTTP/2 is read and checked, but not served by this version"))
+    let whose = &config.backends.iter().find(wants)?.name;
+    Some(format!(
+        "backend {whose}: HTTP/2 with servers is read and checked, but not served by this version"
+    ))
 }
 
 impl Runtime {
@@ -59,4 +52,37 @@ fn open_key_log(global: &Global) -> Result<(), String> {
         .with("help", "whoever reads it reads all traffic: remove global.tls_key_log when it is no longer needed")
         .write();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_served_is_named() {
+        let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../config");
+        let refused = |bind: &str, backend: &str| {
+            let text = format!(
+                "[frontends.web]\ndefault_backend = \"app\"\n\
+                 bind = [{{ address = \"127.0.0.1:1\"{bind} }}]\n\
+                 [backends.app]\n{backend}\nservers = {{ a = \"127.0.0.1:9001\" }}\n"
+            );
+            let config = tidegate_config::parse_beside(&directory, "test.toml", &text);
+            not_served(&config.unwrap_or_else(|report| panic!("{report}")))
+        };
+        assert_eq!(refused("", ""), None);
+        for (bind, backend, whose) in [
+            (
+                ", tls = { certificates = [\"certs/site.pem\"] }",
+                "",
+                "frontend web at 127.0.0.1:1: ",
+            ),
+            (", protocols = [\"h2\"]", "", "frontend web at 127.0.0.1:1: "),
+            ("", "tls = { ca = \"certs/ca.pem\" }", "backend app: "),
+            ("", "protocol = \"h2\"", "backend app: "),
+        ] {
+            let reason = refused(bind, backend).expect("refused");
+            assert!(reason.starts_with(whose), "{reason}");
+        }
+    }
 }

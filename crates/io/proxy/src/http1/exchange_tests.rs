@@ -152,6 +152,7 @@ async fn serve_on_a_dead_connection(
         entrance,
         site.snapshot.connections.clone(),
         worker.shard.clock.now(),
+        crate::http2::Protocols::Http1,
     ));
     std::future::poll_fn(|context| match client.socket.poll_gone(context) {
         Poll::Pending if !client.socket.has_arrived() => Poll::Pending,

@@ -24,6 +24,7 @@ use super::{Server, Spilled};
 use crate::client::Client;
 use crate::rules::{Ends, Judge, OwnFields, Received, Route};
 use crate::site::Frontend;
+use crate::spoken::Spoken;
 
 /// A request whose head is complete: what the exchange has to know of it.
 pub(super) struct Incoming {
@@ -98,7 +99,7 @@ impl Server {
                             return Heard::End;
                         }
                         Err(_expired) => {
-                            client.requests += 1;
+                            client.count_request();
                             let failure = Failure::in_request(FailureKind::RequestHeadTimeout);
                             let trace = self.unfinished(frontend, &mut spilled);
                             self.refuse(client, frontend, failure, started, trace).await;
@@ -114,12 +115,12 @@ impl Server {
                     }
                 }
                 Ok(Some(incoming)) => {
-                    client.requests += 1;
+                    client.count_request();
                     client.empty_line_seen = false;
                     return Heard::Request(incoming);
                 }
                 Err(Refused { error, trace }) => {
-                    client.requests += 1;
+                    client.count_request();
                     let failure = respond::rejected(error);
                     self.refuse(client, frontend, failure, started, trace).await;
                     return Heard::End;
@@ -132,7 +133,7 @@ impl Server {
     /// client cannot keep its connection by empty lines.
     fn ignores_empty_line(&self, client: &mut Client, spilled: &mut Option<Head>) -> bool {
         let is_empty_line = spilled.as_ref().is_some_and(|head| head.bytes == b"\r\n");
-        if client.requests == 0 || client.empty_line_seen || !is_empty_line {
+        if client.requests.get() == 0 || client.empty_line_seen || !is_empty_line {
             return false;
         }
         client.empty_line_seen = true;
@@ -165,7 +166,7 @@ impl Server {
         if spilled.is_none() {
             return self.worker.log_empty(client, FailureKind::ClientGone);
         }
-        client.requests += 1;
+        client.count_request();
         let failure = Failure::in_request(FailureKind::ClientGone);
         frontend.stats.failures.increment(failure.index());
         let trace = self.unfinished(frontend, &mut spilled);
@@ -236,7 +237,7 @@ impl Server {
         started: Instant,
     ) -> Incoming {
         let received = received(client, frontend, bytes, parsed);
-        let trace = Trace::of_head(self, frontend, parsed, bytes);
+        let trace = Trace::of_head(self, frontend, &received);
         let route = match parsed.method() {
             Method::Connect => {
                 self.notes.borrow_mut().clear();
@@ -323,11 +324,11 @@ pub(super) fn received<'a>(
     bytes: &'a [u8],
     head: &'a RequestHead,
 ) -> Received<'a> {
-    Received { head, bytes, ends: ends(client, frontend) }
+    Received { head, bytes, ends: ends(client, frontend, head.version()) }
 }
 
 /// A client's connection as rules see it: IPv4 addresses in their own form, that of this side only if it is asked for.
-pub(super) fn ends<'a>(client: &'a Client, frontend: &Frontend) -> Ends<'a> {
+pub(super) fn ends<'a>(client: &'a Client, frontend: &Frontend, text: Version) -> Ends<'a> {
     let of = |address| match address {
         PeerAddress::Ip(address) => {
             Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
@@ -335,7 +336,8 @@ pub(super) fn ends<'a>(client: &'a Client, frontend: &Frontend) -> Ends<'a> {
         PeerAddress::Unix | PeerAddress::Unknown => None,
     };
     let local = if frontend.needs.local { of(client.socket.local_address()) } else { None };
-    Ends { peer: of(client.peer), local, tls: client.socket.tls_facts() }
+    let (spoken, tls) = (Spoken::of(client, text), client.socket.tls_facts());
+    Ends { peer: of(client.peer), local, spoken, tls }
 }
 
 /// The Host of an HTTP/1.0 request that has none: what the client connected to. The server is spoken to in HTTP/1.1, where it

@@ -27,15 +27,19 @@ mod write_head;
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Instant;
 
 use tidegate_exchange::{Failure, FailureKind, NoServerCause};
 use tidegate_http1::{Method, RequestHead, ResponseHead};
+use tidegate_http2::{Preface, judge_preface};
 use tidegate_ring::RecvBuf;
 use tidegate_shard::{Alarm, TaskId};
 
 use self::head::{Heard, Incoming};
+pub(crate) use self::respond::close_with_care;
 use crate::client::Client;
+use crate::http2::{self, Protocols};
 use crate::rules::{self, Notes, Route};
 use crate::settings::CONNECT_NOT_SUPPORTED;
 use crate::site::Frontend;
@@ -95,7 +99,7 @@ impl Server {
     /// Serves requests until the client is idle, and gives it back with the time it may stay so, or is gone.
     pub(crate) async fn serve(&self, mut client: Box<Client>) -> Option<(Box<Client>, Instant)> {
         if client.socket.awaits_handshake() {
-            self.secure(&client).await?;
+            client.protocols = self.secure(&client).await?;
             if !client.socket.has_arrived() && !self.worker.is_draining() {
                 let limit = self.alarm.now() + client.entrance.frontend().timeouts.request_head;
                 return Some((client, limit));
@@ -103,6 +107,21 @@ impl Server {
         }
         // Bytes received beyond the end of the last message.
         let mut input: Option<RecvBuf> = None;
+        if client.protocols != Protocols::Http1 && client.requests.get() == 0 {
+            match self.spoken(&client).await {
+                Begun::Http1(received) => input = received,
+                Begun::Http2(received) => {
+                    let served = http2::serve(&self.worker, &self.alarm, client, received);
+                    Box::pin(served).await;
+                    return None;
+                }
+                Begun::Gone => {
+                    self.worker.log_empty(&client, FailureKind::ClientGone);
+                    return None;
+                }
+            }
+        }
+        let is_stream = client.socket.is_http2();
         loop {
             let frontend = client.entrance.frontend();
             match self.read_request(&mut client, &frontend, &mut input).await {
@@ -116,6 +135,11 @@ impl Server {
                 Heard::EmptyLine => {}
                 Heard::End => return None,
             }
+            if is_stream {
+                // One request is all that it carries.
+                self.see_off(&client).await;
+                return None;
+            }
             if input.is_none() && !client.socket.has_arrived() {
                 if self.worker.is_draining() {
                     let limit = self.alarm.now() + frontend.timeouts.client;
@@ -128,7 +152,56 @@ impl Server {
     }
 }
 
+/// What a client has begun with.
+enum Begun {
+    Http1(Option<RecvBuf>),
+    Http2(Option<RecvBuf>),
+    Gone,
+}
+
 impl Server {
+    /// Which version of HTTP a client speaks, by its first bytes, which come with the answer.
+    async fn spoken(&self, client: &Client) -> Begun {
+        let frontend = client.entrance.frontend();
+        let deadline = self.alarm.now() + frontend.timeouts.request_head;
+        let mut seen = Vec::new();
+        loop {
+            let received =
+                self.alarm.within(deadline, |context| client.socket.poll_recv(context)).await;
+            let Ok(Ok(Some(piece))) = received else { return Begun::Gone };
+            frontend.stats.bytes_in.add(piece.len() as u64);
+            seen.extend_from_slice(&piece);
+            let first =
+                if seen.len() == piece.len() { piece } else { RecvBuf::from_vec(seen.clone()) };
+            match (judge_preface(&first), client.protocols) {
+                (Preface::Whole, _) => return Begun::Http2(Some(first)),
+                (Preface::Part, _) => {}
+                // Its end is the library's to make.
+                (Preface::Other, Protocols::Http2) => return Begun::Http2(Some(first)),
+                (Preface::Other, _) => return Begun::Http1(Some(first)),
+            }
+        }
+    }
+
+    /// Waits until the client of a stream has taken the end of its response, as long as it takes something.
+    async fn see_off(&self, client: &Client) {
+        let patience = client.entrance.frontend().timeouts.client;
+        loop {
+            let (before, deadline) = (client.socket.sent_bytes(), self.alarm.now() + patience);
+            let flushed = self.alarm.within(deadline, |context| {
+                match client.socket.poll_flushed(context, 0) {
+                    Poll::Pending if client.socket.sent_bytes() != before => Poll::Ready(None),
+                    flushed => flushed.map(Some),
+                }
+            });
+            match flushed.await {
+                Ok(None) => {}
+                Ok(Some(_)) => return,
+                Err(_expired) => return client.socket.end_now(),
+            }
+        }
+    }
+
     /// Sees a request to its end, by a server or by an answer of our own.
     async fn handle(
         &self,

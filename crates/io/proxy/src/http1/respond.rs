@@ -234,8 +234,9 @@ pub(super) async fn close(alarm: &Alarm, client: &Client, deadline: Instant) {
 
 /// Ends a connection whose client may still be sending: says that we are done, then reads for a while what it sends, since
 /// closing with unread bytes would reset the connection and could destroy our answer on its way (RFC 9112 §9.6).
-pub(super) async fn close_with_care(alarm: &Alarm, client: &Client, deadline: Instant) {
-    if !finished(alarm, client, deadline).await {
+pub(crate) async fn close_with_care(alarm: &Alarm, client: &Client, deadline: Instant) {
+    // The end of a stream is a frame, which no byte of the client's can destroy.
+    if !finished(alarm, client, deadline).await || client.socket.is_http2() {
         return;
     }
     client.socket.shutdown_write();

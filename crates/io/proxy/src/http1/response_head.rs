@@ -193,7 +193,7 @@ impl Relay<'_, '_> {
         let notes = &mut *driver.notes.borrow_mut();
         let judge =
             Judge { frontend: driver.frontend, scratch: &scratch.rules, now: driver.alarm.now() };
-        let ends = ends(driver.client, driver.frontend);
+        let ends = ends(driver.client, driver.frontend, self.incoming.version);
         if !driver.frontend.needs.head_for_response {
             let unknown = RequestHead::new();
             return judge.edit_response(ends, &unknown, (head, bytes), notes);

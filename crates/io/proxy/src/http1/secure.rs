@@ -15,6 +15,7 @@ use tidegate_tls::ServerTls;
 use super::{Server, respond};
 use crate::client::Client;
 use crate::command::{Event, EventKind};
+use crate::http2::Protocols;
 use crate::settings::HandshakeFailure;
 use crate::stream::{Handshake, HandshakeError, Tls};
 use crate::worker::Worker;
@@ -49,8 +50,9 @@ enum Failed {
 }
 
 impl Server {
-    /// Makes the handshake; `None` when there is no connection and the client has been dealt with.
-    pub(super) async fn secure(&self, client: &Client) -> Option<()> {
+    /// Makes the handshake, and says what is spoken from here on; `None` when there is no connection and the client has been dealt
+    /// with.
+    pub(super) async fn secure(&self, client: &Client) -> Option<Protocols> {
         let tls = client.socket.tls()?;
         let server = client.entrance.tls()?;
         let frontend = client.entrance.frontend();
@@ -67,7 +69,8 @@ impl Server {
                 let took = self.alarm.now().saturating_duration_since(client.accepted);
                 let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
                 stats.tls_handshake_duration.record_micros(micros);
-                Some(())
+                let chosen = tls.facts().and_then(|facts| facts.session.protocol);
+                Some(client.protocols.chosen(chosen))
             }
             Err(failed) => {
                 self.count_handshake(client, &failed);

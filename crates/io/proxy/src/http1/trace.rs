@@ -13,7 +13,7 @@ use tidegate_access_log::{
     Record, Request, RequestCookie, ResponseCookie, Retries, Times, Traffic, VALUE_BYTES_MAX,
 };
 use tidegate_exchange::Stage;
-use tidegate_http1::{RequestHead, ResponseHead, Version};
+use tidegate_http1::ResponseHead;
 
 use super::Server;
 use super::exchange::Driver;
@@ -21,8 +21,9 @@ use super::head::Incoming;
 use super::upload::Upload;
 use crate::client::Client;
 use crate::journal::FrontendLog;
-use crate::rules::Notes;
+use crate::rules::{Notes, Received};
 use crate::site::Frontend;
+use crate::spoken::Spoken;
 use crate::worker::Worker;
 
 /// What stands for a header that a message does not have, in place of a value's length.
@@ -49,7 +50,7 @@ enum Quoted {
     #[default]
     Nothing,
     /// A request line: the method ends here, the target there.
-    Line { method_end: usize, target_end: usize, version: Version },
+    Line { method_end: usize, target_end: usize, spoken: Spoken },
     /// So many bytes of something else.
     Invalid(usize),
 }
@@ -127,19 +128,16 @@ impl Marks {
 }
 
 impl Trace {
-    /// Keeps what the log of `frontend` will quote of a head just parsed from `bytes`.
-    pub(super) fn of_head(
-        server: &Server,
-        frontend: &Frontend,
-        head: &RequestHead,
-        bytes: &[u8],
-    ) -> Trace {
+    /// Keeps what the log of `frontend` will quote of a head just parsed.
+    pub(super) fn of_head(server: &Server, frontend: &Frontend, received: &Received<'_>) -> Trace {
+        let Received { head, bytes, ends } = *received;
+        let spoken = ends.spoken;
         let Some(log) = &frontend.log else { return Trace::default() };
         let mut kept = server.worker.shard.ring.take_vec();
         kept.extend_from_slice(cut(head.method_bytes(bytes), VALUE_BYTES_MAX));
         let method_end = kept.len();
         kept.extend_from_slice(cut(head.target(bytes), REQUEST_TARGET_BYTES_MAX));
-        let quoted = Quoted::Line { method_end, target_end: kept.len(), version: head.version() };
+        let quoted = Quoted::Line { method_end, target_end: kept.len(), spoken };
         for name in log.captures().request() {
             keep(&mut kept, last_value(head.headers(bytes), name));
         }
@@ -184,13 +182,10 @@ impl Trace {
         match self.quoted {
             Quoted::Nothing | Quoted::Invalid(0) => Request::None,
             Quoted::Invalid(end) => Request::Invalid(&kept[..end]),
-            Quoted::Line { method_end, target_end, version } => Request::Line {
+            Quoted::Line { method_end, target_end, spoken } => Request::Line {
                 method: &kept[..method_end],
                 target: &kept[method_end..target_end],
-                version: match version {
-                    Version::Http10 => "HTTP/1.0",
-                    Version::Http11 => "HTTP/1.1",
-                },
+                version: spoken.text(),
             },
         }
     }

@@ -45,7 +45,7 @@ impl<'a> HeadWriter<'a> {
         received: &'a Received<'a>,
         notes: &'a Notes,
     ) -> HeadWriter<'a> {
-        let Received { head, bytes, ends: Ends { peer, local, tls } } = *received;
+        let Received { head, bytes, ends: Ends { peer, local, spoken, tls } } = *received;
         let (overlay, mut scratch) = (&notes.overlay, server.worker.scratch.rules.borrow_mut());
         let Scratch { own, random, .. } = &mut *scratch;
         let sender = Sender {
@@ -53,6 +53,7 @@ impl<'a> HeadWriter<'a> {
             bytes,
             overlay,
             peer: peer.map(|peer| peer.ip()),
+            spoken,
             local_port: local.map(|local| local.port()),
             has_tls: tls.is_some(),
             id_made: notes.id_is_made.then_some(&*notes.id),

@@ -7,15 +7,16 @@
 use std::net::IpAddr;
 use std::ops::Range;
 
-use tidegate_http1::{RequestHead, Version};
+use tidegate_http1::RequestHead;
 use tidegate_routing::RequestOverlay;
 use tidegate_rules::Key;
 use tidegate_semantics::forwarded::{self, Edit, Element, Node, Received};
 use tidegate_semantics::traceparent::Traceparent;
-use tidegate_semantics::via::{self, ReceivedProtocol};
+use tidegate_semantics::via;
 
 use super::random::Random;
 use crate::settings::{ForwardedField, Forwarding, OwnFieldSettings};
+use crate::spoken::Spoken;
 
 /// The scheme of a request.
 pub(crate) fn scheme(has_tls: bool) -> &'static str {
@@ -87,6 +88,8 @@ pub(crate) struct Sender<'a> {
     pub(crate) peer: Option<IpAddr>,
     pub(crate) local_port: Option<u16>,
     pub(crate) has_tls: bool,
+    /// The version that it speaks.
+    pub(crate) spoken: Spoken,
     /// The request's id, if it was made here.
     pub(crate) id_made: Option<&'a [u8]>,
 }
@@ -128,12 +131,8 @@ impl OwnFields {
             self.set(Name::RequestId, Edit::Set, |out| out.extend_from_slice(id));
         }
         if let Some(pseudonym) = &settings.via {
-            let protocol = match sender.head.version() {
-                Version::Http10 => ReceivedProtocol::Http10,
-                Version::Http11 => ReceivedProtocol::Http11,
-            };
             let start = self.bytes.len();
-            via::push_entry(protocol, pseudonym, &mut self.bytes);
+            via::push_entry(sender.spoken.received(), pseudonym, &mut self.bytes);
             self.push(Name::Via, false, Some(start));
         }
         if let Some(sampling) = settings.traceparent {

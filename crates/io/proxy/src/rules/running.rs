@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
-use tidegate_http1::{BodyLength, Method, RequestHead, ResponseHead, Version};
+use tidegate_http1::{BodyLength, Method, RequestHead, ResponseHead};
 use tidegate_passwords::VerifiedCache;
 use tidegate_routing::{
     Outcome, Pending, RequestOverlay, RequestView, ResponseView, Tls, TlsClient, Verdict,
@@ -20,6 +20,7 @@ use super::own_fields::scheme;
 use super::world::ShardWorld;
 use super::{Answered, Dropped, Needs, Question, Route, Scratch};
 use crate::site::{Backend, Frontend};
+use crate::spoken::Spoken;
 use crate::stream::Facts;
 
 /// What a connection task keeps of a request between its head and its end. Reused, so that a warm task allocates nothing.
@@ -55,6 +56,8 @@ pub(crate) struct Ends<'a> {
     pub(crate) peer: Option<SocketAddr>,
     /// The address of this side, where it is asked for.
     pub(crate) local: Option<SocketAddr>,
+    /// The version that the client spoke.
+    pub(crate) spoken: Spoken,
     /// What the client's TLS handshake has said, if there was one.
     pub(crate) tls: Option<&'a Facts>,
 }
@@ -290,7 +293,7 @@ fn view<'a>(
     id: &'a [u8],
     needs: Needs,
 ) -> RequestView<'a, ReceivedRequest<'a>, ShardWorld<'a>> {
-    let Received { head, bytes, ends: Ends { peer, local, tls } } = *received;
+    let Received { head, bytes, ends: Ends { peer, local, spoken, tls } } = *received;
     let (path, query) = path::split_query(head.path_and_query(bytes));
     RequestView {
         headers,
@@ -301,10 +304,7 @@ fn view<'a>(
         query,
         authority: head.host(bytes),
         scheme: scheme(tls.is_some()).as_bytes(),
-        protocol: match head.version() {
-            Version::Http10 => b"HTTP/1.0",
-            Version::Http11 => b"HTTP/1.1",
-        },
+        protocol: spoken.text().as_bytes(),
         body_bytes: match head.body() {
             BodyLength::None => Some(0),
             BodyLength::Length(bytes) => Some(bytes),

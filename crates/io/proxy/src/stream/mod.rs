@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use tidegate_ring::{ParkToken, PeerAddress, RecvBuf, Ring, SendBuf, Socket, SocketKey};
@@ -18,12 +19,16 @@ pub(crate) use handshake::{Handshake, HandshakeError};
 pub(crate) use tls::{Facts, Tls};
 pub(crate) use turnstile::Turnstile;
 
+use crate::http2::Http2Stream;
+
 /// A connection as the protocols see it.
 pub(crate) enum Stream {
     /// Bytes as they are on the wire.
     Plain(Socket),
     /// TLS; before its handshake nothing can be sent or received.
     Tls(Box<Tls>),
+    /// A stream of a client's HTTP/2 connection, whose messages show as HTTP/1.1 text.
+    Http2(Rc<Http2Stream>),
 }
 
 /// A connection on its way to another shard.
@@ -47,13 +52,19 @@ impl Stream {
         match self {
             Stream::Plain(socket) => Some(socket),
             Stream::Tls(_) => None,
+            Stream::Http2(_) => None,
         }
     }
 
-    /// The TLS connection, if it is one.
+    /// Whether it is one of the streams of a connection.
+    pub(crate) fn is_http2(&self) -> bool {
+        matches!(self, Stream::Http2(_))
+    }
+
+    /// The TLS connection, if it is one of its own.
     pub(crate) fn tls(&self) -> Option<&Tls> {
         match self {
-            Stream::Plain(_) => None,
+            Stream::Plain(_) | Stream::Http2(_) => None,
             Stream::Tls(tls) => Some(tls),
         }
     }
@@ -61,7 +72,11 @@ impl Stream {
     /// What its TLS handshake has said, if there was one.
     #[inline]
     pub(crate) fn tls_facts(&self) -> Option<&Facts> {
-        self.tls().and_then(Tls::facts)
+        match self {
+            Stream::Plain(_) => None,
+            Stream::Tls(tls) => tls.facts(),
+            Stream::Http2(stream) => stream.tls_facts(),
+        }
     }
 
     /// Whether nothing can be sent or received before a TLS handshake.
@@ -69,17 +84,18 @@ impl Stream {
         self.tls().is_some_and(|tls| !tls.is_established())
     }
 
-    /// The socket that carries it.
-    fn socket(&self) -> &Socket {
+    /// The socket that is its own; a stream shares one.
+    fn socket(&self) -> Option<&Socket> {
         match self {
-            Stream::Plain(socket) => socket,
-            Stream::Tls(tls) => tls.socket(),
+            Stream::Plain(socket) => Some(socket),
+            Stream::Tls(tls) => Some(tls.socket()),
+            Stream::Http2(_) => None,
         }
     }
 
-    /// What [`Ring::abort`] recognises it by.
-    pub(crate) fn key(&self) -> SocketKey {
-        self.socket().key()
+    /// What [`Ring::abort`] recognises it by; none: it is a stream.
+    pub(crate) fn key(&self) -> Option<SocketKey> {
+        self.socket().map(Socket::key)
     }
 
     /// As [`Socket::poll_connected`].
@@ -87,7 +103,7 @@ impl Stream {
     /// # Errors
     /// As there.
     pub(crate) fn poll_connected(&self, context: &Context<'_>) -> Poll<io::Result<()>> {
-        self.socket().poll_connected(context)
+        self.socket().map_or(Poll::Ready(Ok(())), |socket| socket.poll_connected(context))
     }
 
     /// Received bytes, or `None` when the peer has ended its side.
@@ -99,6 +115,7 @@ impl Stream {
         match self {
             Stream::Plain(socket) => socket.poll_recv(context),
             Stream::Tls(tls) => tls.poll_recv(context),
+            Stream::Http2(stream) => stream.poll_recv(&mut Context::from_waker(context.waker())),
         }
     }
 
@@ -116,6 +133,7 @@ impl Stream {
         match self {
             Stream::Plain(socket) => socket.poll_gone(context),
             Stream::Tls(tls) => tls.poll_gone(context),
+            Stream::Http2(stream) => stream.poll_gone(&mut Context::from_waker(context.waker())),
         }
     }
 
@@ -125,17 +143,22 @@ impl Stream {
         match self {
             Stream::Plain(socket) => socket.has_arrived(),
             Stream::Tls(tls) => tls.has_arrived(),
+            // Nothing follows its one request.
+            Stream::Http2(_) => false,
         }
     }
 
     /// Whether the kernel holds received bytes that no receive has taken.
     pub(crate) fn has_unread(&self) -> bool {
-        self.socket().has_unread()
+        self.socket().is_some_and(Socket::has_unread)
     }
 
     /// As [`Socket::set_recv_on_demand`].
     pub(crate) fn set_recv_on_demand(&self, on_demand: bool) {
-        self.socket().set_recv_on_demand(on_demand);
+        // The data of a stream comes on demand anyway.
+        if let Some(socket) = self.socket() {
+            socket.set_recv_on_demand(on_demand);
+        }
     }
 
     /// Queues `piece`; nothing is sent before [`Stream::flush`]. After a send error it is dropped.
@@ -144,6 +167,7 @@ impl Stream {
         match self {
             Stream::Plain(socket) => socket.queue(piece),
             Stream::Tls(tls) => tls.queue(piece),
+            Stream::Http2(stream) => stream.queue(piece),
         }
     }
 
@@ -153,6 +177,8 @@ impl Stream {
         match self {
             Stream::Plain(socket) => socket.flush(),
             Stream::Tls(tls) => tls.flush(),
+            // What is queued wakes the connection's task.
+            Stream::Http2(_) => {}
         }
     }
 
@@ -163,6 +189,8 @@ impl Stream {
         match self {
             Stream::Plain(socket) => socket.flush_last(),
             Stream::Tls(tls) => tls.flush_last(),
+            // What is queued wakes the connection's task.
+            Stream::Http2(_) => {}
         }
     }
 
@@ -172,6 +200,7 @@ impl Stream {
         match self {
             Stream::Plain(_) => {}
             Stream::Tls(tls) => tls.finish(),
+            Stream::Http2(stream) => stream.finish(),
         }
     }
 
@@ -188,13 +217,20 @@ impl Stream {
         match self {
             Stream::Plain(socket) => socket.poll_flushed(context, queued_max),
             Stream::Tls(tls) => tls.poll_flushed(context, queued_max),
+            Stream::Http2(stream) => {
+                stream.poll_flushed(&mut Context::from_waker(context.waker()), queued_max)
+            }
         }
     }
 
     /// Bytes that have left, as they are on the wire: it grows when the peer takes something.
     #[inline]
     pub(crate) fn sent_bytes(&self) -> u64 {
-        self.socket().sent_bytes()
+        match self {
+            Stream::Plain(socket) => socket.sent_bytes(),
+            Stream::Tls(tls) => tls.socket().sent_bytes(),
+            Stream::Http2(stream) => stream.sent_bytes(),
+        }
     }
 
     /// The protocol's bytes that were handed over for sending, whether they have left or not. After a send error it may fall.
@@ -203,6 +239,7 @@ impl Stream {
         match self {
             Stream::Plain(socket) => socket.sent_bytes() + socket.queued_bytes() as u64,
             Stream::Tls(tls) => tls.handed_over_bytes(),
+            Stream::Http2(stream) => stream.handed_over_bytes(),
         }
     }
 
@@ -212,12 +249,16 @@ impl Stream {
         match self {
             Stream::Plain(socket) => socket.queued_bytes(),
             Stream::Tls(tls) => tls.queued_bytes(),
+            Stream::Http2(stream) => stream.queued_bytes(),
         }
     }
 
     /// Tells the peer that nothing more comes, once what is queued was flushed.
     pub(crate) fn shutdown_write(&self) {
-        self.socket().shutdown_write();
+        // A stream has said so with its last frame.
+        if let Some(socket) = self.socket() {
+            socket.shutdown_write();
+        }
     }
 
     /// As [`Socket::park`].
@@ -226,23 +267,34 @@ impl Stream {
         match self {
             Stream::Plain(socket) => socket.park(token),
             Stream::Tls(tls) => tls.park(token),
+            Stream::Http2(_) => false,
         }
     }
 
     /// As [`Socket::unpark`].
     #[inline]
     pub(crate) fn unpark(&self) {
-        self.socket().unpark();
+        if let Some(socket) = self.socket() {
+            socket.unpark();
+        }
     }
 
     /// The address of the other end, asked from the kernel.
     pub(crate) fn peer_address(&self) -> PeerAddress {
-        self.socket().peer_address()
+        match self {
+            Stream::Plain(socket) => socket.peer_address(),
+            Stream::Tls(tls) => tls.socket().peer_address(),
+            Stream::Http2(stream) => stream.peer_address(),
+        }
     }
 
     /// The address of this end, asked from the kernel.
     pub(crate) fn local_address(&self) -> PeerAddress {
-        self.socket().local_address()
+        match self {
+            Stream::Plain(socket) => socket.local_address(),
+            Stream::Tls(tls) => tls.socket().local_address(),
+            Stream::Http2(stream) => stream.local_address(),
+        }
     }
 
     /// Makes closing a reset, so that a peer that reads until the end cannot take a cut answer for a whole one.
@@ -250,15 +302,22 @@ impl Stream {
         if let Some(tls) = self.tls() {
             tls.forget_goodbye();
         }
-        self.socket().reset_when_closed();
+        // A stream whose response was cut is reset by its drop.
+        if let Some(socket) = self.socket() {
+            socket.reset_when_closed();
+        }
     }
 
     /// As [`Socket::end_now`].
     pub(crate) fn end_now(&self) {
-        if let Some(tls) = self.tls() {
-            tls.say_goodbye_at_once();
+        match self {
+            Stream::Plain(socket) => socket.end_now(),
+            Stream::Tls(tls) => {
+                tls.say_goodbye_at_once();
+                tls.socket().end_now();
+            }
+            Stream::Http2(stream) => stream.end_now(),
         }
-        self.socket().end_now();
     }
 
     /// The connection for another shard, as [`Socket::into_descriptor`].
@@ -273,6 +332,7 @@ impl Stream {
             Stream::Tls(tls) => {
                 tls.into_parts().map(Travelling::Tls).map_err(|tls| Stream::Tls(Box::new(tls)))
             }
+            Stream::Http2(_) => Err(self),
         }
     }
 

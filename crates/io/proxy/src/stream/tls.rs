@@ -7,6 +7,7 @@
 use std::cell::{OnceCell, RefCell};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::SystemTime;
 
@@ -56,7 +57,7 @@ struct Core {
 /// A connection on its way to another shard: nothing has come on it that is not read, nothing is to be sent.
 pub(crate) struct Parts {
     descriptor: OwnedFd,
-    facts: Option<Box<Facts>>,
+    facts: Option<Arc<Facts>>,
     core: Box<Core>,
 }
 
@@ -81,7 +82,7 @@ pub(crate) struct Tls {
     /// Taken only by what consumes the connection.
     socket: Option<Socket>,
     /// Empty until the handshake is over.
-    facts: OnceCell<Box<Facts>>,
+    facts: OnceCell<Arc<Facts>>,
     /// As long.
     state: RefCell<Option<State>>,
 }
@@ -150,7 +151,7 @@ impl Tls {
         }
         self.send_queued(&mut state);
         *self.state.borrow_mut() = Some(state);
-        let _ = self.facts.set(Box::new(Facts { session, server_name }));
+        let _ = self.facts.set(Arc::new(Facts { session, server_name }));
         Ok(())
     }
 
@@ -179,6 +180,11 @@ impl Tls {
     }
 
     /// What the handshake has said, once it is over.
+    pub(crate) fn shared_facts(&self) -> Option<Arc<Facts>> {
+        self.facts.get().cloned()
+    }
+
+    /// The same for a look.
     pub(crate) fn facts(&self) -> Option<&Facts> {
         self.facts.get().map(|facts| &**facts)
     }

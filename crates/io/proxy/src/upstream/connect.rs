@@ -156,7 +156,8 @@ impl Connection {
 
     fn used(held: Held, server: &Rc<Server>) -> Connection {
         let tracks = server.closes_sessions.get();
-        let place = tracks.then(|| server.in_use.enter(held.socket.key()));
+        let key = held.socket.key().filter(|_| tracks);
+        let place = key.map(|key| server.in_use.enter(key));
         Connection { held: Some(held), server: server.clone(), place }
     }
 

@@ -123,6 +123,8 @@ families! {
         "TLS handshakes that failed, by reason.";
     FRONTEND_TLS_DURATION: Histogram "tidegate_frontend_tls_handshake_duration_seconds" ["frontend"]
         "From accepting a connection to the end of its TLS handshake.";
+    FRONTEND_HTTP2_FLOODS: Counter "tidegate_frontend_http2_floods_total" ["frontend", "reason"]
+        "HTTP/2 connections that were ended because they cost more than they brought, by kind.";
     FRONTEND_DURATION: Histogram "tidegate_frontend_request_duration_seconds" ["frontend"]
         "From the first byte of the request until the last byte of the response is handed to the kernel or queued behind bytes that are.";
 
@@ -242,6 +244,20 @@ scalars! {
             "Bytes of bodies that were compressed, before.";
         Counter "tidegate_frontend_compression_out_bytes_total" = compression_out:
             "Bytes of bodies that were compressed, after.";
+        Counter "tidegate_frontend_http2_connections_total" = http2_connections_total:
+            "Client connections on which HTTP/2 was spoken.";
+        Gauge "tidegate_frontend_http2_connections_open" = http2_connections_open:
+            "Client connections open now on which HTTP/2 is spoken.";
+        Counter "tidegate_frontend_http2_streams_total" = http2_streams_total:
+            "HTTP/2 streams that carried a request.";
+        Gauge "tidegate_frontend_http2_streams_open" = http2_streams_open:
+            "HTTP/2 streams open now.";
+        Counter "tidegate_frontend_http2_streams_refused_total" = http2_streams_refused:
+            "HTTP/2 streams that were refused because the shard has too many.";
+        Counter "tidegate_frontend_http2_streams_reset_total" = http2_streams_reset:
+            "HTTP/2 streams that ended without a whole response, reset by either side.";
+        Counter "tidegate_frontend_http2_goaways_total" = http2_goaways:
+            "GOAWAY frames sent, each of which ends a connection.";
     }
 }
 
@@ -337,6 +353,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Family> {
             &FRONTEND_FAILED,
             &FRONTEND_ANSWERED,
             &FRONTEND_RULES_DROPPED,
+            &FRONTEND_HTTP2_FLOODS,
             &FRONTEND_COMPRESSED,
             &FRONTEND_TLS_FAILED,
             &FRONTEND_TLS_DURATION,

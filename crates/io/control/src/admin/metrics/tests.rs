@@ -21,6 +21,7 @@ const REASONS: Reasons = Reasons {
     rule_drops: &["edit"],
     codings: &["gzip"],
     handshakes: &["timeout"],
+    floods: &["pings"],
 };
 
 type Labels = Vec<(String, String)>;

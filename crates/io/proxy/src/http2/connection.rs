@@ -1,0 +1,293 @@
+//! The task of one HTTP/2 connection: it begins streams and ends the connection.
+//!
+//! Owns the order of a connection's life: preface, streams, idleness, GOAWAY, close; leaves each stream to a task of its own.
+//! Invariant: whatever the client does, every wait here has a deadline.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use h2::server::{Connection, SendResponse};
+use h2::{Reason, RecvStream};
+use http::Request;
+use tidegate_http2::{Carried, Flood, Malformed, Pseudo, RequestKind, write_request};
+use tidegate_ring::RecvBuf;
+use tidegate_shard::{Alarm, TaskId};
+
+use super::carrier::Carrier;
+use super::shared::Shared;
+use super::stream::{Http2Stream, fields};
+use super::{AGE_MAX, Piece, SHARD_STREAMS_MAX, STREAMS_TOTAL_MAX, settings};
+use crate::client::Client;
+use crate::command::{Event, EventKind};
+use crate::http1;
+use crate::settings::rejection_index;
+use crate::stream::Tls;
+use crate::worker::Worker;
+
+/// How long a client that was told to go may take to say that it has heard it, and to take the last bytes.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// How far a connection is on its way to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Streams may be opened.
+    Open,
+    /// The client knows that it is to open no more; those that are open go on.
+    Leaving,
+    /// The end has been sent.
+    Ended(Instant),
+}
+
+/// One connection.
+struct Conversation<'a> {
+    worker: &'a Rc<Worker>,
+    alarm: &'a Alarm,
+    client: &'a Rc<Client>,
+    shared: &'a Rc<Shared>,
+    phase: Phase,
+    /// When it had nothing left to do but to hear from the client.
+    left_at: Option<Instant>,
+}
+
+/// The entry in the shard's list, which a drop takes out.
+struct Listed<'a>(&'a Worker, TaskId, Rc<Client>);
+
+impl Drop for Listed<'_> {
+    fn drop(&mut self) {
+        self.0.http2.tasks.borrow_mut().remove(&self.1.0);
+        self.2.entrance.frontend().stats.http2_connections_open.decrement();
+    }
+}
+
+/// Serves a client that speaks HTTP/2, of which `first` has come, until its connection has ended.
+pub(crate) async fn serve(
+    worker: &Rc<Worker>,
+    alarm: &Alarm,
+    client: Box<Client>,
+    first: Option<RecvBuf>,
+) {
+    let Some(task) = worker.shard.tasks.current() else { return };
+    let client: Rc<Client> = Rc::from(client);
+    let frontend = client.entrance.frontend();
+    let addresses = (client.peer, client.socket.local_address());
+    let tls = client.socket.tls().and_then(Tls::shared_facts);
+    let shared = Shared::new(worker, task, &client.entrance, addresses, tls);
+    frontend.stats.http2_connections_total.increment();
+    frontend.stats.http2_connections_open.increment();
+    worker.http2.tasks.borrow_mut().insert(task.0);
+    let _listed = Listed(worker, task, client.clone());
+    let carrier = Carrier {
+        client: client.clone(),
+        shared: shared.clone(),
+        worker: worker.clone(),
+        received: Default::default(),
+    };
+    first.into_iter().for_each(|piece| carrier.put_back(piece));
+    let deadline = alarm.now() + frontend.timeouts.request_head;
+    let mut handshake = pin!(settings(&frontend.limits).handshake::<_, Piece>(carrier));
+    let begun = alarm.within(deadline, |context| handshake.as_mut().poll(context)).await;
+    if let Ok(Ok(mut connection)) = begun {
+        let conversation = Conversation {
+            worker,
+            alarm,
+            client: &client,
+            shared: &shared,
+            phase: Phase::Open,
+            left_at: None,
+        };
+        conversation.run(&mut connection).await;
+        drop(connection);
+    }
+    http1::close_with_care(alarm, &client, alarm.now() + FAREWELL).await;
+}
+
+impl Conversation<'_> {
+    async fn run(mut self, connection: &mut Connection<Carrier, Piece>) {
+        poll_fn(|context| self.poll(context, connection)).await;
+    }
+
+    fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        connection: &mut Connection<Carrier, Piece>,
+    ) -> Poll<()> {
+        loop {
+            self.end_flood(connection);
+            match connection.poll_accept(context) {
+                Poll::Ready(Some(Ok((request, respond)))) => self.begin(request, respond),
+                Poll::Ready(Some(Err(error))) => {
+                    self.note_error(&error);
+                    return Poll::Ready(());
+                }
+                Poll::Ready(None) => return Poll::Ready(()),
+                Poll::Pending if self.has_new_flood() => {}
+                Poll::Pending if self.leaves(connection) => {}
+                Poll::Pending => return self.poll_deadline(connection),
+            }
+        }
+    }
+
+    fn has_new_flood(&self) -> bool {
+        self.shared.is_flooding() && !matches!(self.phase, Phase::Ended(_))
+    }
+
+    /// Ends a connection that costs more than it brings.
+    fn end_flood(&mut self, connection: &mut Connection<Carrier, Piece>) {
+        if self.has_new_flood()
+            && let Some(flood) = self.shared.flood()
+        {
+            self.count_flood(flood);
+            self.end(connection, Reason::ENHANCE_YOUR_CALM);
+        }
+    }
+
+    fn count_flood(&self, flood: Flood) {
+        let frontend = self.client.entrance.frontend();
+        frontend.stats.http2_floods.increment(flood.index());
+        let mut event = Event::new(EventKind::ConnectionFlooded, flood.label());
+        event.frontend = Some(frontend.name.clone());
+        event.peer = Some(self.client.peer);
+        self.worker.report_event(event);
+    }
+
+    fn end(&mut self, connection: &mut Connection<Carrier, Piece>, reason: Reason) {
+        self.client.entrance.frontend().stats.http2_goaways.increment();
+        connection.abrupt_shutdown(reason);
+        self.phase = Phase::Ended(self.alarm.now() + FAREWELL);
+    }
+
+    /// The library has ended the connection, or the client has.
+    fn note_error(&self, error: &h2::Error) {
+        if error.is_go_away() && error.is_library() {
+            self.client.entrance.frontend().stats.http2_goaways.increment();
+            if error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
+                self.shared.note_flood(Flood::Library);
+                self.count_flood(Flood::Library);
+            }
+        }
+    }
+
+    /// Tells the client to open no more streams when it is time; `true` if it was told just now.
+    fn leaves(&mut self, connection: &mut Connection<Carrier, Piece>) -> bool {
+        if self.phase != Phase::Open {
+            return false;
+        }
+        let now = self.alarm.now();
+        let is_due = self.worker.is_draining()
+            || self.client.requests.get() >= STREAMS_TOTAL_MAX
+            || now >= self.client.accepted + AGE_MAX
+            || self.idle_deadline().is_some_and(|idle| now >= idle);
+        if is_due {
+            self.client.entrance.frontend().stats.http2_goaways.increment();
+            connection.graceful_shutdown();
+            self.phase = Phase::Leaving;
+        }
+        is_due
+    }
+
+    /// When a connection without streams has been idle for too long.
+    fn idle_deadline(&self) -> Option<Instant> {
+        let timeouts = &self.client.entrance.frontend().timeouts;
+        let patience = if self.client.requests.get() == 0 {
+            timeouts.request_head
+        } else {
+            timeouts.keep_alive
+        };
+        (self.shared.streams_open() == 0).then(|| self.shared.active_at() + patience)
+    }
+
+    /// Waits for the next thing that time brings.
+    fn poll_deadline(&mut self, connection: &mut Connection<Carrier, Piece>) -> Poll<()> {
+        let now = self.alarm.now();
+        let deadline = match self.phase {
+            Phase::Open => {
+                let idle = self.idle_deadline().unwrap_or(self.client.accepted + AGE_MAX);
+                idle.min(self.client.accepted + AGE_MAX)
+            }
+            Phase::Leaving if self.shared.streams_open() > 0 => {
+                self.left_at = None;
+                return Poll::Pending;
+            }
+            Phase::Leaving => *self.left_at.get_or_insert(now) + FAREWELL,
+            Phase::Ended(deadline) => deadline,
+        };
+        match (self.alarm.poll(deadline), self.phase) {
+            (Poll::Pending, _) => return Poll::Pending,
+            (Poll::Ready(_), Phase::Ended(_)) => return Poll::Ready(()),
+            (Poll::Ready(_), Phase::Leaving) => self.end(connection, Reason::NO_ERROR),
+            // It became due since it was asked.
+            (Poll::Ready(_), Phase::Open) => {}
+        }
+        if let Some(task) = self.worker.shard.tasks.current() {
+            self.worker.shard.tasks.wake(task);
+        }
+        Poll::Pending
+    }
+
+    /// A stream was opened.
+    fn begin(&mut self, request: Request<RecvStream>, mut respond: SendResponse<Piece>) {
+        let client = self.client;
+        client.requests.set(client.requests.get().saturating_add(1));
+        let (parts, body) = request.into_parts();
+        let request = Request::from_parts(parts, ());
+        let frontend = client.entrance.frontend();
+        if self.worker.http2.streams_open.get() >= SHARD_STREAMS_MAX {
+            frontend.stats.http2_streams_refused.increment();
+            return respond.send_reset(Reason::REFUSED_STREAM);
+        }
+        let mut head = self.worker.shard.ring.take_vec();
+        match self.write(&request, body.is_end_stream(), &mut head) {
+            Ok(carried) => {
+                let stream = Http2Stream::new(self.shared, head, carried, body, respond);
+                let client = Client::of_stream(stream, client, self.alarm.now());
+                self.worker.begin_stream(Box::new(client));
+            }
+            Err(malformed) => {
+                frontend.stats.requests.record(400);
+                if let Some(rule) = rejection_index(malformed.reason()) {
+                    frontend.stats.rejected.increment(rule);
+                }
+                let mut event = Event::new(EventKind::RequestRejected, malformed.reason());
+                event.frontend = Some(frontend.name.clone());
+                event.peer = Some(client.peer);
+                self.worker.report_event(event);
+                respond.send_reset(Reason::PROTOCOL_ERROR);
+                self.worker.shard.ring.put_vec(head);
+            }
+        }
+    }
+
+    fn write(
+        &self,
+        request: &Request<()>,
+        ends: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<Carried, Malformed> {
+        let (uri, method) = (request.uri(), request.method().as_str().as_bytes());
+        let protocol = request.extensions().get::<h2::ext::Protocol>();
+        let is_plain_connect = method == b"CONNECT" && protocol.is_none();
+        let pseudo = Pseudo {
+            method,
+            // The library demands one and forgets it where there is no authority.
+            scheme: (!is_plain_connect)
+                .then(|| uri.scheme_str().map_or(&b"http"[..], str::as_bytes)),
+            authority: uri.authority().map(|authority| authority.as_str().as_bytes()),
+            path: uri.path_and_query().map(|path| path.as_str().as_bytes()),
+            protocol: protocol.map(|protocol| protocol.as_str().as_bytes()),
+        };
+        let scratch = &self.worker.scratch;
+        let nonce = match pseudo.protocol {
+            None => [0; 16],
+            Some(_) => {
+                let (one, two) = (scratch.random(), scratch.random());
+                (u128::from(one) << 64 | u128::from(two)).to_be_bytes()
+            }
+        };
+        let carried = write_request(&pseudo, || fields(request.headers()), ends, nonce, out)?;
+        debug_assert!(carried.kind != RequestKind::WebSocket || pseudo.protocol.is_some());
+        Ok(carried)
+    }
+}

@@ -1,0 +1,114 @@
+//! Data of a response on its way through the library.
+//!
+//! Owns the count of what a stream has queued there and who waits for it to fall; leaves windows to the library. Invariant: a
+//! byte is counted from its queueing until it is written to the connection or dropped.
+
+use std::cell::{Cell, RefCell};
+use std::ops::Range;
+use std::rc::Rc;
+use std::task::{Context, Waker};
+
+use bytes::Buf;
+use tidegate_ring::SendBuf;
+
+/// What one stream has queued.
+#[derive(Default)]
+pub(super) struct Queued {
+    bytes: Cell<usize>,
+    /// Bytes that have been written to the connection.
+    written: Cell<u64>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Queued {
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.get()
+    }
+
+    pub(super) fn written(&self) -> u64 {
+        self.written.get()
+    }
+
+    /// Wakes whoever polls here at the next progress.
+    pub(super) fn wait(&self, context: &Context<'_>) {
+        let waker = &mut *self.waker.borrow_mut();
+        match waker {
+            Some(known) if known.will_wake(context.waker()) => {}
+            _ => *waker = Some(context.waker().clone()),
+        }
+    }
+
+    fn fall(&self, bytes: usize) {
+        self.bytes.set(self.bytes.get() - bytes);
+        let waker = self.waker.borrow_mut().take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// A part of something queued for a client.
+pub(super) struct Piece {
+    whole: Rc<SendBuf>,
+    part: Range<usize>,
+    queued: Rc<Queued>,
+}
+
+impl Piece {
+    pub(super) fn new(whole: &Rc<SendBuf>, part: Range<usize>, queued: &Rc<Queued>) -> Piece {
+        debug_assert!(part.end <= whole.as_bytes().len());
+        queued.bytes.set(queued.bytes.get() + part.len());
+        Piece { whole: whole.clone(), part, queued: queued.clone() }
+    }
+
+    /// Nothing, where the end of a stream is all there is to say.
+    pub(super) fn empty(queued: &Rc<Queued>) -> Piece {
+        Piece::new(&Rc::new(SendBuf::Static(b"")), 0..0, queued)
+    }
+}
+
+impl Buf for Piece {
+    fn remaining(&self) -> usize {
+        self.part.len()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.whole.as_bytes().get(self.part.clone()).unwrap_or_default()
+    }
+
+    fn advance(&mut self, count: usize) {
+        assert!(count <= self.part.len(), "advance beyond a piece");
+        self.part.start += count;
+        self.queued.written.set(self.queued.written.get() + count as u64);
+        self.queued.fall(count);
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        if !self.part.is_empty() {
+            self.queued.fall(self.part.len());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_or_dropped_is_no_longer_queued() {
+        let queued = Rc::new(Queued::default());
+        let whole = Rc::new(SendBuf::Static(b"0123456789"));
+        let mut first = Piece::new(&whole, 0..4, &queued);
+        let second = Piece::new(&whole, 6..10, &queued);
+        assert_eq!(
+            (queued.bytes(), first.chunk(), second.chunk()),
+            (8, &b"0123"[..], &b"6789"[..])
+        );
+        first.advance(3);
+        assert_eq!((queued.bytes(), queued.written(), first.chunk()), (5, 3, &b"3"[..]));
+        drop((first, second));
+        assert_eq!((queued.bytes(), queued.written()), (0, 3));
+    }
+}

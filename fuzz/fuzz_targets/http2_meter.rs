@@ -1,0 +1,9 @@
+//! Fuzzes the metering of frames; what must hold is in the `http2` crate's tests, which run it over
+//! the corpus as well.
+
+#![no_main]
+
+#[path = "../../crates/core/http2/tests/checks/meter.rs"]
+mod meter;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| meter::check(data));

@@ -1,0 +1,9 @@
+//! Fuzzes requests from fields; what must hold is in the `http2` crate's tests, which run it over
+//! the corpus as well.
+
+#![no_main]
+
+#[path = "../../crates/core/http2/tests/checks/request.rs"]
+mod request;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| request::check(data));
