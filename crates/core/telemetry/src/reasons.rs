@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "at most 64 reasons")]
+    #[should_panic(expected = "at most 96 reasons")]
     fn rejects_more_labels_than_the_limit() {
         let _ = CounterSet::new(&[""; REASONS_MAX + 1]);
     }
