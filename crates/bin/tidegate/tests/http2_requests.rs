@@ -375,8 +375,8 @@ fn an_idle_connection_is_told_to_go() {
 fn a_listener_of_both_versions_tells_them_apart() {
     let origin = Origin::start(script::answer_ok("hi"));
     let config = site(1, [origin.address()]).replace(
-        "bind = [\"127.0.0.1:0\"]",
-        "bind = [{ address = \"127.0.0.1:0\", protocols = [\"h2\", \"http/1.1\"] }]",
+        "frontends.web.bind = [\"127.0.0.1:0\"]",
+        "frontends.web.bind = [{ address = \"127.0.0.1:0\", protocols = [\"h2\", \"http/1.1\"] }]",
     );
     let tidegate = Tidegate::with_binary(env!("CARGO_BIN_EXE_tidegate")).start(&config);
     let address = tidegate.address("web");

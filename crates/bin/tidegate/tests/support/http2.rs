@@ -16,10 +16,10 @@ pub fn start_http2<A: Display>(
 ) -> Tidegate {
     let config = site(shards, servers) + more + "\n";
     let config = config.replace(
-        "bind = [\"127.0.0.1:0\"]",
-        "bind = [{ address = \"127.0.0.1:0\", protocols = [\"h2\"] }]",
+        "frontends.web.bind = [\"127.0.0.1:0\"]",
+        "frontends.web.bind = [{ address = \"127.0.0.1:0\", protocols = [\"h2\"] }]",
     );
-    assert!(config.contains("h2"), "the site has another form");
+    assert!(config.contains("h2"), "the site has another form:\n{config}");
     Tidegate::with_binary(env!("CARGO_BIN_EXE_tidegate")).start(&config)
 }
 
