@@ -3,8 +3,7 @@
 //! Owns the drawing, by Vose's alias table: each draw is one look at it, however many servers there are. What is
 //! best is the caller's. Invariant: a draw that is skipped is not taken while another server is not skipped.
 
-use crate::ask::Skips;
-use crate::hash::mix;
+use crate::ask::{Ask, Loads};
 use crate::server::{Member, ServerId};
 
 #[derive(Debug, Default)]
@@ -67,59 +66,78 @@ impl Draws {
     /// The one with the least cost of `draws` that differ, as far as there are so many. A cost is asked with the
     /// requests in flight. None if all are skipped.
     #[inline(never)]
-    pub(crate) fn best(
+    pub(crate) fn best<L: Loads, C: PartialOrd>(
         &self,
         draws: u8,
         random: u64,
         members: &[Member],
-        skips: &Skips<'_>,
-        cost: impl Fn(&Member, u32) -> u64,
+        ask: &Ask<'_, L>,
+        cost: impl Fn(&Member, u32) -> C,
     ) -> Option<u32> {
         let first = members.get(self.draw(random) as usize)?;
         let (mut last, mut number) = (first.server, random);
-        let mut best = (cost(first, skips.loads.in_flight(ServerId(first.server))), first.server);
+        let mut best = (cost(first, ask.loads.in_flight(ServerId(first.server))), first.server);
         let mut left = draws;
         while left > 1 {
             left -= 1;
-            number = mix(number);
+            number = another(number);
             let place = self.draw(number) as usize;
             let mut member = members.get(place)?;
             if member.server == last {
-                member = members.get(place + 1).or(members.first())?;
+                member = neighbour(members, place)?;
             }
             last = member.server;
-            let cost = cost(member, skips.loads.in_flight(ServerId(last)));
+            let cost = cost(member, ask.loads.in_flight(ServerId(last)));
             if cost < best.0 {
                 best = (cost, last);
             }
         }
         // Who is full is seldom the best of them.
-        if skips.skips(best.1) {
-            return best_of_all(number, members, skips, cost);
+        if ask.skips(best.1) {
+            return best_of_all(number, members, ask, cost);
         }
         Some(best.1)
     }
 }
 
+/// The number of the next draw of a pick: Knuth's multiplier, and an odd number so that zero is not the last. The first
+/// one was drawn well; this one's upper half, which says the place, depends on all of its bits.
+#[inline]
+pub(crate) const fn another(number: u64) -> u64 {
+    number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(0x1405_7b7f)
+}
+
+/// Who is taken instead of one that was drawn twice.
+#[cold]
+fn neighbour(members: &[Member], place: usize) -> Option<&Member> {
+    members.get(place + 1).or(members.first())
+}
+
 /// The one with the least cost of all that are not skipped, by a look at each from a random one on.
 #[cold]
-fn best_of_all(
+fn best_of_all<L: Loads, C: PartialOrd>(
     random: u64,
     members: &[Member],
-    skips: &Skips<'_>,
-    cost: impl Fn(&Member, u32) -> u64,
+    ask: &Ask<'_, L>,
+    cost: impl Fn(&Member, u32) -> C,
 ) -> Option<u32> {
     let start = usize::try_from(random >> 32).unwrap_or(0) % members.len().max(1);
     let order = members[start..].iter().chain(&members[..start]);
-    let others = order.filter(|member| !skips.skips(member.server));
-    let least =
-        others.min_by_key(|member| cost(member, skips.loads.in_flight(ServerId(member.server))));
-    least.map(|member| member.server)
+    let others = order.filter(|member| !ask.skips(member.server));
+    let mut best: Option<(C, u32)> = None;
+    for member in others {
+        let cost = cost(member, ask.loads.in_flight(ServerId(member.server)));
+        if best.as_ref().is_none_or(|(least, _)| cost < *least) {
+            best = Some((cost, member.server));
+        }
+    }
+    best.map(|(_, server)| server)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hash::mix;
     use crate::server::Share;
 
     #[test]
