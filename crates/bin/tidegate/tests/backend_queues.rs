@@ -9,7 +9,7 @@ mod access_log;
 use access_log::Logged;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tidegate_testkit::{
     Builder, Client, Connection, Deadline, Gate, Origin, Signal, Tidegate, script, site,
@@ -350,5 +350,137 @@ fn a_server_connection_that_is_too_old_is_closed() {
         });
         assert_eq!(client.get("/").text(), "hello");
         assert_eq!(origin.connections_count(), 2, "{limit}");
+    }
+}
+
+/// An agent that says whatever it was told last.
+fn agent(word: &str) -> (Arc<Mutex<String>>, u16) {
+    let word = Arc::new(Mutex::new(word.to_owned()));
+    let said = word.clone();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let port = listener.local_addr().expect("bound").port();
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let Ok(mut connection) = connection else { return };
+            let line = said.lock().expect("no test panics with it").clone() + "\n";
+            let _ = io::Write::write_all(&mut connection, line.as_bytes());
+        }
+    });
+    (word, port)
+}
+
+/// A check that asks it.
+fn asked(port: u16) -> String {
+    format!(
+        "health_check = {{ type = \"agent\", port = {port}, interval = \"50ms\", timeout = \"500ms\" }}"
+    )
+}
+
+#[test]
+fn an_agent_moves_the_limit_of_its_server_at_once() {
+    for shards in [1, 2] {
+        for configured in ["", "max_connections = 3, "] {
+            let (first, second) = (Arc::new(Gate::new()), Arc::new(Gate::new()));
+            let gates = [first.clone(), second.clone()];
+            let origin = Origin::start(script::answer_with(move |_, request| {
+                match request.target.as_str() {
+                    "/first" => gates[0].wait(),
+                    "/second" => gates[1].wait(),
+                    _ => {}
+                }
+                script::ok(&request.target)
+            }));
+            let (word, port) = agent("up maxconn:2");
+            let more = format!(
+                "backends.app.servers.s1 = {{ address = \"{}\", {configured}{} }}\n",
+                origin.address(),
+                asked(port)
+            );
+            let mut text = site(shards, [origin.address()]);
+            text.truncate(text.find("backends.app.servers").expect("the servers"));
+            let text = text + &more + "defaults.timeouts.queue = \"30s\"\n";
+            let tidegate = tidegate().start(&text);
+            let is_limit = |line: &tidegate_testkit::LogLine, max: &str| {
+                line.is_event("server_limit")
+                    && line.field("max_connections").as_deref() == Some(max)
+            };
+            let say = |max: &str| {
+                let before = tidegate.process().lines_count();
+                *word.lock().expect("no test panics with it") = format!("maxconn:{max}");
+                tidegate.process().wait_line_after(before, |line| is_limit(line, max));
+            };
+            tidegate.wait_log(|line| is_limit(line, "2"));
+            let mut of_first: Vec<_> = (0..2).map(|_| ask(&tidegate, "/first")).collect();
+            origin.wait_requests(2);
+            let mut of_second: Vec<_> = (0..3).map(|_| ask(&tidegate, "/second")).collect();
+            wait_queued(&tidegate, 3);
+            // More than is configured, if anything is: as in HAProxy the agent has the last word.
+            say("4");
+            origin.wait_requests(4);
+            wait_queued(&tidegate, 1);
+            say("1");
+            let reloaded = tidegate.reload(&text);
+            assert!(reloaded.is_event("reloaded"), "{}", reloaded.text);
+            first.open();
+            of_first.iter_mut().for_each(|client| drop(client.read_response()));
+            // Two are left, which is more than one: nobody goes on.
+            let connections = origin.connections_count();
+            for _ in 0..5 {
+                assert_eq!((queued(&tidegate), origin.requests_count()), (1, 4));
+            }
+            second.open();
+            of_second.iter_mut().for_each(|client| drop(client.read_response()));
+            assert_eq!((origin.requests_count(), origin.connections_open_most()), (5, 4));
+            for _ in 0..3 {
+                let threads: Vec<_> = (0..8)
+                    .map(|_| {
+                        let address = tidegate.address("web");
+                        std::thread::spawn(move || Client::connect(address).get("/").status)
+                    })
+                    .collect();
+                for thread in threads {
+                    assert_eq!(thread.join().expect("answered"), 200);
+                }
+            }
+            // All by the one connection that was left, or its successors on another shard.
+            assert!(
+                origin.connections_count() <= connections + 1,
+                "{}",
+                origin.connections_count()
+            );
+            say("0");
+            let before = origin.requests_count();
+            let mut many: Vec<_> = (0..6).map(|_| ask(&tidegate, "/")).collect();
+            many.iter_mut().for_each(|client| drop(client.read_response()));
+            assert_eq!((origin.requests_count(), queued(&tidegate)), (before + 6, 0));
+        }
+    }
+}
+
+#[test]
+fn who_waits_is_not_sent_to_a_server_that_takes_no_requests() {
+    for shards in [1, 2] {
+        for word in ["maint", "drain"] {
+            let gate = Arc::new(Gate::new());
+            let (origin, other) =
+                (Origin::start(holding(&gate)), Origin::start(script::answer_ok("other")));
+            let (_word, port) = agent(word);
+            let more = format!(
+                "backends.app.servers.s2 = {{ address = \"{}\", max_connections = 1, {} }}\n",
+                other.address(),
+                asked(port)
+            );
+            let tidegate = tidegate().start(&limited(shards, &[origin.address()], 1, &more));
+            tidegate.wait_log(|line| line.is_event("server_duty"));
+            // A shard takes what it is told in its next turn.
+            let mut held = hold(&tidegate, &origin, 1);
+            let mut waiting = ask_in_turn(&tidegate, &numbered(4));
+            gate.open();
+            held[0].read_response();
+            for (number, client) in waiting.iter_mut().enumerate() {
+                assert_eq!(client.read_response().text(), format!("/{number}"), "{word}");
+            }
+            assert_eq!(other.requests_count(), 0, "{word}");
+        }
     }
 }

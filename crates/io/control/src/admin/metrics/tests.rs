@@ -6,7 +6,7 @@ mod health;
 
 use super::families::{Family, Kind};
 use super::{Exposition, ProcessInfo, families};
-use crate::figures::{Figures, Reloads, ShardFigures};
+use crate::figures::{Figures, Reloads, ShardFigures, StickFigures};
 use crate::health::figures::HealthFigures;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
@@ -177,6 +177,7 @@ fn figures() -> Figures {
         suppressed: vec![("request_failed", 5), ("panic", 0)],
         shards,
         health: health::sample(),
+        sticks: vec![StickFigures { backend: "app".into(), entries: 12, entries_max: 16 }],
         access_log: Some(access_log()),
     }
 }
