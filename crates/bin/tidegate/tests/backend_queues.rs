@@ -376,83 +376,88 @@ fn asked(port: u16) -> String {
     )
 }
 
+/// Answers at once, but `/first`, `/second` and `/third` only when their gates are opened.
+fn gated(gates: &[Arc<Gate>; 3]) -> Origin {
+    let gates = gates.clone();
+    Origin::start(script::answer_with(move |_, request| {
+        match request.target.as_str() {
+            "/first" => gates[0].wait(),
+            "/second" => gates[1].wait(),
+            "/third" => gates[2].wait(),
+            _ => {}
+        }
+        script::ok(&request.target)
+    }))
+}
+
+/// Waits until the server's agent has set this limit, and all shards have been told.
+fn wait_limit(tidegate: &Tidegate, after: usize, max: &str) {
+    tidegate.process().wait_line_after(after, |line| {
+        line.is_event("server_limit") && line.field("max_connections").as_deref() == Some(max)
+    });
+}
+
+/// So many requests that are answered, each on a connection of its own, all at once.
+fn visit_at_once(tidegate: &Tidegate, count: usize) {
+    let address = tidegate.address("web");
+    let visit = move || Client::connect(address).get("/").status;
+    let threads: Vec<_> = (0..count).map(|_| std::thread::spawn(visit)).collect();
+    for thread in threads {
+        assert_eq!(thread.join().expect("answered"), 200);
+    }
+}
+
+fn an_agent_moves_the_limit(shards: usize, configured: &str) {
+    let gates = std::array::from_fn(|_| Arc::new(Gate::new()));
+    let origin = gated(&gates);
+    let [first, second, third] = gates;
+    let (word, port) = agent("up maxconn:2");
+    let server = format!("{{ address = \"{}\", {configured}{} }}", origin.address(), asked(port));
+    let text = site(shards, [origin.address()])
+        .replace(&format!("\"{}\"", origin.address()), &server)
+        + "defaults.timeouts.queue = \"30s\"\n";
+    let tidegate = tidegate().start(&text);
+    let say = |max: &str| {
+        let before = tidegate.process().lines_count();
+        *word.lock().expect("no test panics with it") = format!("maxconn:{max}");
+        wait_limit(&tidegate, before, max);
+    };
+    wait_limit(&tidegate, 0, "2");
+    let mut of_first: Vec<_> = (0..2).map(|_| ask(&tidegate, "/first")).collect();
+    origin.wait_requests(2);
+    let mut of_second: Vec<_> = (0..3).map(|_| ask(&tidegate, "/second")).collect();
+    wait_queued(&tidegate, 3);
+    // More than is configured, if anything is: as in HAProxy the agent has the last word.
+    say("4");
+    origin.wait_requests(4);
+    wait_queued(&tidegate, 1);
+    say("1");
+    assert!(tidegate.reload(&text).is_event("reloaded"));
+    first.open();
+    of_first.iter_mut().for_each(|client| drop(client.read_response()));
+    // Two are left, which is more than one: nobody goes on.
+    for _ in 0..5 {
+        assert_eq!((queued(&tidegate), origin.requests_count()), (1, 4));
+    }
+    second.open();
+    of_second.iter_mut().for_each(|client| drop(client.read_response()));
+    assert_eq!((origin.requests_count(), origin.connections_open_most()), (5, 4));
+    let mut of_third: Vec<_> = (0..3).map(|_| ask(&tidegate, "/third")).collect();
+    wait_queued(&tidegate, 2);
+    origin.wait_requests(6);
+    assert_eq!(origin.requests_count(), 6, "one at a time");
+    third.open();
+    of_third.iter_mut().for_each(|client| drop(client.read_response()));
+    say("0");
+    visit_at_once(&tidegate, 8);
+    assert_eq!((origin.requests_count(), queued(&tidegate)), (16, 0));
+}
+
 #[test]
 fn an_agent_moves_the_limit_of_its_server_at_once() {
     for shards in [1, 2] {
         for configured in ["", "max_connections = 3, "] {
-            let (first, second) = (Arc::new(Gate::new()), Arc::new(Gate::new()));
-            let gates = [first.clone(), second.clone()];
-            let origin = Origin::start(script::answer_with(move |_, request| {
-                match request.target.as_str() {
-                    "/first" => gates[0].wait(),
-                    "/second" => gates[1].wait(),
-                    _ => {}
-                }
-                script::ok(&request.target)
-            }));
-            let (word, port) = agent("up maxconn:2");
-            let more = format!(
-                "backends.app.servers.s1 = {{ address = \"{}\", {configured}{} }}\n",
-                origin.address(),
-                asked(port)
-            );
-            let mut text = site(shards, [origin.address()]);
-            text.truncate(text.find("backends.app.servers").expect("the servers"));
-            let text = text + &more + "defaults.timeouts.queue = \"30s\"\n";
-            let tidegate = tidegate().start(&text);
-            let is_limit = |line: &tidegate_testkit::LogLine, max: &str| {
-                line.is_event("server_limit")
-                    && line.field("max_connections").as_deref() == Some(max)
-            };
-            let say = |max: &str| {
-                let before = tidegate.process().lines_count();
-                *word.lock().expect("no test panics with it") = format!("maxconn:{max}");
-                tidegate.process().wait_line_after(before, |line| is_limit(line, max));
-            };
-            tidegate.wait_log(|line| is_limit(line, "2"));
-            let mut of_first: Vec<_> = (0..2).map(|_| ask(&tidegate, "/first")).collect();
-            origin.wait_requests(2);
-            let mut of_second: Vec<_> = (0..3).map(|_| ask(&tidegate, "/second")).collect();
-            wait_queued(&tidegate, 3);
-            // More than is configured, if anything is: as in HAProxy the agent has the last word.
-            say("4");
-            origin.wait_requests(4);
-            wait_queued(&tidegate, 1);
-            say("1");
-            let reloaded = tidegate.reload(&text);
-            assert!(reloaded.is_event("reloaded"), "{}", reloaded.text);
-            first.open();
-            of_first.iter_mut().for_each(|client| drop(client.read_response()));
-            // Two are left, which is more than one: nobody goes on.
-            let connections = origin.connections_count();
-            for _ in 0..5 {
-                assert_eq!((queued(&tidegate), origin.requests_count()), (1, 4));
-            }
-            second.open();
-            of_second.iter_mut().for_each(|client| drop(client.read_response()));
-            assert_eq!((origin.requests_count(), origin.connections_open_most()), (5, 4));
-            for _ in 0..3 {
-                let threads: Vec<_> = (0..8)
-                    .map(|_| {
-                        let address = tidegate.address("web");
-                        std::thread::spawn(move || Client::connect(address).get("/").status)
-                    })
-                    .collect();
-                for thread in threads {
-                    assert_eq!(thread.join().expect("answered"), 200);
-                }
-            }
-            // All by the one connection that was left, or its successors on another shard.
-            assert!(
-                origin.connections_count() <= connections + 1,
-                "{}",
-                origin.connections_count()
-            );
-            say("0");
-            let before = origin.requests_count();
-            let mut many: Vec<_> = (0..6).map(|_| ask(&tidegate, "/")).collect();
-            many.iter_mut().for_each(|client| drop(client.read_response()));
-            assert_eq!((origin.requests_count(), queued(&tidegate)), (before + 6, 0));
+            an_agent_moves_the_limit(shards, configured);
         }
     }
 }

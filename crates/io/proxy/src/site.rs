@@ -124,6 +124,14 @@ impl Server {
         self.everywhere.total_for_choice(now, |stats| &stats.in_flight)
     }
 
+    /// Takes the settings of its backend.
+    fn follow(&self, settings: &BackendSettings) {
+        self.closes_sessions.set(settings.on_marked_down == OnMarkedDown::CloseSessions);
+        if let Some(limited) = &self.limited {
+            limited.idle_max.set(settings.pool.idle_max);
+        }
+    }
+
     fn count_error(&self) {
         self.stats.errors.increment();
         self.stats.errors_in_a_row.increment();
@@ -325,13 +333,7 @@ impl Backend {
                 })
             })
             .collect();
-        let closes = settings.on_marked_down == OnMarkedDown::CloseSessions;
-        for server in &servers {
-            server.closes_sessions.set(closes);
-            if let Some(limited) = &server.limited {
-                limited.idle_max.set(settings.pool.idle_max);
-            }
-        }
+        servers.iter().for_each(|server| server.follow(settings));
         let backend = Backend {
             name: settings.name.clone(),
             balance: RefCell::new(Pool::new(&settings.balance, ShardId(shard), shards_count)),
