@@ -209,13 +209,14 @@ fn a_lowered_limit_hands_out_nothing_until_fewer_are_in_use() {
                         second.keep(other)
                     }
                     visit(&second);
-                    second.apply(0);
                     second
                 }),
             ];
             scripts
         };
         let histories = explore(PREEMPTIONS_MAX, made, |shards, history| {
+            // Each shard is told after the limit was lowered.
+            shards.iter().for_each(|shard| shard.apply(0));
             check(&shards, 2, &format!("{name}: {history}"));
             // The one that stays is as many as may be.
             let server = &shards[0].shared.servers[0];
