@@ -341,6 +341,8 @@ pub(super) fn all() -> impl Iterator<Item = &'static Family> {
             &BACKEND_SERVERS_UP,
             &BACKEND_PANIC,
             &BACKEND_EJECTIONS_CAPPED,
+            &BACKEND_STICK_ENTRIES,
+            &BACKEND_STICK_ENTRIES_MAX,
         ])
         .chain(of(SERVER_SCALARS))
         .chain([
