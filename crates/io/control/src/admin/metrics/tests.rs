@@ -335,7 +335,7 @@ fn what_a_reload_removes_is_gone_from_the_next_scrape_and_the_rest_goes_on() {
 
 #[test]
 fn a_registry_without_names_is_a_valid_scrape() {
-    let figures = Figures { health: HealthFigures::default(), ..figures() };
+    let figures = Figures { health: HealthFigures::default(), sticks: Vec::new(), ..figures() };
     let text = Exposition::new().render(&Registry::new(1, REASONS), &process(), &figures);
     let scrape = parse(&text).expect("a valid scrape");
     assert!(scrape.keys().all(|name| name.starts_with("process_")
