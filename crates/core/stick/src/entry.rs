@@ -28,10 +28,12 @@ impl State {
         (self.0 >> 32) as Second
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "16 bits of the word")]
     pub(crate) const fn server(self) -> Number {
         Number((self.0 >> 16) as u16)
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "the lowest 16 bits of the word")]
     const fn tenancy(self) -> u16 {
         self.0 as u16
     }

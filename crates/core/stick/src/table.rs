@@ -143,6 +143,7 @@ impl Table {
     }
 
     #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "below the number of sets")]
     fn set(&self, Mark(mark): Mark) -> &Set {
         // The mark as a fraction of its range: below the number of sets.
         let at = (u128::from(mark) * self.sets.len() as u128) >> 64;
