@@ -1,6 +1,6 @@
 //! Counts the instructions of the request path's pure parts and holds them to a committed baseline.
 //!
-//! Owns the command line; leaves what is run to `cases`, `picks`, `rules` and `routing`, counting to
+//! Owns the command line; leaves what is run to `cases`, `picks`, `sticks`, `rules` and `routing`, counting to
 //! `callgrind`, and judging to `baseline`. Invariant: a count that grew by more than the tolerance, or
 //! that has no baseline, makes the exit code 1.
 //!
@@ -17,6 +17,7 @@ mod log_lines;
 mod picks;
 mod routing;
 mod rules;
+mod sticks;
 
 use baseline::{Baseline, Verdict};
 use std::collections::BTreeMap;
@@ -53,7 +54,7 @@ fn run(name: &str, iterations: &str) -> Result<(), String> {
 
 /// What has a count in the baseline.
 fn all() -> impl Iterator<Item = &'static cases::Case> {
-    cases::ALL.iter().chain(picks::CASES.iter().map(|(case, _)| case))
+    cases::ALL.iter().chain(picks::CASES.iter().map(|(case, _)| case)).chain(sticks::CASES)
 }
 
 fn count_all() -> Result<Baseline, String> {

@@ -156,6 +156,22 @@ impl Pool {
         self.server(server).is_some_and(Server::is_usable)
     }
 
+    /// Whether requests without ties go to the server at present: not to a backup while others are usable.
+    #[must_use]
+    pub fn is_in_use(&self, server: ServerId) -> bool {
+        let Some(known) = self.server(server).filter(|known| known.is_usable()) else {
+            return false;
+        };
+        let is_its_turn = match self.backups {
+            Backups::All => true,
+            Backups::First => {
+                let before = self.servers.iter().take(server.0 as usize);
+                !before.into_iter().any(|other| other.backup && other.is_usable())
+            }
+        };
+        !known.backup || (self.usable.primaries == 0 && is_its_turn)
+    }
+
     /// Whether a request that is bound to the server may go to it: also while it drains, and with weight zero.
     #[must_use]
     pub fn takes_pinned(&self, server: ServerId) -> bool {

@@ -112,6 +112,8 @@ pub enum Keyed {
     Arguments,
     /// `response.headers`; names in lower case.
     ResponseHeaders,
+    /// `response.cookies`: those that the response sets; names as they stand.
+    ResponseCookies,
 }
 
 impl Keyed {
@@ -178,6 +180,7 @@ pub const ATTRIBUTES: &[AttributeRow] = &[
     row("connection.client_subject", Attribute::Text(Text::ClientSubject), Phase::Connection),
     row("response.code", Attribute::Number(Number::ResponseCode), Phase::Response),
     row("response.headers", Attribute::Keyed(Keyed::ResponseHeaders), Phase::Response),
+    row("response.cookies", Attribute::Keyed(Keyed::ResponseCookies), Phase::Response),
     row("backend.servers_up", Attribute::Number(Number::ServersUp), Phase::Connection),
     row("now", Attribute::Number(Number::Now), Phase::Connection),
 ];

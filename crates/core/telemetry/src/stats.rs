@@ -186,6 +186,16 @@ stats! {
         hedges: Counter = Counter::new(),
         /// Those of them that were taken over.
         hedges_won: Counter = Counter::new(),
+        /// Requests whose client was found in the table.
+        stick_hits: Counter = Counter::new(),
+        /// Requests with a key that was not found there.
+        stick_misses: Counter = Counter::new(),
+        /// Entries made or moved to another server.
+        stick_stored: Counter = Counter::new(),
+        /// Entries thrown out, before their time, for new ones.
+        stick_evicted: Counter = Counter::new(),
+        /// Entries not made, because other shards wrote in the same place.
+        stick_refused: Counter = Counter::new(),
         /// Bytes received from servers.
         bytes_in: Counter = Counter::new(),
         /// Bytes sent to servers.

@@ -400,6 +400,7 @@ impl Status for Runtime {
             suppressed: suppressed.map(|(kind, count)| (topic_name(kind), count)).into(),
             shards: self.links.borrow().iter().map(ShardFigures::of).collect(),
             health: self.publisher.borrow().health.figures(),
+            sticks: self.publisher.borrow().stick_figures(self.shard.clock.now()),
             access_log: self.logs.borrow().as_ref().map(AccessLogs::totals),
         };
         exposition.render(&self.publisher.borrow().registry, process, &figures)

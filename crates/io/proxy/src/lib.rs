@@ -32,7 +32,8 @@ pub use journal::AccessLog;
 pub use rules::Verifier;
 pub use settings::{
     BackendSettings, ClientTimeouts, ForwardedField, Forwarding, FrontendSettings, OnMarkedDown,
-    OwnFieldSettings, PoolSettings, RepeatSettings, ServerSettings, Snapshot, Tables, reasons,
+    OwnFieldSettings, PoolSettings, RepeatSettings, ServerSettings, Snapshot, StickSettings,
+    Tables, reasons,
 };
 pub use upstream::queue::Handed;
 pub use worker::{Context, run};

@@ -17,6 +17,7 @@ use tidegate_rules::{ValueList, ValueMap};
 use tidegate_semantics::forwarded::Received;
 use tidegate_semantics::traceparent::Sampling;
 use tidegate_semantics::via::Pseudonym;
+use tidegate_stick::Pins;
 use tidegate_telemetry::{BackendStats, FrontendStats, PerShard, Reasons, ServerStats, ShardStats};
 
 use crate::budget::Budget;
@@ -155,6 +156,8 @@ pub struct BackendSettings {
     pub exchange: Policy,
     /// How a client stays with its server; none: it does not.
     pub persistence: Option<Arc<Persistence>>,
+    /// How a client stays with its server by a table; none: it does not.
+    pub stick: Option<StickSettings>,
     /// Which requests are repeated.
     pub repeats: RepeatSettings,
     /// Longest silence of both sides of a tunnel.
@@ -175,6 +178,17 @@ pub struct BackendSettings {
     pub line: Option<Arc<Line>>,
     /// Its counters.
     pub stats: PerShard<BackendStats>,
+}
+
+/// How clients stay with their servers by a table.
+#[derive(Clone)]
+pub struct StickSettings {
+    /// The table, shared by all shards.
+    pub pins: Arc<Pins>,
+    /// What a client is known by in its requests.
+    pub key: BalanceKey,
+    /// What it will be known by, in responses; then the keys of requests make no entries. None: they do.
+    pub learn: Option<BalanceKey>,
 }
 
 /// How server connections are kept for further requests.
@@ -218,7 +232,7 @@ pub struct ServerSettings {
     pub name: Arc<str>,
     /// Where it listens.
     pub address: SockAddr,
-    /// The slots for connections to it, if these are limited. The same as long as it is the same server.
+    /// The slots for connections to it, if these are limited or may come to be. The same as long as it is the same server.
     pub limit: Option<Arc<Limit>>,
     /// What is known of it, its share of the requests included.
     pub standing: Standing,

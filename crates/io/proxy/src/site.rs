@@ -25,7 +25,7 @@ use crate::journal::FrontendLog;
 use crate::rules::{Needs, Verifier};
 use crate::settings::{
     BackendSettings, ClientTimeouts, FrontendSettings, OnMarkedDown, OwnFieldSettings,
-    PoolSettings, RepeatSettings, ServerSettings, Snapshot, Tables,
+    PoolSettings, RepeatSettings, ServerSettings, Snapshot, StickSettings, Tables,
 };
 use crate::tally::Tally;
 use crate::upstream::idle_pool::IdleList;
@@ -67,6 +67,8 @@ pub(crate) struct Backend {
     pub(crate) servers: Vec<Rc<Server>>,
     pub(crate) exchange: Policy,
     pub(crate) persistence: Option<Arc<Persistence>>,
+    /// A clone of this shard's own, as of rules; the table in it is everybody's.
+    pub(crate) stick: Option<StickSettings>,
     pub(crate) repeats: RepeatSettings,
     /// None: nothing is repeated.
     pub(crate) retry_budget: Option<RetryBudget>,
@@ -120,6 +122,14 @@ impl Server {
     #[inline]
     pub(crate) fn load(&self, now: Instant) -> u32 {
         self.everywhere.total_for_choice(now, |stats| &stats.in_flight)
+    }
+
+    /// Takes the settings of its backend.
+    fn follow(&self, settings: &BackendSettings) {
+        self.closes_sessions.set(settings.on_marked_down == OnMarkedDown::CloseSessions);
+        if let Some(limited) = &self.limited {
+            limited.idle_max.set(settings.pool.idle_max);
+        }
     }
 
     fn count_error(&self) {
@@ -323,8 +333,7 @@ impl Backend {
                 })
             })
             .collect();
-        let closes = settings.on_marked_down == OnMarkedDown::CloseSessions;
-        servers.iter().for_each(|server| server.closes_sessions.set(closes));
+        servers.iter().for_each(|server| server.follow(settings));
         let backend = Backend {
             name: settings.name.clone(),
             balance: RefCell::new(Pool::new(&settings.balance, ShardId(shard), shards_count)),
@@ -332,6 +341,7 @@ impl Backend {
             servers,
             exchange: settings.exchange,
             persistence: settings.persistence.clone(),
+            stick: settings.stick.clone(),
             repeats: settings.repeats,
             retry_budget: settings.exchange.repeats().then(|| {
                 let budget = settings.repeats.budget.of_shard(shards_count);
@@ -352,7 +362,22 @@ impl Backend {
         for (index, server) in settings.servers.iter().enumerate() {
             backend.set_standing(index, &server.standing);
         }
+        backend.mark_in_use();
         backend
+    }
+
+    /// Keeps those who wait for any server from slots of servers that get no such requests; whether that is news to this shard.
+    pub(crate) fn mark_in_use(&self) -> bool {
+        let balance = self.balance.borrow();
+        let mut is_new = false;
+        for (index, server) in (0..).zip(&self.servers) {
+            if let Some(limited) = &server.limited {
+                let is_in_use = balance.is_in_use(ServerId(index));
+                is_new |= limited.is_in_use.replace(is_in_use) != is_in_use;
+                limited.limit.set_reserved(!is_in_use);
+            }
+        }
+        is_new
     }
 }
 

@@ -183,6 +183,7 @@ fn backend(server: SocketAddr, registry: &mut Registry) -> BackendSettings {
         }],
         exchange: Policy::default(),
         persistence: None,
+        stick: None,
         repeats: RepeatSettings::default(),
         tunnel_timeout: second * 60,
         reuse: true,

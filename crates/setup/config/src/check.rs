@@ -18,7 +18,7 @@ use crate::diagnostic::{Problem, Span, quoted};
 use crate::file::FileDraft;
 use crate::files::Files;
 use crate::frontend::{FrontendDraft, Reference};
-use crate::model::{Backend, Bind, BindAddress, Config, HashKey, Tables};
+use crate::model::{Backend, Bind, BindAddress, Config, HashKey, Stick, Tables};
 use crate::references::Backends;
 use crate::rules::Compiler;
 use crate::walk::Problems;
@@ -87,9 +87,14 @@ pub(crate) fn finish(file: FileDraft, directory: &Path, problems: &Problems) -> 
         .iter()
         .map(|draft| balance::finish(&draft.balance, &mut compiler, problems))
         .collect();
+    let sticks: Vec<_> = backends
+        .iter()
+        .map(|draft| draft.persistence.as_ref()?.stick(&mut compiler, problems))
+        .collect();
     let Compiler { names, maps, .. } = compiler;
     let maps = tables::maps(&maps, &files, problems);
     check_backends(&references, &backends, problems);
+    let keys = keys.into_iter().zip(sticks).collect();
     let backends = finished(backends, keys, &files, problems);
     let tables = Tables { names, lists, maps, users_written, files: files.into_list() };
     Config { global, admin, frontends, backends, tables, warnings: Vec::new() }
@@ -98,17 +103,18 @@ pub(crate) fn finish(file: FileDraft, directory: &Path, problems: &Problems) -> 
 /// The backends with what could only be read or compiled at the end.
 fn finished(
     drafts: Vec<BackendDraft>,
-    keys: Vec<Option<HashKey>>,
+    keys: Vec<(Option<HashKey>, Option<Stick>)>,
     files: &Files<'_>,
     problems: &Problems,
 ) -> Vec<Backend> {
-    let finished = |(draft, hash_key): (BackendDraft, _)| Backend {
+    let finished = |(draft, (hash_key, stick)): (BackendDraft, _)| Backend {
         error_pages: pages::load(&draft.error_pages, files, problems),
         persistence: draft
             .persistence
             .and_then(|persistence| persistence.finish(&draft.backend.name, files, problems)),
         balance: Balance { policy: draft.balance.policy, ..draft.backend.balance },
         hash_key,
+        stick,
         ..draft.backend
     };
     drafts.into_iter().zip(keys).map(finished).collect()

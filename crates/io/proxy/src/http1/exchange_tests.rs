@@ -60,6 +60,7 @@ fn snapshot(server: SocketAddr) -> Arc<Snapshot> {
         }],
         exchange: Policy::default(),
         persistence: None,
+        stick: None,
         repeats: RepeatSettings::default(),
         tunnel_timeout: PATIENCE,
         reuse: true,

@@ -20,6 +20,7 @@ mod respond;
 mod response;
 mod response_head;
 mod splice;
+mod sticking;
 mod trace;
 mod upload;
 mod write_head;

@@ -115,6 +115,10 @@ pub(crate) struct Limited {
     pub(super) own: RefCell<Waiting<TaskId, Grant>>,
     /// The queue of the backend, that of the last reload.
     backend: RefCell<Rc<BackendQueue>>,
+    /// Idle connections that this shard keeps as long as there is no limit, which would bound them.
+    pub(crate) idle_max: Cell<usize>,
+    /// Whether this shard has it for those who wait for any server.
+    pub(crate) is_in_use: Cell<bool>,
     office: Rc<Office>,
 }
 
@@ -124,6 +128,8 @@ impl Limited {
             limit: limit.clone(),
             own: RefCell::default(),
             backend: RefCell::new(backend.clone()),
+            idle_max: Cell::new(0),
+            is_in_use: Cell::new(true),
             office: backend.office.clone(),
         }
     }
@@ -250,8 +256,10 @@ impl Desk for At<'_> {
         if self.server.retired.get() || worker.draining.get() {
             return Err(connection);
         }
-        // Their number is limited by the slots.
-        worker.park_idle(connection, self.server, usize::MAX)?;
+        // Their number is limited by the slots, unless it is an agent that has set no limit.
+        let has_limit = self.limited.limit.max() < u32::MAX;
+        let idle_max = if has_limit { usize::MAX } else { self.limited.idle_max.get() };
+        worker.park_idle(connection, self.server, idle_max)?;
         self.publish_idle();
         Ok(())
     }

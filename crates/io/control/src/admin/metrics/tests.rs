@@ -6,7 +6,7 @@ mod health;
 
 use super::families::{Family, Kind};
 use super::{Exposition, ProcessInfo, families};
-use crate::figures::{Figures, Reloads, ShardFigures};
+use crate::figures::{Figures, Reloads, ShardFigures, StickFigures};
 use crate::health::figures::HealthFigures;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
@@ -177,6 +177,7 @@ fn figures() -> Figures {
         suppressed: vec![("request_failed", 5), ("panic", 0)],
         shards,
         health: health::sample(),
+        sticks: vec![StickFigures { backend: "app".into(), entries: 12, entries_max: 16 }],
         access_log: Some(access_log()),
     }
 }
@@ -334,7 +335,7 @@ fn what_a_reload_removes_is_gone_from_the_next_scrape_and_the_rest_goes_on() {
 
 #[test]
 fn a_registry_without_names_is_a_valid_scrape() {
-    let figures = Figures { health: HealthFigures::default(), ..figures() };
+    let figures = Figures { health: HealthFigures::default(), sticks: Vec::new(), ..figures() };
     let text = Exposition::new().render(&Registry::new(1, REASONS), &process(), &figures);
     let scrape = parse(&text).expect("a valid scrape");
     assert!(scrape.keys().all(|name| name.starts_with("process_")
