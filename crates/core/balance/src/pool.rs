@@ -151,6 +151,19 @@ impl Pool {
         self.server(server).is_some_and(Server::is_usable)
     }
 
+    /// Whether requests are spread over the server at present: a backup takes none while another server is usable.
+    #[must_use]
+    pub fn spreads_over(&self, server: ServerId) -> bool {
+        let Some(known) = self.server(server).filter(|server| server.is_usable()) else {
+            return false;
+        };
+        let is_first = || {
+            let before = self.servers.iter().take(server.0 as usize);
+            self.backups == Backups::All || !before.into_iter().any(Server::is_usable)
+        };
+        if known.backup { self.usable.primaries == 0 && is_first() } else { true }
+    }
+
     /// Whether a request that is bound to the server may go to it: also while it drains, and with weight zero.
     #[must_use]
     pub fn takes_pinned(&self, server: ServerId) -> bool {
