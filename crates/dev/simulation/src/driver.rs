@@ -66,6 +66,8 @@ pub(crate) struct Wait {
     pub(crate) id: WaiterId,
     pub(crate) key: Key,
     pub(crate) since: Micros,
+    /// It has been woken, and has not looked yet.
+    pub(crate) is_called: bool,
 }
 
 enum Picked {
@@ -234,7 +236,7 @@ impl<'p> World<'p> {
             Queue::Backend => shard.servers().for_each(|server| shard.muster(server)),
             Queue::Server(server) => shard.muster(server),
         }
-        request.wait = Some(Wait { queue, id, key, since: self.now });
+        request.wait = Some(Wait { queue, id, key, since: self.now, is_called: false });
         self.watch.report.queued += 1;
         None
     }
@@ -253,17 +255,15 @@ impl<'p> World<'p> {
 
     /// A waiter looks at what became of it; `false` if it goes on waiting.
     pub(crate) fn wake(&mut self, mut request: Request<'p>) -> bool {
-        let outcome = request
-            .wait
-            .and_then(|wait| Some((wait, self.shards[request.shard].look(wait.queue, wait.id)?)));
-        let Some((wait, outcome)) = outcome else {
+        let shard = &self.shards[request.shard];
+        let outcome = request.wait.and_then(|wait| shard.look(wait.queue, wait.id));
+        let Some(outcome) = outcome else {
             self.requests.insert(request.id, request);
             return false;
         };
         request.wait = None;
         let input = match outcome {
             Outcome::Granted(grant) => {
-                self.watch.note_granted(wait);
                 Some(self.use_grant(&mut request, grant))
             }
             Outcome::Roused => self.look_for_server(&mut request),

@@ -78,7 +78,7 @@ impl Setup {
             waiting_max: *rng.choose(&[3, 30, 1000]),
             gap: service / rng.between(1, 3 * servers.len() as u64).max(1) + 20,
             service,
-            until: 700_000,
+            until: 500_000,
             servers,
         }
     }

@@ -15,6 +15,7 @@ use tidegate_queue::{
     recall, settle,
 };
 
+use crate::driver::server_id;
 use crate::server::{Connection, Truth};
 use crate::setup::Setup;
 
@@ -65,6 +66,13 @@ pub(crate) enum Queue {
     Server(usize),
 }
 
+/// Why a request is woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Call {
+    Granted,
+    Roused,
+}
+
 pub(crate) struct Shard {
     pub(crate) index: usize,
     pub(crate) shared: Rc<Shared>,
@@ -73,11 +81,15 @@ pub(crate) struct Shard {
     own: Vec<RefCell<Waiting<RequestId, Grant>>>,
     idle: Vec<RefCell<Vec<Connection>>>,
     down: Vec<Cell<bool>>,
+    /// Whether those who wait for any server may be given this one.
+    spreads: Vec<Cell<bool>>,
+    /// The queue of the backend for servers that none of its waiters may be given.
+    nobody: Line,
     pub(crate) samples: Vec<Cell<Sample>>,
     /// Its bell has been rung and nobody has come.
     pub(crate) rung: Arc<AtomicBool>,
     /// Requests that have to be woken.
-    pub(crate) woken: RefCell<Vec<RequestId>>,
+    pub(crate) woken: RefCell<Vec<(RequestId, Call)>>,
 }
 
 struct At<'a>(&'a Shard, usize);
@@ -106,11 +118,14 @@ impl Desk for At<'_> {
         };
         let (waiting, line) = shard.queue(queue);
         let mut waiting = waiting.borrow_mut();
+        let may_be_given =
+            place == Place::Server || shard.pool.borrow().spreads_over(server_id(server));
+        assert!(waiting.is_empty() || may_be_given, "a slot of a server that takes nothing new");
         let granted = waiting.grant(Grant { server, connection });
         line.publish(shard.index, waiting.first());
         let request = granted.map_err(|grant| grant.connection)?;
         line.leave();
-        shard.woken.borrow_mut().push(request);
+        shard.woken.borrow_mut().push((request, Call::Granted));
         Ok(())
     }
 
@@ -156,6 +171,8 @@ impl Shard {
             own: (0..count).map(|_| RefCell::default()).collect(),
             idle: (0..count).map(|_| RefCell::default()).collect(),
             down: (0..count).map(|_| Cell::new(false)).collect(),
+            spreads: setup.servers.iter().map(|server| Cell::new(!server.settings.backup)).collect(),
+            nobody: Line::new(0, 0),
             samples: (0..count).map(|_| Cell::default()).collect(),
             rung,
             woken: RefCell::default(),
@@ -184,6 +201,11 @@ impl Shard {
         }
     }
 
+    /// Those of the backend's waiters that may be given this server.
+    fn line(&self, server: usize) -> &Line {
+        if self.spreads[server].get() { &self.shared.line } else { &self.nobody }
+    }
+
     fn publish_idle(&self, server: usize, count: usize) {
         if let Some(limit) = &self.shared.limits[server] {
             limit.publish_idle(self.index, count);
@@ -204,7 +226,7 @@ impl Shard {
             let connection = self.idle[server].borrow_mut().pop();
             return Some(Grant { server, connection });
         };
-        match acquire(&At(self, server), limit, &self.shared.line) {
+        match acquire(&At(self, server), limit, self.line(server)) {
             Found::Connection(connection) => Some(Grant { server, connection: Some(connection) }),
             Found::Slot => Some(Grant { server, connection: None }),
             Found::Full => None,
@@ -214,14 +236,14 @@ impl Shard {
     /// A slot is not needed any more, and its connection is closed or goes to who waits.
     pub(crate) fn pass_on(&self, server: usize, connection: Option<Connection>) {
         if let Some(limit) = &self.shared.limits[server] {
-            settle(&At(self, server), limit, &self.shared.line, connection);
+            settle(&At(self, server), limit, self.line(server), connection);
         }
     }
 
     /// A connection may carry a further request.
     pub(crate) fn keep(&self, server: usize, connection: Connection) {
         match &self.shared.limits[server] {
-            Some(limit) => keep(&At(self, server), limit, &self.shared.line, connection),
+            Some(limit) => keep(&At(self, server), limit, self.line(server), connection),
             None => self.idle[server].borrow_mut().push(connection),
         }
     }
@@ -241,7 +263,7 @@ impl Shard {
     /// Looks for slots that nobody uses.
     pub(crate) fn muster(&self, server: usize) {
         if let Some(limit) = &self.shared.limits[server] {
-            muster(&At(self, server), limit, &self.shared.line);
+            muster(&At(self, server), limit, self.line(server));
         }
     }
 
@@ -263,7 +285,7 @@ impl Shard {
             };
             let server = self.shared.limits.iter().position(is_it).expect("a known server");
             match parcel {
-                Parcel::Recall(limit) => recall(&At(self, server), &limit, &self.shared.line),
+                Parcel::Recall(limit) => recall(&At(self, server), &limit, self.line(server)),
                 Parcel::Slot(_, Some(connection)) => self.keep(server, connection),
                 Parcel::Slot(_, None) => self.pass_on(server, None),
             }
@@ -277,10 +299,9 @@ impl Shard {
         let id = ServerId(u32::try_from(server).expect("few servers"));
         self.pool.borrow_mut().set_state(id, ServerState { availability, weight, since });
         let is_down = availability == tidegate_balance::Availability::Down;
-        if self.down[server].replace(is_down) == is_down {
-            return;
-        }
-        if is_down {
+        let was_down = self.down[server].replace(is_down);
+        let new = self.note_spread();
+        if is_down && !was_down {
             while self.idle_count(server) > 0 {
                 self.lose_idle(server);
             }
@@ -288,7 +309,20 @@ impl Shard {
                 self.rouse(Queue::Server(server));
             }
         }
-        self.rouse(Queue::Backend);
+        if let Some(new) = new {
+            self.rouse(Queue::Backend);
+            new.into_iter().for_each(|server| self.muster(server));
+        }
+    }
+
+    /// Takes note of the servers that those who wait may be given; if they are not what they were, which are new.
+    fn note_spread(&self) -> Option<Vec<usize>> {
+        let pool = self.pool.borrow();
+        let now = |server: &usize| pool.spreads_over(server_id(*server));
+        let changed = |server: &usize| self.spreads[*server].replace(now(server)) != now(server);
+        let changed: Vec<usize> = self.servers().filter(changed).collect();
+        let is_other = !changed.is_empty();
+        is_other.then(|| changed.into_iter().filter(now).collect())
     }
 
     /// Sends those who wait to look again.
@@ -296,7 +330,7 @@ impl Shard {
         let (waiting, line) = self.queue(queue);
         while let Some(request) = waiting.borrow_mut().rouse() {
             line.leave();
-            self.woken.borrow_mut().push(request);
+            self.woken.borrow_mut().push((request, Call::Roused));
         }
         line.publish(self.index, None);
     }

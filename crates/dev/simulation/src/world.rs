@@ -17,7 +17,7 @@ use crate::control::Control;
 use crate::driver::Request;
 use crate::server::Mode;
 use crate::setup::Setup;
-use crate::shard::{RequestId, Shard, Shared};
+use crate::shard::{Call, RequestId, Shard, Shared};
 use crate::watch::Watch;
 
 pub use crate::watch::Report;
@@ -240,9 +240,21 @@ impl<'p> World<'p> {
                 self.plan_delivery(shard);
             }
             let woken = std::mem::take(&mut *self.shards[shard].woken.borrow_mut());
-            for request in woken {
+            for (request, call) in woken {
+                self.note_call(request, call);
                 let at = self.now + self.rng.between(0, WAKE_DELAY_MAX);
                 self.plan(at, Event::Woken(request));
+            }
+        }
+    }
+
+    fn note_call(&mut self, request: RequestId, call: Call) {
+        // One that has just come is woken before it is back among the others.
+        let Some(request) = self.requests.get_mut(&request) else { return };
+        if let Some(wait) = &mut request.wait {
+            wait.is_called = true;
+            if call == Call::Granted {
+                self.watch.note_granted(*wait);
             }
         }
     }
