@@ -263,9 +263,7 @@ impl<'p> World<'p> {
         };
         request.wait = None;
         let input = match outcome {
-            Outcome::Granted(grant) => {
-                Some(self.use_grant(&mut request, grant))
-            }
+            Outcome::Granted(grant) => Some(self.use_grant(&mut request, grant)),
             Outcome::Roused => self.look_for_server(&mut request),
         };
         match input {

@@ -9,12 +9,14 @@ mod chance;
 mod control;
 mod driver;
 mod load;
+mod reuse;
 mod server;
 mod setup;
 mod shard;
 mod watch;
 mod world;
 
+pub use reuse::{Load, Reuse, Sharing, reuse};
 pub use world::{Report, World};
 
 pub use setup::Setup;

@@ -6,11 +6,10 @@
 use std::time::{Duration, Instant};
 
 use tidegate_balance::{
-    BalanceFactor, HashMethod, Plan, Policy as Algorithm, ServerSettings, Settings, Weight, identity,
+    BalanceFactor, HashMethod, Plan, Policy as Algorithm, ServerSettings, Settings, Weight,
+    identity,
 };
-use tidegate_exchange::{
-    BudgetSettings, Policy, Redispatch, RetryBudget, RetryCause, RetryOn,
-};
+use tidegate_exchange::{BudgetSettings, Policy, Redispatch, RetryBudget, RetryCause, RetryOn};
 use tidegate_health::{GroupSettings, Initial, MemberSettings, PassiveSettings, StatusSet, Timing};
 use tidegate_testkit::Rng;
 

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tidegate_balance::{Loads, Pool, ServerId, ServerState, ShardId};
 use tidegate_health::{Sample, Standing};
 use tidegate_queue::{
-    Desk, Found, Hub, Limit, Line, Outcome, Parcel, Place, WaiterId, Waiting, acquire, keep, muster,
-    recall, settle,
+    Desk, Found, Hub, Limit, Line, Outcome, Parcel, Place, WaiterId, Waiting, acquire, keep,
+    muster, recall, settle,
 };
 
 use crate::driver::server_id;
@@ -171,7 +171,11 @@ impl Shard {
             own: (0..count).map(|_| RefCell::default()).collect(),
             idle: (0..count).map(|_| RefCell::default()).collect(),
             down: (0..count).map(|_| Cell::new(false)).collect(),
-            spreads: setup.servers.iter().map(|server| Cell::new(!server.settings.backup)).collect(),
+            spreads: setup
+                .servers
+                .iter()
+                .map(|server| Cell::new(!server.settings.backup))
+                .collect(),
             nobody: Line::new(0, 0),
             samples: (0..count).map(|_| Cell::default()).collect(),
             rung,

@@ -194,7 +194,9 @@ impl World<'_> {
     fn check_order(&mut self) {
         for served in std::mem::take(&mut self.watch.served) {
             for request in self.requests.values() {
-                let Some(wait) = request.wait.filter(|wait| wait.queue == served.queue && !wait.is_called) else {
+                let Some(wait) =
+                    request.wait.filter(|wait| wait.queue == served.queue && !wait.is_called)
+                else {
                     continue;
                 };
                 let is_before = wait.key < served.key && wait.since + DELIVERY_MAX < self.now;
@@ -206,9 +208,8 @@ impl World<'_> {
     /// Whether somebody waits for this server in one of the queues, and every shard knows that it may be given.
     fn is_wanted(&self, server: usize) -> bool {
         let own = self.shards[0].queue(Queue::Server(server)).1.waiting() > 0;
-        let takes = |shard: &crate::shard::Shard| {
-            shard.pool.borrow().spreads_over(server_id(server))
-        };
+        let takes =
+            |shard: &crate::shard::Shard| shard.pool.borrow().spreads_over(server_id(server));
         own || self.shared.line.waiting() > 0 && self.shards.iter().all(takes)
     }
 

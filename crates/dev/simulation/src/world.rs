@@ -33,14 +33,25 @@ const END_MAX: Micros = 20_000_000;
 
 pub(crate) enum Event {
     Arrival,
-    Answer { request: RequestId, attempt: u64, input: Input },
+    Answer {
+        request: RequestId,
+        attempt: u64,
+        input: Input,
+    },
     Deadline(RequestId),
     ClientLeaves(RequestId),
     Woken(RequestId),
     /// A shard looks into its inbox.
     Delivery(usize),
-    Standing { shard: usize, server: usize, standing: Standing },
-    LimitChanged { shard: usize, server: usize },
+    Standing {
+        shard: usize,
+        server: usize,
+        standing: Standing,
+    },
+    LimitChanged {
+        shard: usize,
+        server: usize,
+    },
     ChecksDue,
     Checked(usize, Outcome),
     Look,

@@ -13,6 +13,7 @@ use tidegate_balance::{Availability, Pool, ServerId, ServerState, ShardId};
 use tidegate_exchange::{Policy, RetryBudget};
 use tidegate_health::{Standing, StatusSet};
 use tidegate_http1::Limits;
+use tidegate_idle::{IdleList, Pace, Shelf};
 use tidegate_persistence::Persistence;
 use tidegate_routing::{
     BackendIndex, BalanceKey, ErrorPage, ErrorPages, RequestRule, ResponseRule, Rules,
@@ -28,9 +29,9 @@ use crate::settings::{
     PoolSettings, RepeatSettings, ServerSettings, Snapshot, Tables,
 };
 use crate::tally::Tally;
-use crate::upstream::idle_pool::IdleList;
 use crate::upstream::in_use::InUse;
-use crate::upstream::queue::{BackendQueue, Limited, Office};
+use crate::upstream::queue::{BackendQueue, Handed, Limited, Office};
+use crate::upstream::reuse::Resting;
 
 /// A snapshot as this shard uses it.
 pub(crate) struct Site {
@@ -91,7 +92,11 @@ pub(crate) struct Server {
     pub(crate) address: SockAddr,
     pub(crate) stats: Arc<ServerStats>,
     everywhere: Tally<ServerStats>,
-    pub(crate) idle: IdleList,
+    pub(crate) idle: IdleList<Resting>,
+    /// How often this shard uses it.
+    pub(crate) pace: Pace,
+    /// Idle connections that any shard may take: none with one shard, and none of a server with a limit.
+    pub(crate) shelf: Option<Arc<Shelf<Handed>>>,
     /// Small responses in a row, up to [`SMALL_RESPONSES_MIN`].
     small_responses: Cell<u8>,
     /// Whether it gets no requests: no connection to it is kept.
@@ -135,8 +140,9 @@ impl Server {
 
     /// Whether connections to it should receive one buffer at a time.
     pub(crate) fn receives_on_demand(&self) -> bool {
-        // One of a server with a limit may go to another shard, with nothing in flight.
-        self.limited.is_some() || self.small_responses.get() < SMALL_RESPONSES_MIN
+        // What may go to another shard must have nothing in flight.
+        let may_go = self.limited.is_some() || (self.shelf.is_some() && self.pace.is_seldom());
+        may_go || self.small_responses.get() < SMALL_RESPONSES_MIN
     }
 }
 
@@ -255,6 +261,23 @@ impl Backend {
         }
     }
 
+    /// Whether a request without ties may go to the server.
+    pub(crate) fn takes_new(&self, index: usize) -> bool {
+        let id = u32::try_from(index).map(ServerId);
+        id.is_ok_and(|id| self.balance.borrow().takes_new(id))
+    }
+
+    /// Tells the servers with a limit whether requests are spread over them; those for which that is new.
+    pub(crate) fn note_spread(&self) -> Vec<Rc<Server>> {
+        let balance = self.balance.borrow();
+        let servers = (0..).map(ServerId).zip(&self.servers);
+        let is_new = |(id, server): &(ServerId, &Rc<Server>)| {
+            let limited = server.limited.as_ref();
+            limited.is_some_and(|limited| limited.set_spread_over(balance.spreads_over(*id)))
+        };
+        servers.filter(is_new).map(|(_, server)| server.clone()).collect()
+    }
+
     /// A server has answered with this status, so long after it was asked.
     #[inline]
     pub(crate) fn note_answer(&self, server: &Server, status: u16, latency: Duration) {
@@ -314,6 +337,9 @@ impl Backend {
                     stats: server.stats.shard(usize::from(shard)).clone(),
                     everywhere: Tally::new(&server.stats, shard, shards_count),
                     idle: IdleList::default(),
+                    pace: Pace::default(),
+                    shelf: (shards_count > 1 && server.limit.is_none())
+                        .then(|| server.shelf.clone()),
                     small_responses: Cell::new(0),
                     down: Cell::new(false),
                     closes_sessions: Cell::new(false),
@@ -352,6 +378,7 @@ impl Backend {
         for (index, server) in settings.servers.iter().enumerate() {
             backend.set_standing(index, &server.standing);
         }
+        backend.note_spread();
         backend
     }
 }

@@ -3,34 +3,51 @@
 //! Owns what becomes of the connections to a server that goes down, and of requests that wait; leaves picks to the backend. Invariant: what is about another
 //! snapshot than this shard's changes nothing.
 
+use std::rc::Rc;
+
 use crate::command::ServerStates;
+use crate::site::Server;
 use crate::worker::Worker;
 
 impl Worker {
-    /// Servers that go down lose their idle connections, and where it is configured those in use.
+    /// Servers that go down lose their idle connections, and where it is configured those in use; those who wait for servers
+    /// look again when others take requests than before.
     pub(crate) fn set_states(&self, states: &ServerStates) {
         let site = self.site.borrow().clone();
         if site.snapshot.generation != states.generation {
             return;
         }
-        for change in &states.changes {
-            let Some(backend) = site.backends.get(change.backend) else { continue };
-            let Some(server) = backend.servers.get(change.server) else { continue };
-            let was_down = server.down.get();
-            backend.set_standing(change.server, &change.standing);
-            if server.down.get() == was_down {
-                continue;
-            }
-            if !was_down {
-                self.close_idle(server);
-                server.in_use.abort(&self.shard.ring);
-                if let Some(limited) = &server.limited {
-                    limited.rouse();
+        for (at, changes) in states
+            .changes
+            .chunk_by(|one, other| one.backend == other.backend)
+            .filter_map(|changes| Some((changes.first()?.backend, changes)))
+        {
+            let Some(backend) = site.backends.get(at) else { continue };
+            let (mut fallen, mut has_moved) = (Vec::new(), false);
+            for change in changes {
+                let Some(server) = backend.servers.get(change.server) else { continue };
+                let (was_down, took) = (server.down.get(), backend.takes_new(change.server));
+                backend.set_standing(change.server, &change.standing);
+                has_moved |= took != backend.takes_new(change.server);
+                if server.down.get() && !was_down {
+                    fallen.push(server);
                 }
             }
-            if let Some(queue) = &backend.queue {
+            // Before slots get free that none of those who wait may have.
+            let new = backend.note_spread();
+            fallen.into_iter().for_each(|server| self.server_fell(server));
+            if let Some(queue) = backend.queue.as_ref().filter(|_| has_moved) {
                 queue.rouse();
+                new.iter().for_each(|server| self.muster(server));
             }
+        }
+    }
+
+    fn server_fell(&self, server: &Rc<Server>) {
+        self.close_idle(server);
+        server.in_use.abort(&self.shard.ring);
+        if let Some(limited) = &server.limited {
+            limited.rouse();
         }
     }
 }
