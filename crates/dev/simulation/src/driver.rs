@@ -8,6 +8,7 @@ use tidegate_exchange::{Action, Avoided, Exchange, FailureKind, Input, NoServerC
 use tidegate_queue::{Key, Outcome, WaiterId};
 
 use crate::chance::{Chance, Micros};
+use crate::hedge::Hedge;
 use crate::load::Body;
 use crate::server::Connection;
 use crate::shard::{Grant, Queue, RequestId, ShardLoads};
@@ -39,24 +40,6 @@ pub(crate) struct Request<'p> {
     pub(crate) sends: u32,
     pub(crate) picked_at: Micros,
     pub(crate) armed: Option<Micros>,
-}
-
-/// A second try.
-pub(crate) struct Hedge {
-    server: usize,
-    attempt: u64,
-    connection: Connection,
-    is_sent: bool,
-}
-
-impl Hedge {
-    pub(crate) fn server(&self) -> usize {
-        self.server
-    }
-
-    pub(crate) fn attempt(&self) -> u64 {
-        self.attempt
-    }
 }
 
 /// A place in a queue.
@@ -177,7 +160,7 @@ impl<'p> World<'p> {
         self.take_slot(request, server, request.key.is_some())
     }
 
-    fn choose(
+    pub(crate) fn choose(
         &mut self,
         shard: usize,
         key: Option<u64>,
@@ -273,12 +256,12 @@ impl<'p> World<'p> {
         true
     }
 
-    fn open(&mut self, server: usize) -> Connection {
+    pub(crate) fn open(&mut self, server: usize) -> Connection {
         self.watch.report.connections += 1;
         Connection::open(&self.shared.truths[server])
     }
 
-    fn next_attempt(&mut self) -> u64 {
+    pub(crate) fn next_attempt(&mut self) -> u64 {
         self.attempts += 1;
         self.attempts
     }
@@ -318,7 +301,7 @@ impl<'p> World<'p> {
         Input::RequestSent
     }
 
-    fn plan_answers(
+    pub(crate) fn plan_answers(
         &mut self,
         request: RequestId,
         attempt: u64,
@@ -329,60 +312,12 @@ impl<'p> World<'p> {
         }
     }
 
-    fn start_hedge(&mut self, request: &mut Request<'p>, avoid: &Avoided) {
-        assert!(request.hedge.is_none(), "one hedge");
-        if request.pin.is_some() {
-            return;
-        }
-        let Ok(ServerId(server)) = self.choose(request.shard, None, avoid) else { return };
-        if avoid.contains(server) {
-            return;
-        }
-        let server = server as usize;
-        let Some(grant) = self.shards[request.shard].acquire(server) else { return };
-        self.hold(request.shard, server);
-        self.watch.report.hedges += 1;
-        let (attempt, is_sent) = (self.next_attempt(), grant.connection.is_some());
-        let connection = grant.connection.unwrap_or_else(|| self.open(server));
-        request.hedge = Some(Hedge { server, attempt, connection, is_sent });
-        if is_sent {
-            self.send_hedge(request);
-        } else {
-            let answer = self.shared.truths[server].answer_connect(&mut self.rng);
-            self.plan_answers(request.id, attempt, answer);
-        }
-    }
-
-    fn send_hedge(&mut self, request: &mut Request<'p>) {
-        let Some(hedge) = &mut request.hedge else { return };
-        hedge.is_sent = true;
-        let (attempt, server) = (hedge.attempt, hedge.server);
-        let script = if hedge.connection.is_dead() {
-            vec![(self.rng.between(1, 100), Input::ServerReset)]
-        } else {
-            self.shared.truths[server].answer_request(self.setup.service, &mut self.rng)
-        };
-        request.sends += 1;
-        self.watch.check_sends(request, &self.setup.policy);
-        self.plan_answers(request.id, attempt, script);
-    }
-
-    fn adopt(&mut self, request: &mut Request<'p>, server: usize) {
-        let hedge = request.hedge.take().expect("adopts a second try that there is");
-        assert_eq!(hedge.server, server, "adopts the second try");
-        self.let_go(request);
-        self.watch.report.hedges_won += 1;
-        request.slot = Some(server);
-        request.connection = Some(hedge.connection);
-        request.attempt = hedge.attempt;
-    }
-
     /// A server says something.
     pub(crate) fn answer(&mut self, mut request: Request<'p>, attempt: u64, input: Input) {
         if request.attempt == attempt && request.slot.is_some() {
             return self.first_answers(request, input);
         }
-        if request.hedge.as_ref().is_none_or(|hedge| hedge.attempt != attempt) {
+        if request.hedge.as_ref().is_none_or(|hedge| hedge.attempt() != attempt) {
             self.requests.insert(request.id, request);
             return;
         }
@@ -427,7 +362,7 @@ impl<'p> World<'p> {
             Input::ServerClosed | Input::ServerReset if request.hedge.is_some() => {
                 self.note_error(shard, server);
                 if let Some(hedge) = request.hedge.as_ref().filter(|hedge| hedge.is_sent) {
-                    let won = Input::HedgeWon { server: number(hedge.server) };
+                    let won = Input::HedgeWon { server: number(hedge.server()) };
                     return self.advance(request, won);
                 }
                 self.drop_hedge(&mut request);
@@ -444,26 +379,20 @@ impl<'p> World<'p> {
         self.advance(request, input);
     }
 
-    fn hold(&self, shard: usize, server: usize) {
+    pub(crate) fn hold(&self, shard: usize, server: usize) {
         let count = &self.shared.in_flight[shard][server];
         count.set(count.get() + 1);
     }
 
-    fn give_back(&self, shard: usize, server: usize, connection: Option<Connection>) {
+    pub(crate) fn give_back(&self, shard: usize, server: usize, connection: Option<Connection>) {
         drop(connection);
         let count = &self.shared.in_flight[shard][server];
         count.set(count.get() - 1);
         self.shards[shard].pass_on(server, None);
     }
 
-    fn drop_hedge(&mut self, request: &mut Request<'p>) {
-        if let Some(hedge) = request.hedge.take() {
-            self.give_back(request.shard, hedge.server, Some(hedge.connection));
-        }
-    }
-
     /// Gives back all that the request holds.
-    fn let_go(&mut self, request: &mut Request<'p>) {
+    pub(crate) fn let_go(&mut self, request: &mut Request<'p>) {
         self.drop_hedge(request);
         if let Some(server) = request.slot.take() {
             self.give_back(request.shard, server, request.connection.take());

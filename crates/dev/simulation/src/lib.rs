@@ -8,6 +8,7 @@
 mod chance;
 mod control;
 mod driver;
+mod hedge;
 mod load;
 mod reuse;
 mod server;
