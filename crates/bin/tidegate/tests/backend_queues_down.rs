@@ -26,7 +26,7 @@ impl Server {
             match &*request.target {
                 "/hold" => open.wait(),
                 "/health" if !is_well.load(Ordering::SeqCst) => {
-                    return script::response("503 Service Unavailable", "", "");
+                    return script::response(503, "Service Unavailable", &[], "");
                 }
                 _ => {}
             }
