@@ -156,20 +156,17 @@ impl Pool {
         self.server(server).is_some_and(Server::is_usable)
     }
 
-    /// Whether requests without ties go to the server at present: not to a backup while others are usable.
+    /// Whether requests are spread over the server at present: a backup takes none while another server is usable.
     #[must_use]
-    pub fn is_in_use(&self, server: ServerId) -> bool {
-        let Some(known) = self.server(server).filter(|known| known.is_usable()) else {
+    pub fn spreads_over(&self, server: ServerId) -> bool {
+        let Some(known) = self.server(server).filter(|server| server.is_usable()) else {
             return false;
         };
-        let is_its_turn = match self.backups {
-            Backups::All => true,
-            Backups::First => {
-                let before = self.servers.iter().take(server.0 as usize);
-                !before.into_iter().any(|other| other.backup && other.is_usable())
-            }
+        let is_first = || {
+            let before = self.servers.iter().take(server.0 as usize);
+            self.backups == Backups::All || !before.into_iter().any(Server::is_usable)
         };
-        !known.backup || (self.usable.primaries == 0 && is_its_turn)
+        if known.backup { self.usable.primaries == 0 && is_first() } else { true }
     }
 
     /// Whether a request that is bound to the server may go to it: also while it drains, and with weight zero.

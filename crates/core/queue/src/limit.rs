@@ -14,8 +14,6 @@ pub struct Limit {
     idle: Box<[Padded<Idle>]>,
     /// Those who wait for this server and no other.
     own: Line,
-    /// It is not for those who wait for any server.
-    reserved: Flag,
 }
 
 /// What one shard tells of its idle connections.
@@ -35,7 +33,6 @@ impl Limit {
             taken: Count::new(0),
             idle: (0..shards_count).map(|_| Padded::default()).collect(),
             own: Line::new(shards_count, waiting_max),
-            reserved: Flag::default(),
         }
     }
 
@@ -68,26 +65,10 @@ impl Limit {
         &self.own
     }
 
-    /// Says whether only those who wait for this server and no other get its slots: it drains, is down, or is a backup that is not
-    /// needed. When that ends, each shard has to [`muster`](crate::muster).
-    pub fn set_reserved(&self, reserved: bool) {
-        if reserved {
-            self.reserved.raise();
-        } else {
-            self.reserved.lower();
-        }
-    }
-
-    /// Whether its slots are only for those who wait for it and no other.
-    #[must_use]
-    pub fn is_reserved(&self) -> bool {
-        self.reserved.load()
-    }
-
     /// Whether anybody waits here or in `line`, as far as counted: who comes now has to wait behind them.
     #[must_use]
     pub fn is_waited_for(&self, line: &Line) -> bool {
-        self.own.waiting() > 0 || (line.waiting() > 0 && !self.is_reserved())
+        self.own.waiting() > 0 || line.waiting() > 0
     }
 
     /// Takes a slot if there is one.

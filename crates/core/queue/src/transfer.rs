@@ -68,8 +68,7 @@ enum Next {
 
 fn next(limit: &Limit, line: &Line, shard: usize) -> Next {
     let server = limit.own().first().map(|(key, at)| (key, at, Place::Server));
-    let any = line.first().filter(|_| !limit.is_reserved());
-    let backend = any.map(|(key, at)| (key, at, Place::Backend));
+    let backend = line.first().map(|(key, at)| (key, at, Place::Backend));
     match server.into_iter().chain(backend).min_by_key(|(key, ..)| *key) {
         None => Next::Nobody,
         Some((_, at, place)) if at == shard => Next::Here(place),

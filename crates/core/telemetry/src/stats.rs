@@ -254,6 +254,10 @@ stats! {
         failures: CounterSet = CounterSet::new(reasons.failures),
         /// Requests waiting now for this server and no other.
         queued: Gauge = Gauge::new(),
+        /// Idle connections left to whichever shard needs one; those that are not taken off are open and idle.
+        connections_shelved: Counter = Counter::new(),
+        /// Those of them that were taken, or closed.
+        connections_unshelved: Counter = Counter::new(),
         /// Connections that came from another shard.
         connections_handed_over: Counter = Counter::new(),
     }

@@ -31,7 +31,7 @@ use crate::health::{Health, WatchedBackend};
 use crate::installation;
 use crate::log::{Level, Line};
 use crate::process;
-use crate::queues::Queue;
+use crate::queues::{Kept, Queue};
 
 /// What is kept from one configuration to the next.
 pub(crate) struct Publisher {
@@ -163,7 +163,7 @@ impl Publisher {
     }
 
     fn backend(&mut self, at: usize, backend: &Backend) -> BackendSettings {
-        let (line, limits) = self.queue(at, backend);
+        let (line, kept) = self.queue(at, backend);
         let weighted: Vec<_> = backend
             .servers
             .iter()
@@ -176,11 +176,12 @@ impl Publisher {
         let servers = backend
             .servers
             .iter()
-            .zip(limits)
+            .zip(kept)
             .enumerate()
-            .map(|(index, (server, limit))| ServerSettings {
+            .map(|(index, (server, Kept { limit, shelf }))| ServerSettings {
                 standing: self.health.standing(at, index).expect("every server is watched"),
                 limit,
+                shelf,
                 name: server.name.clone(),
                 address: socket_address(&server.address),
                 stats: self.registry.server(&backend.name, &server.name).clone(),
@@ -233,12 +234,8 @@ impl Publisher {
         }
     }
 
-    /// The queue of a backend and the limits of its servers.
-    fn queue(
-        &mut self,
-        at: usize,
-        backend: &Backend,
-    ) -> (Option<Arc<slots::Line>>, Vec<Option<Arc<slots::Limit>>>) {
+    /// The queue of a backend, and what its servers keep.
+    fn queue(&mut self, at: usize, backend: &Backend) -> (Option<Arc<slots::Line>>, Vec<Kept>) {
         let shards_count = usize::from(self.shards_count);
         let said = |server| self.health.standing(at, server)?.max_connections;
         self.queues.entry(backend.name.clone()).or_default().follow(backend, shards_count, said)

@@ -1,4 +1,5 @@
-//! What servers with a limit keep over reloads: their slots and the queue of their backend.
+//! What servers keep over reloads: their slots and the queue of their backend where they have a limit, and the idle connections that
+//! all shards share.
 //!
 //! Owns when these are the same as before. Invariant: a server with the same name and address in the same backend keeps counting
 //! its connections, and a queue stays as long as the servers that it is for; a server whose agent may set a limit has its
@@ -8,6 +9,8 @@ use std::sync::Arc;
 
 use tidegate_config::{Backend, Server, ServerAddress};
 use tidegate_health::Probe;
+use tidegate_idle::Shelf;
+use tidegate_proxy::Handed;
 use tidegate_queue::{Limit, Line};
 
 /// One backend's queue, and its servers with their limits.
@@ -24,6 +27,15 @@ struct Known {
     limit: Option<Arc<Limit>>,
     /// What is configured.
     max: Option<u32>,
+    shelf: Arc<Shelf<Handed>>,
+}
+
+/// What a server keeps over reloads.
+pub(crate) struct Kept {
+    /// Its slots, if they are limited.
+    pub(crate) limit: Option<Arc<Limit>>,
+    /// Its idle connections that any shard may take.
+    pub(crate) shelf: Arc<Shelf<Handed>>,
 }
 
 /// Whether the connections of a server are limited, or may be by its agent.
@@ -59,7 +71,7 @@ impl Queue {
         backend: &Backend,
         shards_count: usize,
         said: impl Fn(usize) -> Option<u32>,
-    ) -> (Option<Arc<Line>>, Vec<Option<Arc<Limit>>>) {
+    ) -> (Option<Arc<Line>>, Vec<Kept>) {
         let servers: Vec<_> = backend
             .servers
             .iter()
@@ -78,6 +90,9 @@ impl Queue {
                     limit.own().set_max(waiting_max);
                     limit
                 }),
+                shelf: self
+                    .known(&server.name, &server.address)
+                    .map_or_else(Arc::default, |known| known.shelf.clone()),
             })
             .collect();
         let is_same = servers.len() == self.servers.len()
@@ -92,7 +107,9 @@ impl Queue {
             line.set_max(waiting_max);
         }
         self.servers = servers;
-        (self.line.clone(), self.servers.iter().map(|server| server.limit.clone()).collect())
+        let kept =
+            |server: &Known| Kept { limit: server.limit.clone(), shelf: server.shelf.clone() };
+        (self.line.clone(), self.servers.iter().map(kept).collect())
     }
 
     /// The agent of a server has said this.
@@ -105,8 +122,10 @@ impl Queue {
     }
 
     fn limit(&self, name: &Arc<str>, address: &ServerAddress) -> Option<Arc<Limit>> {
-        let known =
-            self.servers.iter().find(|known| known.name == *name && known.address == *address);
-        known?.limit.clone()
+        self.known(name, address)?.limit.clone()
+    }
+
+    fn known(&self, name: &Arc<str>, address: &ServerAddress) -> Option<&Known> {
+        self.servers.iter().find(|known| known.name == *name && known.address == *address)
     }
 }

@@ -10,6 +10,8 @@ use tidegate_balance as balance;
 use tidegate_exchange::{BudgetSettings, Failure, Policy};
 use tidegate_health::{Standing, StatusSet};
 use tidegate_http1::{ChunkedError, Limits, RequestError};
+pub use tidegate_idle::PoolSettings;
+use tidegate_idle::Shelf;
 use tidegate_persistence::Persistence;
 use tidegate_queue::{Hub, Limit, Line};
 use tidegate_routing::{BalanceKey, ErrorPages, HeaderName, RequestRule, ResponseRule, Rules};
@@ -191,19 +193,6 @@ pub struct StickSettings {
     pub learn: Option<BalanceKey>,
 }
 
-/// How server connections are kept for further requests.
-#[derive(Clone, Copy, Debug)]
-pub struct PoolSettings {
-    /// Idle connections kept per server and shard.
-    pub idle_max: usize,
-    /// How long an idle connection is kept.
-    pub idle_timeout: Duration,
-    /// A connection that is older carries no further request; none: however old.
-    pub max_lifetime: Option<Duration>,
-    /// Requests that a connection carries; none: as many as there are.
-    pub max_requests: Option<u32>,
-}
-
 /// Which requests may be sent again although a server may have acted on them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RepeatSettings {
@@ -234,6 +223,8 @@ pub struct ServerSettings {
     pub address: SockAddr,
     /// The slots for connections to it, if these are limited or may come to be. The same as long as it is the same server.
     pub limit: Option<Arc<Limit>>,
+    /// Its idle connections that any shard may take. The same as long as it is the same server.
+    pub shelf: Arc<Shelf<Handed>>,
     /// What is known of it, its share of the requests included.
     pub standing: Standing,
     /// Its counters.

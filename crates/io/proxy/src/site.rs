@@ -13,6 +13,7 @@ use tidegate_balance::{Availability, Pool, ServerId, ServerState, ShardId};
 use tidegate_exchange::{Policy, RetryBudget};
 use tidegate_health::{Standing, StatusSet};
 use tidegate_http1::Limits;
+use tidegate_idle::{IdleList, Pace, Shelf};
 use tidegate_persistence::Persistence;
 use tidegate_routing::{
     BackendIndex, BalanceKey, ErrorPage, ErrorPages, RequestRule, ResponseRule, Rules,
@@ -28,9 +29,9 @@ use crate::settings::{
     PoolSettings, RepeatSettings, ServerSettings, Snapshot, StickSettings, Tables,
 };
 use crate::tally::Tally;
-use crate::upstream::idle_pool::IdleList;
 use crate::upstream::in_use::InUse;
-use crate::upstream::queue::{BackendQueue, Limited, Office};
+use crate::upstream::queue::{BackendQueue, Handed, Limited, Office};
+use crate::upstream::reuse::Resting;
 
 /// A snapshot as this shard uses it.
 pub(crate) struct Site {
@@ -93,7 +94,11 @@ pub(crate) struct Server {
     pub(crate) address: SockAddr,
     pub(crate) stats: Arc<ServerStats>,
     everywhere: Tally<ServerStats>,
-    pub(crate) idle: IdleList,
+    pub(crate) idle: IdleList<Resting>,
+    /// How often this shard uses it.
+    pub(crate) pace: Pace,
+    /// Idle connections that any shard may take: none with one shard, and none of a server with a limit.
+    pub(crate) shelf: Option<Arc<Shelf<Handed>>>,
     /// Small responses in a row, up to [`SMALL_RESPONSES_MIN`].
     small_responses: Cell<u8>,
     /// Whether it gets no requests: no connection to it is kept.
@@ -145,8 +150,9 @@ impl Server {
 
     /// Whether connections to it should receive one buffer at a time.
     pub(crate) fn receives_on_demand(&self) -> bool {
-        // One of a server with a limit may go to another shard, with nothing in flight.
-        self.limited.is_some() || self.small_responses.get() < SMALL_RESPONSES_MIN
+        // What may go to another shard must have nothing in flight.
+        let may_go = self.limited.is_some() || (self.shelf.is_some() && self.pace.is_seldom());
+        may_go || self.small_responses.get() < SMALL_RESPONSES_MIN
     }
 }
 
@@ -265,6 +271,23 @@ impl Backend {
         }
     }
 
+    /// Whether a request without ties may go to the server.
+    pub(crate) fn takes_new(&self, index: usize) -> bool {
+        let id = u32::try_from(index).map(ServerId);
+        id.is_ok_and(|id| self.balance.borrow().takes_new(id))
+    }
+
+    /// Tells the servers with a limit whether requests are spread over them; those for which that is new.
+    pub(crate) fn note_spread(&self) -> Vec<Rc<Server>> {
+        let balance = self.balance.borrow();
+        let servers = (0..).map(ServerId).zip(&self.servers);
+        let is_new = |(id, server): &(ServerId, &Rc<Server>)| {
+            let limited = server.limited.as_ref();
+            limited.is_some_and(|limited| limited.set_spread_over(balance.spreads_over(*id)))
+        };
+        servers.filter(is_new).map(|(_, server)| server.clone()).collect()
+    }
+
     /// A server has answered with this status, so long after it was asked.
     #[inline]
     pub(crate) fn note_answer(&self, server: &Server, status: u16, latency: Duration) {
@@ -324,6 +347,9 @@ impl Backend {
                     stats: server.stats.shard(usize::from(shard)).clone(),
                     everywhere: Tally::new(&server.stats, shard, shards_count),
                     idle: IdleList::default(),
+                    pace: Pace::default(),
+                    shelf: (shards_count > 1 && server.limit.is_none())
+                        .then(|| server.shelf.clone()),
                     small_responses: Cell::new(0),
                     down: Cell::new(false),
                     closes_sessions: Cell::new(false),
@@ -362,22 +388,8 @@ impl Backend {
         for (index, server) in settings.servers.iter().enumerate() {
             backend.set_standing(index, &server.standing);
         }
-        backend.mark_in_use();
+        backend.note_spread();
         backend
-    }
-
-    /// Keeps those who wait for any server from slots of servers that get no such requests; whether that is news to this shard.
-    pub(crate) fn mark_in_use(&self) -> bool {
-        let balance = self.balance.borrow();
-        let mut is_new = false;
-        for (index, server) in (0..).zip(&self.servers) {
-            if let Some(limited) = &server.limited {
-                let is_in_use = balance.is_in_use(ServerId(index));
-                is_new |= limited.is_in_use.replace(is_in_use) != is_in_use;
-                limited.limit.set_reserved(!is_in_use);
-            }
-        }
-        is_new
     }
 }
 

@@ -233,7 +233,7 @@ fn a_lowered_limit_hands_out_nothing_until_fewer_are_in_use() {
 fn a_reserved_server_is_for_those_alone_who_wait_for_it() {
     let shared = Shared::new(2, 2, 1);
     let shards: Vec<_> = (0..2).map(|index| Shard::new(&shared, index)).collect();
-    shared.servers[1].limit.set_reserved(true);
+    shards.iter().for_each(|shard| shard.reserve(1, true));
     let (held, bound) = (served(&shards[0]), shards[0].come(Wish::Only(1), 0));
     let Came::Served(bound) = bound else { panic!("it has a slot") };
     let (any, only) = (waits(&shards[1]), shards[1].come(Wish::Only(1), 0));
@@ -248,9 +248,45 @@ fn a_reserved_server_is_for_those_alone_who_wait_for_it() {
     // Whoever comes for that server need not wait behind those who do not get it.
     let Came::Served(again) = shards[1].come(Wish::Only(1), 0) else { panic!("it has a slot") };
     shards[1].keep(again);
-    shared.servers[1].limit.set_reserved(false);
-    shards.iter().for_each(|shard| shard.apply(1));
+    shards.iter().for_each(|shard| shard.reserve(1, false));
     while shards.iter().any(Shard::receive) {}
     assert_eq!(shards[1].look(any.0, any.1).map(|grant| grant.server), Some(1));
     drop(held);
+}
+
+#[test]
+fn who_waits_gets_a_server_that_is_reserved_no_more_whichever_shard_hears_it_first() {
+    for closes in [false, true] {
+        let name = format!("reserved no more, closes {closes}");
+        let made = || {
+            let shared = Shared::new(2, 1, 1);
+            let mut shards = (0..2).map(|index| Shard::new(&shared, index));
+            let (first, second) = (shards.next().expect("two"), shards.next().expect("two"));
+            let held = served(&second);
+            first.reserve(0, true);
+            second.reserve(0, true);
+            waits(&first);
+            let scripts: Vec<Script> = vec![
+                Box::new(move || {
+                    first.reserve(0, false);
+                    first
+                }),
+                Box::new(move || {
+                    if closes {
+                        second.close(held);
+                    } else {
+                        second.keep(held);
+                    }
+                    second.reserve(0, false);
+                    second
+                }),
+            ];
+            scripts
+        };
+        let histories = explore(PREEMPTIONS_MAX, made, |shards, history| {
+            check(&shards, 1, &format!("{name}: {history}"));
+            assert_eq!(shards[0].waiting(), 0, "{name}: {history}");
+        });
+        assert!(histories > 10, "{name}: {histories} histories");
+    }
 }

@@ -316,7 +316,12 @@ impl Scrape {
         }
         for (backend, server, stats) in registry.servers() {
             let labels = [name_label("backend", backend), name_label("server", server)];
-            self.server(&stats.total(), &labels);
+            let mut total = stats.total();
+            // What lies where any shard may take it is open and idle, and counted by none.
+            let shelved = total.connections_shelved.saturating_sub(total.connections_unshelved);
+            total.connections_open += shelved;
+            total.connections_idle += shelved;
+            self.server(&total, &labels);
         }
     }
 

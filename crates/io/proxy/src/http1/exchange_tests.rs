@@ -46,6 +46,7 @@ fn snapshot(server: SocketAddr) -> Arc<Snapshot> {
         balance: Plan::new(Balance::RoundRobin.into(), &[Balanced::default()]),
         balance_key: None,
         servers: vec![ServerSettings {
+            shelf: Arc::default(),
             limit: None,
             name: "a".into(),
             address: server.into(),

@@ -4,9 +4,11 @@
 //! the protocols. Invariant: what is sent and received here is what the protocol says, never what is on the wire.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::task::{Context, Poll};
 
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use tidegate_ring::{ParkToken, PeerAddress, RecvBuf, Ring, SendBuf, Socket, SocketKey};
 
 /// A connection as the protocols see it.
@@ -20,6 +22,16 @@ pub(crate) enum Stream {
 pub(crate) enum Travelling {
     /// As [`Stream::Plain`].
     Plain(OwnedFd),
+}
+
+impl Travelling {
+    /// Whether nothing has come on it, not even its end.
+    pub(crate) fn is_silent(&self) -> bool {
+        let Travelling::Plain(descriptor) = self;
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        let peeked = recv(descriptor.as_fd(), &mut [0_u8; 1][..], flags);
+        peeked.is_err_and(|error| error == Errno::AGAIN)
+    }
 }
 
 impl From<Socket> for Stream {

@@ -6,11 +6,12 @@
 use std::rc::Rc;
 
 use crate::command::{ServerChange, ServerStates};
-use crate::site::Backend;
+use crate::site::{Backend, Server};
 use crate::worker::Worker;
 
 impl Worker {
-    /// Servers that go down lose their idle connections, and where it is configured those in use.
+    /// Servers that go down lose their idle connections, and where it is configured those in use; those who wait for servers
+    /// look again when others take requests than before.
     pub(crate) fn set_states(&self, states: &ServerStates) {
         let site = self.site.borrow().clone();
         if site.snapshot.generation != states.generation {
@@ -27,34 +28,34 @@ impl Worker {
         }
     }
 
-    fn set_states_of(&self, backend: &Rc<Backend>, changes: &[ServerChange]) {
-        let servers = || {
-            let server = |change: &ServerChange| backend.servers.get(change.server);
-            changes.iter().filter_map(move |change| Some((change, server(change)?)))
-        };
-        let before: Vec<bool> = servers().map(|(_, server)| server.down.get()).collect();
-        for (change, _) in servers() {
+    fn set_states_of(&self, backend: &Backend, changes: &[ServerChange]) {
+        let (mut fallen, mut has_moved) = (Vec::new(), false);
+        for change in changes {
+            let Some(server) = backend.servers.get(change.server) else { continue };
+            let (was_down, took) = (server.down.get(), backend.takes_new(change.server));
             backend.set_standing(change.server, &change.standing);
-        }
-        let mut rouses = backend.mark_in_use();
-        for ((_, server), was_down) in servers().zip(before) {
-            match (was_down, server.down.get()) {
-                (false, true) => {
-                    self.close_idle(server);
-                    server.in_use.abort(&self.shard.ring);
-                    if let Some(limited) = &server.limited {
-                        limited.rouse();
-                    }
-                    rouses = true;
-                }
-                (true, false) => rouses = true,
-                // Its limit may have been moved by its agent.
-                (false, false) => self.muster(server),
-                (true, true) => {}
+            has_moved |= took != backend.takes_new(change.server);
+            if server.down.get() && !was_down {
+                fallen.push(server);
             }
         }
-        if let Some(queue) = backend.queue.as_ref().filter(|_| rouses) {
+        // Before slots get free that none of those who wait may have.
+        let new = backend.note_spread();
+        fallen.into_iter().for_each(|server| self.server_fell(server));
+        if let Some(queue) = backend.queue.as_ref().filter(|_| has_moved) {
             queue.rouse();
+            new.iter().for_each(|server| self.muster(server));
+        }
+        // Their limits may have been moved by their agents.
+        let changed = changes.iter().filter_map(|change| backend.servers.get(change.server));
+        changed.filter(|server| !server.down.get()).for_each(|server| self.muster(server));
+    }
+
+    fn server_fell(&self, server: &Rc<Server>) {
+        self.close_idle(server);
+        server.in_use.abort(&self.shard.ring);
+        if let Some(limited) = &server.limited {
+            limited.rouse();
         }
     }
 }

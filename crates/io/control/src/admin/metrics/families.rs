@@ -290,7 +290,7 @@ scalars! {
         Gauge "tidegate_server_requests_queued" = queued:
             "Requests waiting now for this server and no other.";
         Counter "tidegate_server_connections_handed_over_total" = connections_handed_over:
-            "Connections with a slot that came from another shard.";
+            "Idle connections, and those with a slot, that came from another shard.";
         Counter "tidegate_server_received_bytes_total" = bytes_in:
             "Bytes received from the server.";
         Counter "tidegate_server_sent_bytes_total" = bytes_out:
