@@ -169,6 +169,7 @@ fn backend(server: SocketAddr, registry: &mut Registry) -> BackendSettings {
         balance: Plan::new(Balance::RoundRobin.into(), &[Balanced::default()]),
         balance_key: None,
         servers: vec![ServerSettings {
+            shelf: Arc::default(),
             limit: None,
             name: "a".into(),
             address: server.into(),
