@@ -2,6 +2,7 @@
 //!
 //! Owns the table's filling. Invariant: the marks of each iteration are those of another key, as with real clients.
 
+use std::hash::RandomState;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -20,9 +21,14 @@ pub const CASES: &[Case] = &[
 
 const KEYS: u64 = 1000;
 
-fn filled() -> (Pins, Vec<Mark>, Instant) {
+fn filled() -> (Pins<RandomState>, Vec<Mark>, Instant) {
     let now = Instant::now();
-    let pins = Keeper::new(2048, now).follow(2048, Duration::from_secs(1800), ["a", "b"], now);
+    let pins = Keeper::new(2048, now, RandomState::new()).follow(
+        2048,
+        Duration::from_secs(1800),
+        ["a", "b"],
+        now,
+    );
     let marks: Vec<_> = (0..KEYS).map(|key| pins.mark(Kind::Text, &key.to_le_bytes())).collect();
     for mark in &marks {
         pins.store(*mark, 1, now);

@@ -3,6 +3,7 @@
 //! Owns the way between the places of servers in a configuration and their numbers in the table. Invariant: an entry of a server
 //! that the configuration does not have is as good as none.
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,15 +12,15 @@ use crate::table::{Kind, Mark, Number, Stored, Table};
 
 /// Which server a client stays with, by the servers' places in one configuration. Shared by all shards.
 #[derive(Clone, Debug)]
-pub struct Pins {
-    table: Arc<Table>,
+pub struct Pins<S> {
+    table: Arc<Table<S>>,
     expire: Duration,
     numbers: Box<[Option<Number>]>,
     /// By number; the places of the servers.
     places: Box<[Option<u32>]>,
 }
 
-impl Pins {
+impl<S: BuildHasher + Clone> Pins<S> {
     /// The mark of a key.
     #[inline]
     #[must_use]
@@ -55,16 +56,16 @@ impl Pins {
 
 /// What stays of one backend's table over changes of the configuration.
 #[derive(Clone, Debug)]
-pub struct Keeper {
-    table: Arc<Table>,
+pub struct Keeper<S> {
+    table: Arc<Table<S>>,
     roster: Roster,
 }
 
-impl Keeper {
-    /// Nothing is known; the table's time begins now.
+impl<S: BuildHasher + Clone> Keeper<S> {
+    /// Nothing is known; the table's time begins now. `hasher` is as for [`Table::new`].
     #[must_use]
-    pub fn new(entries_max: usize, now: Instant) -> Keeper {
-        Keeper { table: Arc::new(Table::new(entries_max, now)), roster: Roster::default() }
+    pub fn new(entries_max: usize, now: Instant, hasher: S) -> Keeper<S> {
+        Keeper { table: Arc::new(Table::new(entries_max, now, hasher)), roster: Roster::default() }
     }
 
     /// The table for the servers that there are now. Those that are gone are forgotten; a table of another size takes over what
@@ -75,7 +76,7 @@ impl Keeper {
         expire: Duration,
         servers: impl IntoIterator<Item = &'n str>,
         now: Instant,
-    ) -> Pins {
+    ) -> Pins<S> {
         let (numbers, gone) = self.roster.follow(servers);
         if !gone.is_empty() {
             self.table.forget(|number| gone.binary_search(&number).is_ok());

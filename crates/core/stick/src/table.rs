@@ -13,7 +13,7 @@
 //! write, and of two entries with one mark whoever sees both removes the one further back: one of the two sees the other (Dekker's
 //! argument, all accesses sequentially consistent).
 
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::hash::{BuildHasher, Hasher as _};
 use std::time::{Duration, Instant};
 
 use crate::cell::Word;
@@ -68,21 +68,17 @@ struct Set {
 
 /// Keys and their servers, in bounded memory: 16 bytes a place.
 #[derive(Debug)]
-pub struct Table {
+pub struct Table<S> {
     sets: Box<[Set]>,
-    hasher: RandomState,
+    hasher: S,
     epoch: Instant,
 }
 
-impl Table {
-    /// An empty table whose time begins at `epoch`, for so many entries, rounded up to whole sets. Its keys are hashed with a
-    /// secret of its own.
+impl<S: BuildHasher + Clone> Table<S> {
+    /// An empty table whose time begins at `epoch`, for so many entries, rounded up to whole sets. What `hasher` makes of a key is
+    /// to be a secret from clients, so that none can fill a set.
     #[must_use]
-    pub fn new(entries_max: usize, epoch: Instant) -> Table {
-        Table::with_hasher(entries_max, epoch, RandomState::new())
-    }
-
-    fn with_hasher(entries_max: usize, epoch: Instant, hasher: RandomState) -> Table {
+    pub fn new(entries_max: usize, epoch: Instant, hasher: S) -> Table<S> {
         let sets = (0..entries_max.div_ceil(WAYS).max(1)).map(|_| Set::default()).collect();
         Table { sets, hasher, epoch }
     }
@@ -96,8 +92,8 @@ impl Table {
     /// A table of another size with the entries of this one; what finds no place there is forgotten. Whatever is stored here
     /// meanwhile may be missing there.
     #[must_use]
-    pub fn resized(&self, entries_max: usize, now: Instant) -> Table {
-        let table = Table::with_hasher(entries_max, self.epoch, self.hasher.clone());
+    pub fn resized(&self, entries_max: usize, now: Instant) -> Table<S> {
+        let table = Table::new(entries_max, self.epoch, self.hasher.clone());
         let second = self.second(now);
         for set in &self.sets {
             for way in 0..WAYS {
@@ -155,8 +151,8 @@ impl Table {
     pub fn find(&self, mark: Mark, now: Instant, expire: Duration) -> Option<Number> {
         let (set, second) = (self.set(mark), self.second(now));
         let (way, state) = set.locate(mark, second)?;
-        let end = Table::end(second, expire);
-        if Table::is_due(state, end, expire) {
+        let end = Self::end(second, expire);
+        if Self::is_due(state, end, expire) {
             // Whoever changed it meanwhile has renewed it, or thrown it out.
             set.states[way].replace(state.0, state.with(state.server(), end).0);
         }
@@ -166,12 +162,12 @@ impl Table {
     /// The key is with this server now.
     pub fn store(&self, mark: Mark, server: Number, now: Instant, expire: Duration) -> Stored {
         let second = self.second(now);
-        let end = Table::end(second, expire);
+        let end = Self::end(second, expire);
         let set = self.set(mark);
         // The common case writes nothing.
         if let Some((_, state)) = set.locate(mark, second)
             && state.server() == server
-            && !Table::is_due(state, end, expire)
+            && !Self::is_due(state, end, expire)
         {
             return Stored::Kept;
         }

@@ -49,7 +49,7 @@ pub(crate) struct Publisher {
     hub: Arc<Hub<Handed>>,
     queues: HashMap<Arc<str>, Queue>,
     /// The tables of clients, by backend.
-    sticks: HashMap<Arc<str>, Keeper>,
+    sticks: HashMap<Arc<str>, Keeper<RandomState>>,
 }
 
 impl Publisher {
@@ -267,7 +267,7 @@ impl Publisher {
         let keeper = self
             .sticks
             .entry(backend.name.clone())
-            .or_insert_with(|| Keeper::new(stick.entries_max, now));
+            .or_insert_with(|| Keeper::new(stick.entries_max, now, RandomState::new()));
         let names = backend.servers.iter().map(|server| &*server.name);
         Some(StickSettings {
             pins: Arc::new(keeper.follow(stick.entries_max, stick.expire, names, now)),

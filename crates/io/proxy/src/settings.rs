@@ -2,6 +2,7 @@
 //!
 //! Owns the types; the control plane fills them. Invariant: indices in a snapshot point into the same snapshot.
 
+use std::hash::RandomState;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -186,7 +187,7 @@ pub struct BackendSettings {
 #[derive(Clone)]
 pub struct StickSettings {
     /// The table, shared by all shards.
-    pub pins: Arc<Pins>,
+    pub pins: Arc<Pins<RandomState>>,
     /// What a client is known by in its requests.
     pub key: BalanceKey,
     /// What it will be known by, in responses; then the keys of requests make no entries. None: they do.

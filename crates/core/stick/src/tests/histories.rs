@@ -1,13 +1,14 @@
 //! Long random histories against a model, and the rules of eviction, expiry and size.
 
 use std::collections::HashMap;
+use std::hash::RandomState;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use super::{EXPIRE, mark, one_set};
+use super::{EXPIRE, Table, mark, one_set};
 use crate::pins::Keeper;
-use crate::table::{Kind, Number, Stored, Table, WAYS};
+use crate::table::{Kind, Number, Stored, WAYS};
 
 fn at(epoch: Instant, seconds: u64) -> Instant {
     epoch + Duration::from_secs(seconds)
@@ -23,7 +24,7 @@ proptest! {
         steps in proptest::collection::vec((0..40_usize, 0..5_u16, 0..4_u8, 0..60_u64), 1..400),
     ) {
         let epoch = Instant::now();
-        let table = Table::new(places, epoch);
+        let table = Table::new(places, epoch, RandomState::new());
         // The server of each key and when it was used last.
         let mut model: HashMap<usize, (Number, u64)> = HashMap::new();
         let (mut second, mut evicted) = (0, 0);
@@ -119,7 +120,7 @@ fn an_update_changes_what_is_there_and_nothing_else() {
 #[test]
 fn keys_are_hashed_with_a_secret_and_by_their_kind() {
     let (one, epoch) = one_set();
-    let other = Table::new(1, epoch);
+    let other = Table::new(1, epoch, RandomState::new());
     assert_ne!(one.mark(Kind::Text, b"a"), other.mark(Kind::Text, b"a"));
     assert_ne!(one.mark(Kind::Text, b"abcd"), one.mark(Kind::Address, b"abcd"));
     assert_eq!(one.mark(Kind::Text, b"abcd"), one.mark(Kind::Text, b"abcd"));
@@ -128,7 +129,7 @@ fn keys_are_hashed_with_a_secret_and_by_their_kind() {
 #[test]
 fn with_half_of_the_places_taken_hardly_anything_is_evicted() {
     let epoch = Instant::now();
-    let table = Table::new(100_000, epoch);
+    let table = Table::new(100_000, epoch, RandomState::new());
     let store = |key| table.store(mark(&table, key), Number(1), epoch, EXPIRE);
     let evicted = (0..50_000).filter(|key| store(*key) == Stored::Evicted).count();
     assert!(evicted < 250, "{evicted} of 50,000 evicted");
@@ -138,7 +139,7 @@ fn with_half_of_the_places_taken_hardly_anything_is_evicted() {
 #[test]
 fn a_reload_keeps_clients_by_the_names_of_their_servers() {
     let now = Instant::now();
-    let mut keeper = Keeper::new(1000, now);
+    let mut keeper = Keeper::new(1000, now, RandomState::new());
     let first = keeper.follow(1000, EXPIRE, ["a", "b", "c"], now);
     let marks: Vec<_> = (0..3_u8).map(|key| first.mark(Kind::Text, &[key])).collect();
     for (server, mark) in (0..).zip(&marks) {

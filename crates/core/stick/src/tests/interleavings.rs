@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::schedule::explore;
-use super::{EXPIRE, is_of, mark, one_set};
-use crate::table::{Number, Stored, Table, WAYS};
+use super::{EXPIRE, Table, is_of, mark, one_set};
+use crate::table::{Number, Stored, WAYS};
 
 /// Preemptions of one history.
 const PREEMPTIONS_MAX: usize = 2;

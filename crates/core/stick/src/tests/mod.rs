@@ -8,16 +8,19 @@ mod interleavings;
 pub(crate) mod schedule;
 mod threads;
 
+use std::hash::RandomState;
 use std::time::{Duration, Instant};
 
-use crate::table::{Kind, Mark, Number, Table};
+use crate::table::{Kind, Mark, Number};
+
+type Table = crate::table::Table<RandomState>;
 
 pub(crate) const EXPIRE: Duration = Duration::from_secs(100);
 
 /// A table of one set, and its beginning.
 fn one_set() -> (Table, Instant) {
     let epoch = Instant::now();
-    (Table::new(1, epoch), epoch)
+    (Table::new(1, epoch, RandomState::new()), epoch)
 }
 
 fn mark(table: &Table, key: usize) -> Mark {

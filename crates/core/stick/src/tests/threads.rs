@@ -1,10 +1,11 @@
 //! Shards on real threads, in a table that is much too small for them.
 
+use std::hash::RandomState;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use super::{is_of, mark};
-use crate::table::{Number, Stored, Table};
+use super::{Table, is_of, mark};
+use crate::table::{Number, Stored};
 
 const SHARDS: u16 = 4;
 const KEYS: usize = 60;
@@ -51,7 +52,7 @@ fn work(table: &Table, epoch: Instant, shard: u16, failed: &AtomicBool) -> Seen 
 #[test]
 fn no_shard_ever_finds_what_was_stored_for_another_key() {
     let epoch = Instant::now();
-    let (table, failed) = (Table::new(32, epoch), AtomicBool::new(false));
+    let (table, failed) = (Table::new(32, epoch, RandomState::new()), AtomicBool::new(false));
     let seen: Vec<Seen> = std::thread::scope(|scope| {
         let begin = |shard| {
             scope.spawn({

@@ -3,6 +3,7 @@
 //! Owns the way from a head to the mark of its key; leaves the keys to `tidegate-routing` and the table to `tidegate-stick`.
 //! Invariant: a key of a response is that of the response as the server sent it.
 
+use std::hash::RandomState;
 use std::net::{IpAddr, SocketAddr};
 
 use tidegate_http1::{RequestHead, ResponseHead};
@@ -15,7 +16,7 @@ use super::fields::{ReceivedRequest, ReceivedResponse};
 use super::running::{Judge, Notes, Received, view};
 use crate::site::Backend;
 
-fn mark(pins: &Pins, key: Key<'_>) -> Mark {
+fn mark(pins: &Pins<RandomState>, key: Key<'_>) -> Mark {
     match key {
         Key::Text(text) => pins.mark(Kind::Text, text),
         Key::Address(address) => match address.to_canonical() {
