@@ -165,4 +165,52 @@ mod tests {
             }
         }
     }
+
+    /// The statistic of chi squared for counts in rows and columns that do not depend on each other, in standard deviations
+    /// above its mean.
+    fn dependence(counts: &[u32], columns: usize) -> f64 {
+        let sum = |counts: &mut dyn Iterator<Item = &u32>| f64::from(counts.sum::<u32>());
+        let rows: Vec<f64> = counts.chunks(columns).map(|row| sum(&mut row.iter())).collect();
+        let column = |at| sum(&mut counts.iter().skip(at).step_by(columns));
+        let by_column: Vec<f64> = (0..columns).map(column).collect();
+        let all: f64 = rows.iter().sum();
+        let expected = |at: usize| rows[at / columns] * by_column[at % columns] / all;
+        let off =
+            |(at, count): (usize, &u32)| (f64::from(*count) - expected(at)).powi(2) / expected(at);
+        let statistic: f64 = counts.iter().enumerate().map(off).sum();
+        let freedom = ((rows.len() - 1) * (columns - 1)) as f64;
+        (statistic - freedom) / (2.0 * freedom).sqrt()
+    }
+
+    #[test]
+    fn what_is_drawn_next_does_not_depend_on_what_was_drawn() {
+        const CELLS: usize = 25;
+        for (count, spread) in
+            [(25, 1), (25, 40), (1_000, 1), (1_000, 40), (10_000, 1), (10_000, 9)]
+        {
+            let share = |server| Share(100 + 100 * u16::try_from(server % spread).unwrap_or(0));
+            let member = |server| Member { server, share: share(server), reciprocal: 1 };
+            let members: Vec<Member> = (0..count).map(member).collect();
+            let mut draws = Draws::default();
+            draws.rebuild(&members);
+            let cell = |place: u32| place as usize * CELLS / members.len();
+            let (mut next, mut over_next) = (vec![0; CELLS * CELLS], vec![0; CELLS * CELLS]);
+            let (mut low, mut seed) = (vec![0; CELLS * CELLS], 3_u64);
+            for _ in 0..300_000 {
+                // As SplitMix64 draws for each pick.
+                seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                let first = mix(seed);
+                let (second, third) = (another(first), another(another(first)));
+                let [one, two, three] = [first, second, third].map(|number| draws.draw(number));
+                next[cell(one) * CELLS + cell(two)] += 1;
+                over_next[cell(one) * CELLS + cell(three)] += 1;
+                // The place within a cell, where the lower bits of a number show.
+                low[(one as usize % CELLS) * CELLS + two as usize % CELLS] += 1;
+            }
+            for counts in [&next, &over_next, &low] {
+                let off = dependence(counts, CELLS);
+                assert!(off.abs() < 4.5, "{off} of {count} servers, spread {spread}");
+            }
+        }
+    }
 }
