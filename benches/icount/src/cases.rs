@@ -37,17 +37,6 @@ pub const ALL: &[Case] = &[
     Case { name: "decode_chunked", iterations: 2000, run: decode_chunked_bodies },
     Case { name: "encode_request", iterations: 2000, run: encode_request_heads },
     Case { name: "encode_response", iterations: 2000, run: encode_response_heads },
-    Case { name: "pick_of_10", iterations: 20_000, run: |iterations| pick_servers(iterations, 10) },
-    Case {
-        name: "pick_of_100",
-        iterations: 20_000,
-        run: |iterations| pick_servers(iterations, 100),
-    },
-    Case {
-        name: "pick_of_1000",
-        iterations: 20_000,
-        run: |iterations| pick_servers(iterations, 1000),
-    },
     Case { name: "log_http", iterations: 5000, run: log_lines::http },
     Case { name: "log_http_headers", iterations: 5000, run: log_lines::http_with_headers },
     Case { name: "log_json", iterations: 5000, run: log_lines::json },
@@ -209,14 +198,6 @@ fn pool(servers_count: u16) -> Pool {
     };
     let servers: Vec<ServerSettings> = (0..servers_count).map(settings).collect();
     Pool::new(&Plan::new(BalancePolicy::RoundRobin.into(), &servers), ShardId(0), 1)
-}
-
-fn pick_servers(iterations: u64, servers_count: u16) {
-    let (mut pool, now) = (pool(servers_count), Instant::now());
-    for _ in 0..iterations {
-        let ask = Ask { now, random: 0, key: None, avoid: black_box(&[]), loads: &Idle };
-        black_box(pool.pick(&ask).expect("every server is up"));
-    }
 }
 
 /// The decisions of a request that a warm connection answers.

@@ -1,6 +1,6 @@
 //! Counts the instructions of the request path's pure parts and holds them to a committed baseline.
 //!
-//! Owns the command line; leaves what is run to `cases`, `picks`, `rules` and `routing`, counting to
+//! Owns the command line; leaves what is run to `cases`, `picks`, `sticks`, `rules` and `routing`, counting to
 //! `callgrind`, and judging to `baseline`. Invariant: a count that grew by more than the tolerance, or
 //! that has no baseline, makes the exit code 1.
 //!
@@ -17,8 +17,10 @@ mod log_lines;
 mod picks;
 mod routing;
 mod rules;
+mod sticks;
 
 use baseline::{Baseline, Verdict};
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -41,14 +43,18 @@ fn main() -> ExitCode {
 }
 
 fn run(name: &str, iterations: &str) -> Result<(), String> {
-    let case = all().find(|case| case.name == name).ok_or_else(|| format!("no case {name}"))?;
+    let case = all()
+        .chain(&picks::LOOPS)
+        .find(|case| case.name == name)
+        .ok_or_else(|| format!("no case {name}"))?;
     let iterations = iterations.parse().map_err(|error| format!("{iterations}: {error}"))?;
     (case.run)(iterations);
     Ok(())
 }
 
+/// What has a count in the baseline.
 fn all() -> impl Iterator<Item = &'static cases::Case> {
-    cases::ALL.iter().chain(picks::CASES)
+    cases::ALL.iter().chain(picks::CASES.iter().map(|(case, _)| case)).chain(sticks::CASES)
 }
 
 fn count_all() -> Result<Baseline, String> {
@@ -59,8 +65,18 @@ fn count_all() -> Result<Baseline, String> {
         );
     }
     let mut counts = Baseline::default();
-    for case in all() {
+    for case in cases::ALL {
         counts.insert(case.name, callgrind::instructions_per_iteration(case)?);
+    }
+    let mut loops = BTreeMap::new();
+    for around in &picks::LOOPS {
+        loops.insert(around.name, callgrind::instructions_per_iteration(around)?);
+    }
+    for (case, around) in picks::CASES {
+        let count = callgrind::instructions_per_iteration(case)?;
+        // To hundredths, as they are counted.
+        let alone = ((count - loops[around.name]) * 100.0).round() / 100.0;
+        counts.insert(case.name, alone);
     }
     Ok(counts)
 }

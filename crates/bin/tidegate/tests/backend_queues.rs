@@ -9,7 +9,7 @@ mod access_log;
 use access_log::Logged;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tidegate_testkit::{
     Builder, Client, Connection, Deadline, Gate, Origin, Signal, Tidegate, script, site,
@@ -350,5 +350,142 @@ fn a_server_connection_that_is_too_old_is_closed() {
         });
         assert_eq!(client.get("/").text(), "hello");
         assert_eq!(origin.connections_count(), 2, "{limit}");
+    }
+}
+
+/// An agent that says whatever it was told last.
+fn agent(word: &str) -> (Arc<Mutex<String>>, u16) {
+    let word = Arc::new(Mutex::new(word.to_owned()));
+    let said = word.clone();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let port = listener.local_addr().expect("bound").port();
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let Ok(mut connection) = connection else { return };
+            let line = said.lock().expect("no test panics with it").clone() + "\n";
+            let _ = io::Write::write_all(&mut connection, line.as_bytes());
+        }
+    });
+    (word, port)
+}
+
+/// A check that asks it.
+fn asked(port: u16) -> String {
+    format!(
+        "health_check = {{ type = \"agent\", port = {port}, interval = \"50ms\", timeout = \"500ms\" }}"
+    )
+}
+
+/// Answers at once, but `/first`, `/second` and `/third` only when their gates are opened.
+fn gated(gates: &[Arc<Gate>; 3]) -> Origin {
+    let gates = gates.clone();
+    Origin::start(script::answer_with(move |_, request| {
+        match request.target.as_str() {
+            "/first" => gates[0].wait(),
+            "/second" => gates[1].wait(),
+            "/third" => gates[2].wait(),
+            _ => {}
+        }
+        script::ok(&request.target)
+    }))
+}
+
+/// Waits until the server's agent has set this limit, and all shards have been told.
+fn wait_limit(tidegate: &Tidegate, after: usize, max: &str) {
+    tidegate.process().wait_line_after(after, |line| {
+        line.is_event("server_limit") && line.field("max_connections").as_deref() == Some(max)
+    });
+}
+
+/// So many requests that are answered, each on a connection of its own, all at once.
+fn visit_at_once(tidegate: &Tidegate, count: usize) {
+    let address = tidegate.address("web");
+    let visit = move || Client::connect(address).get("/").status;
+    let threads: Vec<_> = (0..count).map(|_| std::thread::spawn(visit)).collect();
+    for thread in threads {
+        assert_eq!(thread.join().expect("answered"), 200);
+    }
+}
+
+fn an_agent_moves_the_limit(shards: usize, configured: &str) {
+    let gates = std::array::from_fn(|_| Arc::new(Gate::new()));
+    let origin = gated(&gates);
+    let [first, second, third] = gates;
+    let (word, port) = agent("up maxconn:2");
+    let server = format!("{{ address = \"{}\", {configured}{} }}", origin.address(), asked(port));
+    let text = site(shards, [origin.address()])
+        .replace(&format!("\"{}\"", origin.address()), &server)
+        + "defaults.timeouts.queue = \"30s\"\n";
+    let tidegate = tidegate().start(&text);
+    let say = |max: &str| {
+        let before = tidegate.process().lines_count();
+        *word.lock().expect("no test panics with it") = format!("maxconn:{max}");
+        wait_limit(&tidegate, before, max);
+    };
+    wait_limit(&tidegate, 0, "2");
+    let mut of_first: Vec<_> = (0..2).map(|_| ask(&tidegate, "/first")).collect();
+    origin.wait_requests(2);
+    let mut of_second: Vec<_> = (0..3).map(|_| ask(&tidegate, "/second")).collect();
+    wait_queued(&tidegate, 3);
+    // More than is configured, if anything is: as in HAProxy the agent has the last word.
+    say("4");
+    origin.wait_requests(4);
+    wait_queued(&tidegate, 1);
+    say("1");
+    assert!(tidegate.reload(&text).is_event("reloaded"));
+    first.open();
+    of_first.iter_mut().for_each(|client| drop(client.read_response()));
+    // Two are left, which is more than one: nobody goes on.
+    for _ in 0..5 {
+        assert_eq!((queued(&tidegate), origin.requests_count()), (1, 4));
+    }
+    second.open();
+    of_second.iter_mut().for_each(|client| drop(client.read_response()));
+    assert_eq!((origin.requests_count(), origin.connections_open_most()), (5, 4));
+    let mut of_third: Vec<_> = (0..3).map(|_| ask(&tidegate, "/third")).collect();
+    wait_queued(&tidegate, 2);
+    origin.wait_requests(6);
+    assert_eq!(origin.requests_count(), 6, "one at a time");
+    third.open();
+    of_third.iter_mut().for_each(|client| drop(client.read_response()));
+    say("0");
+    visit_at_once(&tidegate, 8);
+    assert_eq!((origin.requests_count(), queued(&tidegate)), (16, 0));
+}
+
+#[test]
+fn an_agent_moves_the_limit_of_its_server_at_once() {
+    for shards in [1, 2] {
+        for configured in ["", "max_connections = 3, "] {
+            an_agent_moves_the_limit(shards, configured);
+        }
+    }
+}
+
+#[test]
+fn who_waits_is_not_sent_to_a_server_that_takes_no_requests() {
+    for shards in [1, 2] {
+        for word in ["maint", "drain"] {
+            let gate = Arc::new(Gate::new());
+            let (origin, other) =
+                (Origin::start(holding(&gate)), Origin::start(script::answer_ok("other")));
+            let (_word, port) = agent(word);
+            let more = format!(
+                "backends.app.servers.s2 = {{ address = \"{}\", max_connections = 1, {} }}\n",
+                other.address(),
+                asked(port)
+            );
+            let tidegate = tidegate().start(&limited(shards, &[origin.address()], 1, &more));
+            tidegate.wait_log(|line| line.is_event("server_duty"));
+            // A shard takes what it is told in its next turn.
+            let mut held = hold(&tidegate, &origin, 1);
+            let mut waiting = ask_in_turn(&tidegate, &numbered(4));
+            gate.open();
+            held[0].read_response();
+            for (number, client) in waiting.iter_mut().enumerate() {
+                assert_eq!(client.read_response().text(), format!("/{number}"), "{word}");
+            }
+            assert_eq!(other.requests_count(), 0, "{word}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::server::ServerId;
 
 /// A question for a server.
-pub struct Ask<'a> {
+pub struct Ask<'a, L: Loads> {
     /// The time.
     pub now: Instant,
     /// A number evenly spread over its range, drawn for this pick.
@@ -18,7 +18,7 @@ pub struct Ask<'a> {
     /// Skipped if any other server is usable; not skipped in favour of a backup.
     pub avoid: &'a [ServerId],
     /// The load of the servers.
-    pub loads: &'a dyn Loads,
+    pub loads: &'a L,
 }
 
 /// The load of a backend's servers.
@@ -52,23 +52,24 @@ impl Loads for Idle {
     }
 }
 
-/// What a choice passes over.
-#[derive(Clone, Copy)]
-pub(crate) struct Skips<'a> {
-    pub(crate) avoid: &'a [ServerId],
-    pub(crate) loads: &'a dyn Loads,
-}
-
-impl Skips<'_> {
+impl<L: Loads> Ask<'_, L> {
+    /// Whether the server is to be avoided.
     #[inline]
     pub(crate) fn avoids(&self, server: u32) -> bool {
-        self.avoid.contains(&ServerId(server))
+        !self.avoid.is_empty() && is_among(self.avoid, server)
     }
 
+    /// Whether the choice passes over the server.
     #[inline]
     pub(crate) fn skips(&self, server: u32) -> bool {
-        self.avoids(server) || self.loads.is_full(ServerId(server))
+        self.loads.is_full(ServerId(server)) || self.avoids(server)
     }
+}
+
+/// Only requests that are tried again avoid any.
+#[cold]
+fn is_among(avoid: &[ServerId], server: u32) -> bool {
+    avoid.contains(&ServerId(server))
 }
 
 /// Why no server can be chosen.

@@ -6,7 +6,7 @@
 //!
 //! Invariant: a server whose bit is not set is looked at before it is taken.
 
-use crate::ask::Skips;
+use crate::ask::{Ask, Loads};
 use crate::server::Member;
 
 #[derive(Debug, Default)]
@@ -25,22 +25,22 @@ impl First {
     }
 
     #[inline(never)]
-    pub(crate) fn pick(&mut self, members: &[Member], skips: &Skips<'_>) -> Option<u32> {
-        self.look_again(members, skips);
+    pub(crate) fn pick<L: Loads>(&mut self, members: &[Member], ask: &Ask<'_, L>) -> Option<u32> {
+        self.look_again(members, ask);
         for word in 0..self.full.len() {
             let mut room = !self.full[word];
             while room != 0 {
                 let bit = room.trailing_zeros();
                 room &= room - 1;
                 let Some(member) = members.get(word * 64 + bit as usize) else { break };
-                if skips.loads.is_full(crate::ServerId(member.server)) {
+                if ask.loads.is_full(crate::ServerId(member.server)) {
                     self.full[word] |= 1 << bit;
-                } else if !skips.avoids(member.server) {
+                } else if !ask.avoids(member.server) {
                     return Some(member.server);
                 }
             }
         }
-        self.first_of_all(members, skips)
+        self.first_of_all(members, ask)
     }
 
     /// Notes an end at a server: it may have room.
@@ -53,7 +53,7 @@ impl First {
 
     /// Looks at one server that was full, from the cursor on within its word.
     #[inline]
-    fn look_again(&mut self, members: &[Member], skips: &Skips<'_>) {
+    fn look_again<L: Loads>(&mut self, members: &[Member], ask: &Ask<'_, L>) {
         let Some(word) = self.full.get_mut(self.cursor / 64) else { return };
         let later = *word >> (self.cursor % 64);
         if later == 0 {
@@ -62,7 +62,7 @@ impl First {
             return;
         }
         let place = self.cursor + later.trailing_zeros() as usize;
-        let is_full = |member: &Member| skips.loads.is_full(crate::ServerId(member.server));
+        let is_full = |member: &Member| ask.loads.is_full(crate::ServerId(member.server));
         if !members.get(place).is_some_and(is_full) {
             *word &= !(1 << (place % 64));
         }
@@ -71,8 +71,8 @@ impl First {
 
     /// A look at each, before it is said that all are full.
     #[cold]
-    fn first_of_all(&mut self, members: &[Member], skips: &Skips<'_>) -> Option<u32> {
-        let member = members.iter().find(|member| !skips.skips(member.server))?;
+    fn first_of_all<L: Loads>(&mut self, members: &[Member], ask: &Ask<'_, L>) -> Option<u32> {
+        let member = members.iter().find(|member| !ask.skips(member.server))?;
         self.refresh(member.server, members);
         Some(member.server)
     }

@@ -9,13 +9,29 @@ use std::time::{Duration, Instant};
 /// of two needs no division.
 const HALF_LIFE_MICROS: u64 = 1 << 23;
 
+/// How long a time is taken for the present one: a ten-thousandth of the half-life is not seen, and to reckon with
+/// [`Instant`]s costs as much as half a pick.
+const TICK: Duration = Duration::from_millis(1);
+/// Half-lives after which peaks are scaled anew, about 72 minutes: a scale stays below 2^513.
+const SCALE_MAX: u64 = 512;
+/// The peak of a server that was never heard of: above all others.
+const NEVER_HEARD_OF: f64 = f64::from_bits((1023 + 900) << 52);
+
 #[derive(Debug)]
 pub(crate) struct Latencies {
     servers: Vec<Latency>,
+    /// By server: its average times the [`scale`] of the time that it is of. All fade alike, so what is left of one compared
+    /// with another does not depend on the present time.
+    peaks: Vec<f64>,
+    /// What the scales are counted from, in half-lives.
+    scaled_from: u64,
     /// The mean of all, over the last hundred or so.
     mean_micros: u64,
     /// What times are counted from: the first observation.
     start: Option<Instant>,
+    /// The present time, and until when it is taken for that.
+    present: Micros,
+    until: Option<Instant>,
 }
 
 /// A time in microseconds since the first observation.
@@ -32,35 +48,64 @@ struct Latency {
 
 impl Latencies {
     pub(crate) fn new(servers_count: usize) -> Self {
-        Self { servers: vec![Latency::default(); servers_count], mean_micros: 0, start: None }
+        Self {
+            servers: vec![Latency::default(); servers_count],
+            peaks: vec![NEVER_HEARD_OF; servers_count],
+            scaled_from: 0,
+            mean_micros: 0,
+            start: None,
+            present: Micros::default(),
+            until: None,
+        }
     }
 
     pub(crate) fn observe(&mut self, server: u32, latency: Duration, now: Instant) {
         self.start.get_or_insert(now);
         let now = self.micros(now);
+        if now.0 / HALF_LIFE_MICROS - self.scaled_from >= SCALE_MAX {
+            self.scale_anew(now);
+        }
         let Some(known) = self.servers.get_mut(server as usize) else { return };
         let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).clamp(1, 1 << 32);
         let before = known.micros;
         known.micros = micros + faded(before.saturating_sub(micros), known.at, now);
         known.at = now;
+        if let Some(peak) = self.peaks.get_mut(server as usize) {
+            *peak = known.micros as f64 * scale(now, self.scaled_from);
+        }
         self.mean_micros = match self.mean_micros {
             0 => micros,
             mean => (mean * 127 + micros) / 128,
         };
     }
 
-    /// A time as these averages count it.
+    /// A time as these averages count it, exact to a [`TICK`].
     #[inline]
-    pub(crate) fn micros(&self, now: Instant) -> Micros {
+    pub(crate) fn present(&mut self, now: Instant) -> Micros {
+        if self.until.is_some_and(|until| now < until) {
+            return self.present;
+        }
+        self.present = self.micros(now);
+        self.until = Some(now + TICK);
+        self.present
+    }
+
+    /// A time as these averages count it.
+    #[inline(never)]
+    fn micros(&self, now: Instant) -> Micros {
         let since = self.start.map_or(Duration::ZERO, |start| now.saturating_duration_since(start));
         Micros(since.as_secs() * 1_000_000 + u64::from(since.subsec_micros()))
     }
 
-    /// The average in microseconds, less and less as nothing is heard; none: never heard of.
+    /// The average, less and less as nothing is heard, in a unit that is the same for all servers; of one that was never
+    /// heard of, nothing while it has no request, and otherwise more than any other's.
     #[inline]
-    pub(crate) fn fading(&self, server: u32, now: Micros) -> Option<u64> {
-        let known = self.servers.get(server as usize)?;
-        if known.micros == 0 { None } else { Some(faded(known.micros, known.at, now)) }
+    pub(crate) fn fading(&self, server: u32, in_flight: u32) -> f64 {
+        match self.peaks.get(server as usize) {
+            Some(&peak) if peak < NEVER_HEARD_OF => peak,
+            _ if in_flight == 0 => 0.0,
+            _ => NEVER_HEARD_OF,
+        }
     }
 
     /// The average in microseconds, nearer and nearer to that of all as nothing is heard.
@@ -74,16 +119,35 @@ impl Latencies {
             _ => mean - faded(mean - micros, at, now),
         }
     }
+
+    /// Counts scales from now on. What was not heard of for so long becomes nothing.
+    #[cold]
+    fn scale_anew(&mut self, now: Micros) {
+        let from = now.0 / HALF_LIFE_MICROS;
+        let passed = (from - self.scaled_from).min(1_000);
+        for peak in self.peaks.iter_mut().filter(|peak| **peak < NEVER_HEARD_OF) {
+            *peak *= f64::from_bits((1023 - passed) << 52);
+        }
+        self.scaled_from = from;
+    }
+}
+
+/// Twice as much with each half-life, in a straight line in between: as a number with an exponent is written.
+#[inline]
+fn scale(at: Micros, from_half_lives: u64) -> f64 {
+    let since = at.0.saturating_sub(from_half_lives * HALF_LIFE_MICROS);
+    f64::from_bits((1023 << 52) + (since << (52 - HALF_LIFE_MICROS.ilog2())))
 }
 
 /// What is left of an amount of at most 2^32: halved with each half-life, in a straight line in between.
 #[inline]
 fn faded(amount: u64, since: Micros, now: Micros) -> u64 {
-    let age = now.0.saturating_sub(since.0);
+    // Before: beyond all half-lives.
+    let age = now.0.wrapping_sub(since.0);
     if age < HALF_LIFE_MICROS {
         return amount - amount * age / (2 * HALF_LIFE_MICROS);
     }
-    faded_long(amount, age)
+    faded_long(amount, now.0.saturating_sub(since.0))
 }
 
 #[cold]
@@ -98,23 +162,41 @@ mod tests {
 
     const HALF_LIFE: Duration = Duration::from_micros(HALF_LIFE_MICROS);
 
+    /// In microseconds, some half-lives after the start.
+    fn fading(latencies: &Latencies, server: u32, half_lives: u64) -> f64 {
+        let at = Micros(half_lives * HALF_LIFE_MICROS);
+        latencies.fading(server, 1) / scale(at, latencies.scaled_from)
+    }
+
     #[test]
     fn a_peak_counts_at_once_and_fades() {
         let (mut latencies, start) = (Latencies::new(2), Instant::now());
-        assert_eq!(latencies.fading(0, latencies.micros(start)), None);
+        assert_eq!(latencies.fading(0, 0), 0.0, "never heard of, and asked for one request");
+        let never = latencies.fading(0, 1);
         latencies.observe(0, Duration::from_millis(10), start);
         latencies.observe(0, Duration::from_millis(100), start);
         latencies.observe(0, Duration::from_millis(10), start);
-        assert_eq!(
-            latencies.fading(0, latencies.micros(start)),
-            Some(100_000),
-            "a moment is too short to fade"
-        );
-        assert_eq!(latencies.fading(0, latencies.micros(start + HALF_LIFE)), Some(50_000));
-        assert_eq!(latencies.fading(0, latencies.micros(start + 2 * HALF_LIFE)), Some(25_000));
-        let later = start + HALF_LIFE;
-        latencies.observe(0, Duration::from_millis(10), later);
-        assert_eq!(latencies.fading(0, latencies.micros(later)), Some(55_000));
+        assert_eq!(fading(&latencies, 0, 0), 100_000.0, "a moment is too short to fade");
+        assert_eq!(fading(&latencies, 0, 1), 50_000.0);
+        assert_eq!(fading(&latencies, 0, 2), 25_000.0);
+        latencies.observe(0, Duration::from_millis(10), start + HALF_LIFE);
+        assert_eq!(fading(&latencies, 0, 1), 55_000.0);
+        latencies.observe(0, Duration::from_secs(4_000), start + HALF_LIFE);
+        assert!(latencies.fading(0, 1) < never);
+    }
+
+    #[test]
+    fn peaks_are_compared_rightly_after_days() {
+        let (mut latencies, start) = (Latencies::new(3), Instant::now());
+        let micros = |half_lives: u64| Duration::from_micros(half_lives * HALF_LIFE_MICROS);
+        for half_lives in [0, 1, 500, 511, 512, 513, 1_100, 5_000, 100_000] {
+            let now = start + micros(half_lives);
+            latencies.observe(0, Duration::from_millis(80), now);
+            latencies.observe(1, Duration::from_millis(30), now + HALF_LIFE);
+            assert_eq!(fading(&latencies, 1, half_lives + 1), 30_000.0);
+            assert_eq!(fading(&latencies, 0, half_lives + 1), 40_000.0);
+            assert!(latencies.fading(2, 1) > latencies.fading(0, 1), "never heard of");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //!
 //! Invariant: the tree has a word for each member, and a turn is never more than one stride behind the last taken.
 
-use crate::ask::{Loads, Skips};
+use crate::ask::{Ask, Loads};
 use crate::server::{Member, ServerId, ShardId};
 use crate::tournament::{PLACE_BITS, Tournament};
 
@@ -32,7 +32,9 @@ const STRIDE: u64 = 1024;
 #[derive(Debug)]
 pub(crate) struct LeastConn {
     tree: Tournament,
-    /// By server: when its turn is among equally loaded ones.
+    /// By place among the members.
+    seats: Vec<Seat>,
+    /// By server: when its turn is among equally loaded ones, while it has no seat.
     turns: Vec<u64>,
     /// The turn taken last.
     latest: u64,
@@ -44,10 +46,25 @@ pub(crate) struct LeastConn {
     picks_since_all: usize,
 }
 
-/// What one request counts at a member, and how far its turns are apart: the less, the greater its share.
-#[inline]
-fn stride(member: &Member) -> u64 {
-    u64::from(member.reciprocal) / 4
+/// What is known of a member.
+#[derive(Clone, Copy, Debug)]
+struct Seat {
+    /// When its turn is among equally loaded ones.
+    turn: u64,
+    server: u32,
+    /// What one request counts, and how far its turns are apart: the less, the greater its share.
+    stride: u32,
+    /// When it was last looked at.
+    in_flight: u32,
+}
+
+impl Seat {
+    /// The load, among equal ones the turn, among equal ones the place.
+    #[inline]
+    fn word(&self, place: usize) -> u64 {
+        let load = (u64::from(self.in_flight) * u64::from(self.stride)).min(LOAD_MAX);
+        load << LOAD_SHIFT | self.turn << PLACE_BITS | place as u64
+    }
 }
 
 impl LeastConn {
@@ -58,6 +75,7 @@ impl LeastConn {
             (0..servers_count).map(|server| (server + servers_count - start) % servers_count);
         Self {
             tree: Tournament::default(),
+            seats: Vec::with_capacity(servers_count),
             turns: order.map(|turn| turn as u64 * STRIDE / servers_count as u64).collect(),
             latest: 0,
             places: vec![usize::MAX; servers_count],
@@ -66,135 +84,181 @@ impl LeastConn {
         }
     }
 
-    pub(crate) fn rebuild(&mut self, members: &[Member], loads: &dyn Loads) {
+    pub(crate) fn rebuild<L: Loads>(&mut self, members: &[Member], loads: &L) {
+        for seat in self.seats.drain(..) {
+            self.turns[seat.server as usize] = seat.turn;
+        }
         self.places.fill(usize::MAX);
         for (place, member) in members.iter().enumerate() {
             self.places[member.server as usize] = place;
+            self.seats.push(Seat {
+                turn: self.turns[member.server as usize],
+                server: member.server,
+                stride: member.reciprocal / 4,
+                in_flight: 0,
+            });
         }
         self.cursor = 0;
-        self.look_at_all(members, loads);
+        self.look_at_all(loads);
     }
 
+    /// Nothing here is called and comes back, so that a pick that finds all as it was remembered needs no frame: whatever else
+    /// there is to do, another function ends the pick.
     #[inline(never)]
-    pub(crate) fn pick(&mut self, members: &[Member], skips: &Skips<'_>) -> Option<u32> {
-        if members.len() > FEW {
-            self.look_at_next(members, skips.loads);
+    pub(crate) fn pick<L: Loads>(&mut self, ask: &Ask<'_, L>) -> Option<u32> {
+        let (from, count) = self.looks();
+        if self.has_changed(from, ask.loads) || (count > 1 && self.has_changed(from + 1, ask.loads))
+        {
+            return self.pick_looking(ask);
         }
-        self.look_at_next(members, skips.loads);
-        let mut place = self.tree.best();
-        let mut member = members.get(place)?;
-        if self.look_at(place, member, skips.loads) {
-            place = self.correct_top(members, place, skips.loads);
-            member = members.get(place)?;
+        self.cursor = from + count;
+        self.pick_top(ask)
+    }
+
+    /// A pick that has to correct those that it looks at in rotation.
+    #[inline(never)]
+    fn pick_looking<L: Loads>(&mut self, ask: &Ask<'_, L>) -> Option<u32> {
+        let (from, count) = self.looks();
+        for place in from..from + count {
+            self.look_at(place, ask.loads);
         }
-        if skips.skips(member.server) {
-            place = self.best_other(members, skips)?;
-            member = members.get(place)?;
+        self.cursor = from + count;
+        self.pick_top(ask)
+    }
+
+    /// Where the looks of a pick begin, and how many they are.
+    #[inline]
+    fn looks(&self) -> (usize, usize) {
+        let from = if self.cursor < self.seats.len() { self.cursor } else { 0 };
+        (from, if self.seats.len() > FEW { 2 } else { 1 })
+    }
+
+    #[inline(always)]
+    fn pick_top<L: Loads>(&mut self, ask: &Ask<'_, L>) -> Option<u32> {
+        let place = self.tree.best();
+        let seat = self.seats.get(place)?;
+        if ask.loads.in_flight(ServerId(seat.server)) != seat.in_flight {
+            return self.pick_corrected(place, ask);
         }
+        if ask.skips(seat.server) {
+            return self.pick_other(ask);
+        }
+        self.take(place, ask.loads)
+    }
+
+    /// Takes the member's turn, and counts the request that it gets. Who was busy for long has one turn to make good, not
+    /// all that it missed.
+    #[inline(always)]
+    fn take<L: Loads>(&mut self, place: usize, loads: &L) -> Option<u32> {
+        let seat = self.seats.get_mut(place)?;
         self.picks_since_all += 1;
-        self.take(place, member);
+        self.latest = self.latest.max(seat.turn);
+        seat.turn = self.latest + u64::from(seat.stride);
+        seat.in_flight = seat.in_flight.wrapping_add(1);
+        let (server, word) = (seat.server, seat.word(place));
+        self.tree.set(place, word);
         if self.latest > TURN_MAX {
-            self.start_turns_over(members, skips.loads);
+            return self.start_turns_over(server, loads);
         }
-        Some(member.server)
+        Some(server)
     }
 
-    /// Looks at one top after the other until one is as it was remembered. A shard that slept while others picked finds
-    /// many that are not: it looks at all then, but not so often that it costs more than [`LOOKS_PER_PICK`], and
-    /// otherwise takes the best of those that it looked at.
+    /// A pick whose top is not as it was remembered: looks at one top after the other until one is.
     #[inline(never)]
-    fn correct_top(&mut self, members: &[Member], looked: usize, loads: &dyn Loads) -> usize {
-        let mut best = looked;
-        for _ in 0..CORRECTIONS_MAX {
+    fn pick_corrected<L: Loads>(&mut self, top: usize, ask: &Ask<'_, L>) -> Option<u32> {
+        self.look_at(top, ask.loads);
+        // Most often the next one is right.
+        let mut place = self.tree.best();
+        if self.look_at(place, ask.loads) {
+            place = self.correct_many(top, place, ask.loads);
+        }
+        if ask.skips(self.seats.get(place)?.server) {
+            return self.pick_other(ask);
+        }
+        self.take(place, ask.loads)
+    }
+
+    /// The same after two that were not. A shard that slept while others picked finds many: it looks at all then, but
+    /// not so often that it costs more than [`LOOKS_PER_PICK`], and otherwise takes the best of those that it looked at.
+    #[inline(never)]
+    fn correct_many<L: Loads>(&mut self, first: usize, second: usize, loads: &L) -> usize {
+        let word = |seats: &[Seat], place: usize| {
+            seats.get(place).map_or(u64::MAX, |seat| seat.word(place))
+        };
+        let better = |seats: &[Seat], a: usize, b: usize| {
+            if word(seats, b) < word(seats, a) { b } else { a }
+        };
+        let mut best = better(&self.seats, first, second);
+        for _ in 2..CORRECTIONS_MAX {
             let top = self.tree.best();
-            let Some(member) = members.get(top) else { return best };
-            if !self.look_at(top, member, loads) {
+            if !self.look_at(top, loads) {
                 return top;
             }
-            if self.tree.word(top) < self.tree.word(best) {
-                best = top;
-            }
+            best = better(&self.seats, best, top);
         }
-        if self.picks_since_all * LOOKS_PER_PICK < members.len() {
+        if self.picks_since_all * LOOKS_PER_PICK < self.seats.len() {
             return best;
         }
-        self.look_at_all(members, loads);
+        self.look_at_all(loads);
         self.tree.best()
     }
 
     /// Looks at a server whose load is known to have changed.
     #[inline]
-    pub(crate) fn refresh(&mut self, server: u32, members: &[Member], loads: &dyn Loads) {
-        if let Some(&place) = self.places.get(server as usize)
-            && let Some(member) = members.get(place)
-        {
-            self.look_at(place, member, loads);
+    pub(crate) fn refresh<L: Loads>(&mut self, server: u32, loads: &L) {
+        if let Some(&place) = self.places.get(server as usize) {
+            self.look_at(place, loads);
         }
     }
 
-    /// Looks at one after the other, pick by pick.
+    /// Whether one is not as it is remembered.
     #[inline]
-    fn look_at_next(&mut self, members: &[Member], loads: &dyn Loads) {
-        let place = self.cursor;
-        self.cursor = if place + 1 < members.len() { place + 1 } else { 0 };
-        if let Some(member) = members.get(place) {
-            self.look_at(place, member, loads);
-        }
+    fn has_changed<L: Loads>(&self, place: usize, loads: &L) -> bool {
+        let seat = self.seats.get(place);
+        seat.is_some_and(|seat| loads.in_flight(ServerId(seat.server)) != seat.in_flight)
     }
 
     /// Corrects what is remembered of one; whether there was anything to correct.
     #[inline]
-    fn look_at(&mut self, place: usize, member: &Member, loads: &dyn Loads) -> bool {
-        let word = self.word(place, member, loads.in_flight(ServerId(member.server)));
-        let changed = self.tree.word(place) != word;
-        if changed {
-            self.tree.set(place, word);
+    fn look_at<L: Loads>(&mut self, place: usize, loads: &L) -> bool {
+        let Some(seat) = self.seats.get_mut(place) else { return false };
+        let in_flight = loads.in_flight(ServerId(seat.server));
+        if in_flight == seat.in_flight {
+            return false;
         }
-        changed
+        seat.in_flight = in_flight;
+        let word = seat.word(place);
+        self.tree.set(place, word);
+        true
     }
 
-    #[inline]
-    fn word(&self, place: usize, member: &Member, in_flight: u32) -> u64 {
-        let load = (u64::from(in_flight) * stride(member)).min(LOAD_MAX);
-        let turn = self.turns.get(member.server as usize).copied().unwrap_or(0);
-        load << LOAD_SHIFT | turn << PLACE_BITS | place as u64
-    }
-
-    fn look_at_all(&mut self, members: &[Member], loads: &dyn Loads) {
-        let mut tree = std::mem::take(&mut self.tree);
-        tree.fill(members.iter().enumerate().map(|(place, member)| {
-            self.word(place, member, loads.in_flight(ServerId(member.server)))
-        }));
-        self.tree = tree;
+    fn look_at_all<L: Loads>(&mut self, loads: &L) {
+        for seat in &mut self.seats {
+            seat.in_flight = loads.in_flight(ServerId(seat.server));
+        }
+        self.tree.fill(self.seats.iter().enumerate().map(|(place, seat)| seat.word(place)));
         self.picks_since_all = 0;
     }
 
-    /// Ends the member's turn, and counts the request that it gets. Who was busy for long has one turn to make good, not
-    /// all that it missed.
-    #[inline]
-    fn take(&mut self, place: usize, member: &Member) {
-        let Some(turn) = self.turns.get_mut(member.server as usize) else { return };
-        self.latest = self.latest.max(*turn);
-        *turn = self.latest + stride(member);
-        let load = ((self.tree.word(place) >> LOAD_SHIFT) + stride(member)).min(LOAD_MAX);
-        self.tree.set(place, load << LOAD_SHIFT | *turn << PLACE_BITS | place as u64);
-    }
-
+    /// Ends a pick after which the turns would soon leave their bits.
     #[cold]
-    fn start_turns_over(&mut self, members: &[Member], loads: &dyn Loads) {
-        for turn in &mut self.turns {
+    fn start_turns_over<L: Loads>(&mut self, server: u32, loads: &L) -> Option<u32> {
+        let turns = self.turns.iter_mut().chain(self.seats.iter_mut().map(|seat| &mut seat.turn));
+        for turn in turns {
             *turn = turn.saturating_sub(self.latest);
         }
         self.latest = 0;
-        self.look_at_all(members, loads);
+        self.look_at_all(loads);
+        Some(server)
     }
 
     /// The best that is not skipped, by a look at each.
     #[cold]
-    fn best_other(&mut self, members: &[Member], skips: &Skips<'_>) -> Option<usize> {
-        self.look_at_all(members, skips.loads);
-        let others = members.iter().enumerate();
-        let others = others.filter(|(_, member)| !skips.skips(member.server));
-        others.map(|(place, _)| place).min_by_key(|place| self.tree.word(*place))
+    fn pick_other<L: Loads>(&mut self, ask: &Ask<'_, L>) -> Option<u32> {
+        self.look_at_all(ask.loads);
+        let others = self.seats.iter().enumerate();
+        let others = others.filter(|(_, seat)| !ask.skips(seat.server));
+        let (place, _) = others.min_by_key(|(place, seat)| seat.word(*place))?;
+        self.take(place, ask.loads)
     }
 }

@@ -10,12 +10,11 @@
 //!
 //! Invariant: the pool holds at most [`PROBES_MAX`] probes, the newest, none used more than [`USES_MAX`] times.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::ask::Skips;
-use crate::hash::mix;
+use crate::ask::{Ask, Loads};
 use crate::latency::{Latencies, Micros};
-use crate::random::Draws;
+use crate::random::{Draws, another};
 use crate::server::{Member, ServerId};
 
 /// Probes in the pool. The paper has 16 for servers that are asked over a network; with a look at each pick, the
@@ -30,106 +29,117 @@ const USES_MAX: u8 = 2;
 const COLD_OF_32: u64 = 30;
 /// A cost above all latencies.
 const HOT: u64 = 1 << 63;
+/// The cost of a probe that has served.
+const SERVED: u64 = u64::MAX;
+/// The lowest bits of a cost are the probe's place in the pool.
+const PLACE_BITS: u32 = PROBES_MAX.ilog2();
 
+/// By place in the pool where it says so.
 #[derive(Debug)]
 pub(crate) struct Prequal {
-    probes: [Probe; PROBES_MAX],
+    /// What a probe costs if it is hot: [`HOT`], and its requests in flight for the share.
+    hot: [u64; PROBES_MAX],
+    /// What it costs if it is cold: its latency in microseconds.
+    cold: [u64; PROBES_MAX],
+    members: [u32; PROBES_MAX],
+    /// Picks that it still serves for.
+    uses_left: [u8; PROBES_MAX],
     next: usize,
     /// The quantile, in thirty-seconds of a load.
     threshold: u64,
-    /// What one request more is at the mean share.
-    unit: u64,
-}
-
-/// No probe.
-const SERVED: Probe = Probe { uses_left: 0, member: 0, load: u64::MAX, latency_micros: 0 };
-
-#[derive(Clone, Copy, Debug)]
-struct Probe {
-    /// Picks that it still serves for.
-    uses_left: u8,
-    member: u32,
-    /// Requests in flight for the share; [`u64::MAX`]: it has served.
-    load: u64,
-    latency_micros: u64,
+    /// How far it rises with a load above it, and falls with another.
+    rise: u64,
+    fall: u64,
+    draws: Draws,
+    latencies: Latencies,
 }
 
 impl Prequal {
-    pub(crate) const fn new() -> Self {
-        Self { probes: [SERVED; PROBES_MAX], next: 0, threshold: 0, unit: 1 }
+    pub(crate) fn new(servers_count: usize) -> Self {
+        Self {
+            hot: [SERVED; PROBES_MAX],
+            cold: [0; PROBES_MAX],
+            members: [0; PROBES_MAX],
+            uses_left: [0; PROBES_MAX],
+            next: 0,
+            threshold: 0,
+            rise: 0,
+            fall: 0,
+            draws: Draws::default(),
+            latencies: Latencies::new(servers_count),
+        }
     }
 
     pub(crate) fn rebuild(&mut self, members: &[Member]) {
-        self.probes = [SERVED; PROBES_MAX];
+        self.hot = [SERVED; PROBES_MAX];
         let sum: u64 = members.iter().map(|member| u64::from(member.reciprocal)).sum();
-        self.unit = (sum / members.len().max(1) as u64).max(1);
+        // What one request more is at the mean share; a step is an eighth of that.
+        let unit = (sum / members.len().max(1) as u64).max(1);
+        // So that the stated part of the loads lies below.
+        (self.rise, self.fall) = (unit / 8 * COLD_OF_32, unit / 8 * (32 - COLD_OF_32));
+        self.draws.rebuild(members);
+    }
+
+    /// Takes note of how long a server took.
+    #[inline]
+    pub(crate) fn observe(&mut self, server: u32, latency: Duration, now: Instant) {
+        self.latencies.observe(server, latency, now);
     }
 
     #[inline(never)]
-    pub(crate) fn pick(
-        &mut self,
-        random: u64,
-        now: Instant,
-        members: &[Member],
-        (draws, latencies): (&Draws, &Latencies),
-        skips: &Skips<'_>,
-    ) -> Option<u32> {
-        let now = latencies.micros(now);
-        let mut number = random;
+    pub(crate) fn pick<L: Loads>(&mut self, members: &[Member], ask: &Ask<'_, L>) -> Option<u32> {
+        let now = self.latencies.present(ask.now);
+        let mut number = ask.random;
         for _ in 0..LOOKS {
-            let place = draws.draw(number);
-            number = mix(number);
-            self.look(place, members.get(place as usize)?, latencies, now, skips);
+            let place = self.draws.draw(number);
+            number = another(number);
+            self.look(place, members.get(place as usize)?, now, ask);
         }
-        let threshold = self.threshold / 32;
-        let mut best = (u64::MAX, 0);
-        for (at, probe) in self.probes.iter().enumerate() {
-            let is_cold = probe.load <= threshold;
-            let cost = if is_cold { probe.latency_micros } else { HOT | probe.load };
-            if cost < best.0 {
-                best = (cost, at);
+        let best = self.best();
+        if best != SERVED {
+            let at = (best % PROBES_MAX as u64) as usize;
+            let member = members.get(self.members[at] as usize)?;
+            self.uses_left[at] -= 1;
+            self.hot[at] = match self.uses_left[at] {
+                0 => SERVED,
+                _ => self.hot[at] + (u64::from(member.reciprocal) << PLACE_BITS),
+            };
+            if !ask.skips(member.server) {
+                return Some(member.server);
             }
         }
-        let probe = &mut self.probes[best.1];
-        let member = members.get(probe.member as usize)?;
-        probe.uses_left = probe.uses_left.saturating_sub(1);
-        probe.load = match probe.uses_left {
-            0 => u64::MAX,
-            _ => probe.load + u64::from(member.reciprocal),
-        };
-        if best.0 < u64::MAX && !skips.skips(member.server) {
-            return Some(member.server);
-        }
-        draws.best(2, number, members, skips, |member, in_flight| {
+        self.draws.best(2, number, members, ask, |member, in_flight| {
             u64::from(in_flight) * u64::from(member.reciprocal)
         })
     }
 
+    /// The cost of the best probe, with its place.
+    #[inline]
+    fn best(&self) -> u64 {
+        let threshold = HOT | (self.threshold / 32) << PLACE_BITS | (PROBES_MAX as u64 - 1);
+        let mut best = SERVED;
+        for (hot, cold) in self.hot.iter().zip(&self.cold) {
+            let cost = if *hot <= threshold { *cold } else { *hot };
+            best = if cost < best { cost } else { best };
+        }
+        best
+    }
+
     /// Puts a probe in the place of the oldest one.
     #[inline]
-    fn look(
-        &mut self,
-        place: u32,
-        member: &Member,
-        latencies: &Latencies,
-        now: Micros,
-        skips: &Skips<'_>,
-    ) {
-        let in_flight = skips.loads.in_flight(ServerId(member.server));
+    fn look<L: Loads>(&mut self, place: u32, member: &Member, now: Micros, ask: &Ask<'_, L>) {
+        let in_flight = ask.loads.in_flight(ServerId(member.server));
         let load = u64::from(in_flight) * u64::from(member.reciprocal);
-        self.probes[self.next] = Probe {
-            uses_left: USES_MAX,
-            member: place,
-            load,
-            latency_micros: latencies.levelling(member.server, now),
-        };
+        let at = self.next % PROBES_MAX;
+        self.hot[at] = HOT | load << PLACE_BITS | at as u64;
+        self.cold[at] = self.latencies.levelling(member.server, now) << PLACE_BITS | at as u64;
+        self.members[at] = place;
+        self.uses_left[at] = USES_MAX;
         self.next = (self.next + 1) % PROBES_MAX;
-        // Rises and falls so that the stated part of the loads seen lies below: a step of an eighth of a request.
-        let step = self.unit / 8;
         self.threshold = if load > self.threshold / 32 {
-            self.threshold + step * COLD_OF_32
+            self.threshold + self.rise
         } else {
-            self.threshold.saturating_sub(step * (32 - COLD_OF_32))
+            self.threshold.saturating_sub(self.fall)
         };
     }
 }

@@ -15,6 +15,7 @@
 //! Invariant: the turns are a heap, their rounds differ by at most one, and each class has one turn in
 //! it and a cursor within its servers.
 
+use crate::ask::{Ask, Loads};
 use crate::server::{Member, ShardId, Share, Weight};
 
 /// A turn: 4 bits of round, which wrap; 48 bits of time within the round; 12 bits that name the class
@@ -75,10 +76,10 @@ impl RoundRobin {
 
     /// Takes the next turn of a server that is not skipped. None: all are.
     #[inline]
-    pub(crate) fn pick(&mut self, skips: impl Fn(u32) -> bool) -> Option<u32> {
+    pub(crate) fn pick<L: Loads>(&mut self, ask: &Ask<'_, L>) -> Option<u32> {
         let turn = *self.turns.first()?;
-        if skips(self.next(turn)) {
-            return self.pick_other(skips);
+        if ask.skips(self.next(turn)) {
+            return self.pick_other(ask);
         }
         Some(self.take(0))
     }
@@ -166,14 +167,14 @@ impl RoundRobin {
     /// one: it would be flooded by all those it missed, and the rounds would come too far apart to be
     /// compared.
     #[cold]
-    fn pick_other(&mut self, skips: impl Fn(u32) -> bool) -> Option<u32> {
+    fn pick_other<L: Loads>(&mut self, ask: &Ask<'_, L>) -> Option<u32> {
         // Sorted is a heap, too.
         self.turns.sort_unstable_by(|a, b| is_before(*b, *a).cmp(&is_before(*a, *b)));
         let found = self.turns.iter().enumerate().find_map(|(place, &turn)| {
             let class = &self.classes[class_of(turn)];
             let steps = (0..class.count).find(|steps| {
                 let within = (class.cursor + steps) % class.count;
-                !skips(self.servers[class.first + within].1)
+                !ask.skips(self.servers[class.first + within].1)
             })?;
             Some((place, steps))
         });

@@ -23,9 +23,13 @@ impl SlowStart {
         Self { period, due: None }
     }
 
-    #[inline]
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         self.due.is_some_and(|due| due <= now)
+    }
+
+    /// Whether a server was found on its ramp.
+    pub(crate) const fn is_under_way(&self) -> bool {
+        self.due.is_some()
     }
 
     /// Begins to reckon anew: nothing is due until a server is found on its ramp.

@@ -11,24 +11,21 @@ use tidegate_exchange::{
     Action, Avoided, BudgetSettings, ConnectFailure, Exchange, Failure, FailureKind, Input,
     NoServerCause, Policy, Redispatch, Request, RetryBudget, RetryCause, RetryOn, Stage,
 };
+use tidegate_testkit::Rng;
 
 /// More steps than any scenario takes: a run that reaches it does not end.
 const STEPS_MAX: usize = 200;
 
-/// SplitMix64, enough to draw a scenario.
-struct Random(u64);
+/// Draws a scenario.
+struct Random(Rng);
 
 impl Random {
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.0.next_u64()
     }
 
     fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound as u64).expect("below a usize")
+        self.0.below(bound)
     }
 
     fn one_in(&mut self, bound: usize) -> bool {
@@ -36,7 +33,7 @@ impl Random {
     }
 
     fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len())]
+        *self.0.choose(from)
     }
 }
 
@@ -433,7 +430,7 @@ impl<'p> Simulation<'p> {
 }
 
 fn simulate(seed: u64) -> (Action, u8) {
-    let (mut random, now) = (Random(seed), Instant::now());
+    let (mut random, now) = (Random(Rng::new(seed)), Instant::now());
     let policy = draw_policy(&mut random);
     let per_second_min = random.pick(&[0, 0, 10]);
     let budget = RetryBudget::new(BudgetSettings { percent: 100, per_second_min }, now);

@@ -26,7 +26,7 @@ pub struct AgentReport {
     pub duty: Option<Duty>,
     /// `75%`: of the configured weight.
     pub weight_percent: Option<u16>,
-    /// `maxconn:30`
+    /// `maxconn:30`; 0: as many as come.
     pub max_connections: Option<u32>,
     /// What follows a `#`.
     pub reason: String,

@@ -27,6 +27,8 @@ pub enum What {
     Up,
     /// The server says whether it is to be given requests.
     Duty(Duty),
+    /// The server says how many connections it takes; 0: as many as come.
+    Limit(u32),
     /// The server is ejected.
     Ejected {
         /// What gave it away.

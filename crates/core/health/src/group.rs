@@ -48,7 +48,7 @@ pub struct Standing {
     pub since: Option<Instant>,
     /// Whether it is well and gets requests; in a panic, servers that are not well get them too.
     pub healthy: bool,
-    /// Connections that its agent allows.
+    /// Connections that its agent allows, in the place of what is configured; 0: as many as come.
     pub max_connections: Option<u32>,
 }
 
@@ -183,14 +183,17 @@ impl Group {
         };
         let (is_up, interval) = (checked.is_up(), checked.interval(&timing));
         if let Outcome::Said(report) = outcome {
-            let duty = member.said.duty;
+            let (duty, max) = (member.said.duty, member.said.max_connections);
             self.unsettled = true;
             let mut said = report.clone();
             said.up = said.up.or(member.said.up);
             said.duty = said.duty.or(duty);
             said.weight_percent = said.weight_percent.or(member.said.weight_percent);
-            said.max_connections = said.max_connections.or(member.said.max_connections);
+            said.max_connections = said.max_connections.or(max);
             member.said = said;
+            if let Some(now) = member.said.max_connections.filter(|now| Some(*now) != max) {
+                self.events.push(Event { server: Some(server), what: What::Limit(now) });
+            }
             if member.said.duty.unwrap_or_default() != duty.unwrap_or_default() {
                 let what = What::Duty(member.said.duty.unwrap_or_default());
                 self.events.push(Event { server: Some(server), what });

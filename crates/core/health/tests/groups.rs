@@ -149,6 +149,7 @@ fn an_agents_word_holds_until_it_says_something_else() {
         What::Duty(Duty::Maintenance),
         What::Duty(Duty::Ready),
         What::Down(disk),
+        What::Limit(7),
         What::Up,
     ];
     assert_eq!(whats(&mut group), expected);

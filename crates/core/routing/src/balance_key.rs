@@ -1,16 +1,17 @@
-//! What a request is spread by, where servers are chosen by a hash.
+//! What a request is spread by, where servers are chosen by a hash, or known again by, where they are looked up in a table.
 //!
-//! Owns the way from a request with its edits to the number that stands for its key; leaves the number's way to a server to
-//! `tidegate-balance`. Invariant: the number depends on the key alone: it is the same on every shard, after a restart, on
+//! Owns the way from a request with its edits to its key and the number that stands for it; leaves the number's way to a server to
+//! `tidegate-balance`, and tables to `tidegate-stick`. Invariant: the number depends on the key alone: it is the same on every shard, after a restart, on
 //! every machine and in every release.
 
-use tidegate_rules::{Key, Template, Uses};
+use tidegate_rules::{Facts, Key, Template, Uses};
 
 use crate::choice::spread;
-use crate::facts::RequestFacts;
+use crate::facts::{RequestFacts, ResponseFacts};
 use crate::overlay::RequestOverlay;
+use crate::response_overlay::ResponseOverlay;
 use crate::run::Workspace;
-use crate::view::{HeaderSource, RequestView, World};
+use crate::view::{HeaderSource, RequestView, ResponseView, World};
 
 /// Makes the key of requests. A shard works from a clone of its own, as from rules.
 #[derive(Clone, Debug)]
@@ -40,14 +41,49 @@ impl BalanceKey {
         overlay: &RequestOverlay,
         workspace: &mut Workspace,
     ) -> Option<u64> {
-        let facts = RequestFacts { view, overlay };
+        self.ask(&RequestFacts { view, overlay }, workspace, spread)
+    }
+
+    /// Calls `ask` with the request's key; none: it has no such thing, or it is empty.
+    pub fn of_request<H: HeaderSource, W: World, T>(
+        &self,
+        view: &RequestView<'_, H, W>,
+        overlay: &RequestOverlay,
+        workspace: &mut Workspace,
+        ask: impl FnOnce(Key<'_>) -> T,
+    ) -> Option<T> {
+        self.ask(&RequestFacts { view, overlay }, workspace, ask)
+    }
+
+    /// Calls `ask` with the key of a response as it was received; none: it has no such thing, or it is empty.
+    pub fn of_response<H: HeaderSource, W: World, R: HeaderSource, T>(
+        &self,
+        request: &RequestView<'_, H, W>,
+        overlay: &RequestOverlay,
+        response: &ResponseView<'_, R>,
+        workspace: &mut Workspace,
+        ask: impl FnOnce(Key<'_>) -> T,
+    ) -> Option<T> {
+        let request = RequestFacts { view: request, overlay };
+        let no_edits = ResponseOverlay::default();
+        let facts = ResponseFacts { request, view: response, overlay: &no_edits };
+        self.ask(&facts, workspace, ask)
+    }
+
+    #[inline]
+    fn ask<F: Facts, T>(
+        &self,
+        facts: &F,
+        workspace: &mut Workspace,
+        ask: impl FnOnce(Key<'_>) -> T,
+    ) -> Option<T> {
         let scratch = &mut workspace.cursor.scratch;
-        let number = self.expression.with_key(&facts, scratch, |key| match (key, self.depth) {
+        let answer = self.expression.with_key(facts, scratch, |key| match (key, self.depth) {
             (Key::Text(b""), _) => None,
-            (Key::Text(path), Some(depth)) => Some(spread(Key::Text(first_segments(path, depth)))),
-            (key, _) => Some(spread(key)),
+            (Key::Text(path), Some(depth)) => Some(ask(Key::Text(first_segments(path, depth)))),
+            (key, _) => Some(ask(key)),
         });
-        number.flatten()
+        answer.flatten()
     }
 }
 

@@ -151,7 +151,7 @@ impl<H: HeaderSource, W: World> Facts for RequestFacts<'_, H, W> {
             Keyed::Arguments => {
                 self.overlay.derived.argument(self.query().unwrap_or_default(), name)
             }
-            Keyed::ResponseHeaders => None,
+            Keyed::ResponseHeaders | Keyed::ResponseCookies => None,
         }
     }
 
@@ -190,6 +190,27 @@ impl<H: HeaderSource, W: World> Facts for RequestFacts<'_, H, W> {
     }
 }
 
+impl<H: HeaderSource, W: World, R: HeaderSource> ResponseFacts<'_, H, W, R> {
+    fn header(&self, name: &[u8]) -> Option<&[u8]> {
+        let received = match self.overlay.removes(name) {
+            true => None,
+            false => self.view.headers.find(name),
+        };
+        received.or_else(|| {
+            let mut added = self.overlay.added();
+            added.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        })
+    }
+
+    fn set_cookie(&self, name: &[u8]) -> Option<&[u8]> {
+        let received = self.view.headers.fields();
+        let received = received.filter(|(field, _)| !self.overlay.removes(field));
+        let fields = received.chain(self.overlay.added());
+        let lines = fields.filter(|(field, _)| field.eq_ignore_ascii_case(b"set-cookie"));
+        cookies::find_set(lines.map(|(_, value)| value), name)
+    }
+}
+
 impl<H: HeaderSource, W: World, R: HeaderSource> Facts for ResponseFacts<'_, H, W, R> {
     #[inline]
     fn text(&self, text: Text) -> &[u8] {
@@ -212,17 +233,13 @@ impl<H: HeaderSource, W: World, R: HeaderSource> Facts for ResponseFacts<'_, H, 
     }
 
     fn keyed(&self, keyed: Keyed, name: &[u8]) -> Option<&[u8]> {
-        if keyed != Keyed::ResponseHeaders {
-            return self.request.keyed(keyed, name);
+        match keyed {
+            Keyed::ResponseHeaders => self.header(name),
+            Keyed::ResponseCookies => self.set_cookie(name),
+            Keyed::RequestHeaders | Keyed::Cookies | Keyed::Arguments => {
+                self.request.keyed(keyed, name)
+            }
         }
-        let received = match self.overlay.removes(name) {
-            true => None,
-            false => self.view.headers.find(name),
-        };
-        received.or_else(|| {
-            let mut added = self.overlay.added();
-            added.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
-        })
     }
 
     fn visit_request_headers(&self, visit: impl FnMut(&[u8], &[u8])) {

@@ -345,6 +345,7 @@ fn attributes_without_edits_are_those_received() {
         (Keyed::Arguments, "b", Some("%zz")),
         (Keyed::Arguments, "d", None),
         (Keyed::ResponseHeaders, "x-a", None),
+        (Keyed::ResponseCookies, "d", None),
     ];
     for (keyed, name, expected) in keyed {
         assert_eq!(

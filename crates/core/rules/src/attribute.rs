@@ -120,6 +120,8 @@ pub enum Keyed {
     Arguments,
     /// `response.headers`; names in lower case.
     ResponseHeaders,
+    /// `response.cookies`: those that the response sets; names as they stand.
+    ResponseCookies,
 }
 
 impl Keyed {
@@ -194,6 +196,7 @@ pub const ATTRIBUTES: &[AttributeRow] = &[
     ),
     row("response.code", Attribute::Number(Number::ResponseCode), Phase::Response),
     row("response.headers", Attribute::Keyed(Keyed::ResponseHeaders), Phase::Response),
+    row("response.cookies", Attribute::Keyed(Keyed::ResponseCookies), Phase::Response),
     row("backend.servers_up", Attribute::Number(Number::ServersUp), Phase::Connection),
     row("now", Attribute::Number(Number::Now), Phase::Connection),
 ];

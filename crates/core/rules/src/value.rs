@@ -188,9 +188,11 @@ impl TextValue {
                     Keyed::Cookies => changed == b"cookie",
                     _ => false,
                 },
-                Change::ResponseHeader(changed) => {
-                    *keyed == Keyed::ResponseHeaders && **name == *changed
-                }
+                Change::ResponseHeader(changed) => match keyed {
+                    Keyed::ResponseHeaders => **name == *changed,
+                    Keyed::ResponseCookies => changed == b"set-cookie",
+                    _ => false,
+                },
                 Change::Method | Change::Path | Change::Variable(_) => false,
             },
             Self::Variable(variable) => change == Change::Variable(*variable),

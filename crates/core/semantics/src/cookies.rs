@@ -35,6 +35,19 @@ pub fn find<'a>(values: impl IntoIterator<Item = &'a [u8]>, name: &[u8]) -> Opti
     values.into_iter().find_map(|value| find_in(value, name))
 }
 
+/// The value that `Set-Cookie` header lines with these `values` give the cookie called `name`. Of several the last counts, as
+/// for user agents (RFC 6265 §5.3); attributes do not count, not even those that end a cookie's life.
+#[inline]
+pub fn find_set<'a>(values: impl IntoIterator<Item = &'a [u8]>, name: &[u8]) -> Option<&'a [u8]> {
+    let of_name = |value: &'a [u8]| {
+        let (pair, _) = split_at_byte(value, b';');
+        let (own, value) = split_at_byte(pair, b'=');
+        let own = trim(own);
+        (!own.is_empty() && own == name).then(|| without_quotes(trim(value.unwrap_or_default())))
+    };
+    values.into_iter().filter_map(of_name).last()
+}
+
 /// The value of the first cookie in one line; the name is one that a cookie can have.
 #[inline]
 fn find_in<'a>(value: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
@@ -102,5 +115,18 @@ mod tests {
         assert_eq!(find(lines, b"sess"), None);
         assert_eq!(find(lines, b""), None);
         assert_eq!(find([], b"a"), None);
+    }
+
+    #[test]
+    fn a_response_sets_what_its_last_line_says() {
+        let lines =
+            [&b"SID=old; Path=/"[..], b" SID = \"new\" ;HttpOnly", b"other=SID=3", b"SID2=4"];
+        assert_eq!(find_set(lines, b"SID"), Some(&b"new"[..]));
+        assert_eq!(find_set(lines, b"other"), Some(&b"SID=3"[..]));
+        assert_eq!(find_set([&b"SID=; Max-Age=0"[..]], b"SID"), Some(&b""[..]));
+        assert_eq!(find_set([&b"SID"[..]], b"SID"), Some(&b""[..]));
+        for name in [&b"sid"[..], b"Path", b"", b"HttpOnly"] {
+            assert_eq!(find_set(lines, name), None, "{name:?}");
+        }
     }
 }

@@ -214,6 +214,16 @@ stats! {
         hedges: Counter = Counter::new(),
         /// Those of them that were taken over.
         hedges_won: Counter = Counter::new(),
+        /// Requests whose client was found in the table.
+        stick_hits: Counter = Counter::new(),
+        /// Requests with a key that was not found there.
+        stick_misses: Counter = Counter::new(),
+        /// Entries made or moved to another server.
+        stick_stored: Counter = Counter::new(),
+        /// Entries thrown out, before their time, for new ones.
+        stick_evicted: Counter = Counter::new(),
+        /// Entries not made, because other shards wrote in the same place.
+        stick_refused: Counter = Counter::new(),
         /// Bytes received from servers.
         bytes_in: Counter = Counter::new(),
         /// Bytes sent to servers.
@@ -272,6 +282,10 @@ stats! {
         failures: CounterSet = CounterSet::new(reasons.failures),
         /// Requests waiting now for this server and no other.
         queued: Gauge = Gauge::new(),
+        /// Idle connections left to whichever shard needs one; those that are not taken off are open and idle.
+        connections_shelved: Counter = Counter::new(),
+        /// Those of them that were taken, or closed.
+        connections_unshelved: Counter = Counter::new(),
         /// Connections that came from another shard.
         connections_handed_over: Counter = Counter::new(),
     }

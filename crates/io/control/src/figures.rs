@@ -3,6 +3,7 @@
 //! Owns the outcome of reloads; leaves the text to `admin::metrics`, and counting what the data plane does to the shards.
 //! Invariant: a reload that was begun is counted once, when its outcome is known.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use tidegate_log::Counts;
@@ -56,8 +57,18 @@ pub(crate) struct Figures {
     pub(crate) health: HealthFigures,
     /// The certificates.
     pub(crate) certificates: CertificateFigures,
+    /// The tables of clients, of those backends that have one.
+    pub(crate) sticks: Vec<StickFigures>,
     /// What became of the lines of access logs; absent at the end.
     pub(crate) access_log: Option<Counts>,
+}
+
+/// The table of one backend.
+#[derive(Clone, Debug)]
+pub(crate) struct StickFigures {
+    pub(crate) backend: Arc<str>,
+    pub(crate) entries: usize,
+    pub(crate) entries_max: usize,
 }
 
 /// What the control plane knows of one shard.

@@ -14,24 +14,27 @@ use tidegate_compression::{BrotliLevel, GzipLevel, Levels, ZstdLevel};
 use tidegate_config as config;
 use tidegate_config::{Backend, Config, ForwardedHeader, Frontend, ServerAddress};
 use tidegate_exchange::Policy;
+use tidegate_health::Event;
 use tidegate_proxy::{
     AccessLog, BackendProtocol, BackendSettings, BindSettings, Budget, ClientTimeouts, Compression,
     ForwardedField, Forwarding, FrontendSettings, Handed, HandshakeLimits, OnMarkedDown,
-    OwnFieldSettings, PoolSettings, RepeatSettings, ServerSettings, Snapshot, Tables, Verifier,
-    reasons,
+    OwnFieldSettings, PoolSettings, RepeatSettings, ServerSettings, ServerStates, Snapshot,
+    StickSettings, Tables, Verifier, reasons,
 };
 use tidegate_queue::{self as slots, Hub};
 use tidegate_rules::ValueList;
 use tidegate_semantics::compressible;
+use tidegate_stick::Keeper;
 use tidegate_telemetry::{EntityName, Registry};
 use tidegate_tls::ClientTls;
 use tidegate_tls::rustls::pki_types::ServerName;
 
-use crate::health::Health;
+use crate::figures::StickFigures;
+use crate::health::{Health, WatchedBackend};
 use crate::installation;
 use crate::log::{Level, Line};
 use crate::process;
-use crate::queues::Queue;
+use crate::queues::{Kept, Queue};
 
 /// What is kept from one configuration to the next.
 pub(crate) struct Publisher {
@@ -48,6 +51,8 @@ pub(crate) struct Publisher {
     shards_count: u16,
     hub: Arc<Hub<Handed>>,
     queues: HashMap<Arc<str>, Queue>,
+    /// The tables of clients, by backend.
+    sticks: HashMap<Arc<str>, Keeper<RandomState>>,
 }
 
 impl Publisher {
@@ -63,6 +68,7 @@ impl Publisher {
             shards_count,
             hub: Arc::new(Hub::new(usize::from(shards_count))),
             queues: HashMap::new(),
+            sticks: HashMap::new(),
         }
     }
 
@@ -166,7 +172,7 @@ impl Publisher {
     }
 
     fn backend(&mut self, at: usize, backend: &Backend) -> BackendSettings {
-        let (line, limits) = self.queue(backend);
+        let (line, kept) = self.queue(at, backend);
         let weighted: Vec<_> = backend
             .servers
             .iter()
@@ -179,11 +185,12 @@ impl Publisher {
         let servers = backend
             .servers
             .iter()
-            .zip(limits)
+            .zip(kept)
             .enumerate()
-            .map(|(index, (server, limit))| ServerSettings {
+            .map(|(index, (server, Kept { limit, shelf }))| ServerSettings {
                 standing: self.health.standing(at, index).expect("every server is watched"),
                 limit,
+                shelf,
                 name: server.name.clone(),
                 address: socket_address(&server.address),
                 tls_name: backend.tls.as_ref().and_then(|tls| tls_name(tls, &server.address)),
@@ -217,6 +224,7 @@ impl Publisher {
                 let names = backend.servers.iter().map(|server| &*server.name);
                 Arc::new(installation::persistence(settings, &backend.name, names))
             }),
+            stick: self.stick(backend),
             repeats: RepeatSettings {
                 non_idempotent: backend.retries.non_idempotent,
                 body_bytes_max: backend.retries.body_max,
@@ -242,18 +250,62 @@ impl Publisher {
         }
     }
 
-    /// The queue of a backend and the limits of its servers.
-    fn queue(
-        &mut self,
-        backend: &Backend,
-    ) -> (Option<Arc<slots::Line>>, Vec<Option<Arc<slots::Limit>>>) {
+    /// The queue of a backend, and what its servers keep.
+    fn queue(&mut self, at: usize, backend: &Backend) -> (Option<Arc<slots::Line>>, Vec<Kept>) {
         let shards_count = usize::from(self.shards_count);
-        self.queues.entry(backend.name.clone()).or_default().follow(backend, shards_count)
+        let said = |server| self.health.standing(at, server)?.max_connections;
+        self.queues.entry(backend.name.clone()).or_default().follow(backend, shards_count, said)
+    }
+
+    /// Brings the standings of servers up to date, as [`Health::settle`] does, and the limits that agents have changed.
+    pub(crate) fn settle(
+        &mut self,
+        now: Instant,
+        told: impl FnMut(&WatchedBackend, &Event),
+    ) -> Option<ServerStates> {
+        let states = self.health.settle(now, told)?;
+        for change in &states.changes {
+            let name = self.health.backend_name(change.backend);
+            if let Some(queue) = name.and_then(|name| self.queues.get(name)) {
+                queue.set_said(change.server, change.standing.max_connections);
+            }
+        }
+        Some(states)
+    }
+
+    /// The table of a backend's clients, the same as long as it has one.
+    fn stick(&mut self, backend: &Backend) -> Option<StickSettings> {
+        let Some(stick) = &backend.stick else {
+            self.sticks.remove(&backend.name);
+            return None;
+        };
+        let now = Instant::now();
+        let keeper = self
+            .sticks
+            .entry(backend.name.clone())
+            .or_insert_with(|| Keeper::new(stick.entries_max, now, RandomState::new()));
+        let names = backend.servers.iter().map(|server| &*server.name);
+        Some(StickSettings {
+            pins: Arc::new(keeper.follow(stick.entries_max, stick.expire, names, now)),
+            key: stick.on.key.clone(),
+            learn: stick.learn.as_ref().map(|learn| learn.key.clone()),
+        })
+    }
+
+    /// How full the tables of clients are, by the names of their backends.
+    pub(crate) fn stick_figures(&self, now: Instant) -> Vec<StickFigures> {
+        let figures = self.sticks.iter().map(|(backend, keeper)| StickFigures {
+            backend: backend.clone(),
+            entries: keeper.entries(now),
+            entries_max: keeper.entries_max(),
+        });
+        figures.collect()
     }
 
     fn forget_what_is_not_in(&mut self, config: &Config) {
         self.frontends.retain(|_, budget| budget.strong_count() > 0);
         self.queues.retain(|name, _| config.backends.iter().any(|backend| backend.name == *name));
+        self.sticks.retain(|name, _| config.backends.iter().any(|backend| backend.name == *name));
         self.registry.retain(|entity| match entity {
             EntityName::Frontend(name) => {
                 config.frontends.iter().any(|frontend| *frontend.name == *name)

@@ -410,6 +410,7 @@ impl Status for Runtime {
             shards: self.links.borrow().iter().map(ShardFigures::of).collect(),
             health: self.publisher.borrow().health.figures(),
             certificates: self.certificates.borrow().figures(),
+            sticks: self.publisher.borrow().stick_figures(self.shard.clock.now()),
             access_log: self.logs.borrow().as_ref().map(AccessLogs::totals),
         };
         exposition.render(&self.publisher.borrow().registry, process, &figures)

@@ -35,7 +35,7 @@ pub use rules::Verifier;
 pub use settings::{
     BackendProtocol, BackendSettings, BindSettings, ClientTimeouts, ForwardedField, Forwarding,
     FrontendSettings, HandshakeLimits, OnMarkedDown, OwnFieldSettings, PoolSettings,
-    RepeatSettings, ServerSettings, Snapshot, Tables, reasons,
+    RepeatSettings, ServerSettings, Snapshot, StickSettings, Tables, reasons,
 };
 pub use upstream::queue::Handed;
 pub use worker::{Context, run};

@@ -2,6 +2,7 @@
 //!
 //! Owns the types; the control plane fills them. Invariant: indices in a snapshot point into the same snapshot.
 
+use std::hash::RandomState;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use tidegate_exchange::{BudgetSettings, Failure, Policy};
 use tidegate_health::{Standing, StatusSet};
 use tidegate_http1::{ChunkedError, Limits, RequestError};
 use tidegate_http2::{Flood, Malformed};
+pub use tidegate_idle::PoolSettings;
+use tidegate_idle::Shelf;
 use tidegate_persistence::Persistence;
 use tidegate_queue::{Hub, Limit, Line};
 use tidegate_routing::{BalanceKey, ErrorPages, HeaderName, RequestRule, ResponseRule, Rules};
@@ -18,6 +21,7 @@ use tidegate_rules::{ValueList, ValueMap};
 use tidegate_semantics::forwarded::Received;
 use tidegate_semantics::traceparent::Sampling;
 use tidegate_semantics::via::Pseudonym;
+use tidegate_stick::Pins;
 use tidegate_telemetry::{BackendStats, FrontendStats, PerShard, Reasons, ServerStats, ShardStats};
 use tidegate_tls::rustls::Error;
 use tidegate_tls::rustls::pki_types::ServerName;
@@ -195,6 +199,8 @@ pub struct BackendSettings {
     pub exchange: Policy,
     /// How a client stays with its server; none: it does not.
     pub persistence: Option<Arc<Persistence>>,
+    /// How a client stays with its server by a table; none: it does not.
+    pub stick: Option<StickSettings>,
     /// Which requests are repeated.
     pub repeats: RepeatSettings,
     /// Longest silence of both sides of a tunnel.
@@ -229,17 +235,15 @@ pub enum BackendProtocol {
     Auto,
 }
 
-/// How server connections are kept for further requests.
-#[derive(Clone, Copy, Debug)]
-pub struct PoolSettings {
-    /// Idle connections kept per server and shard.
-    pub idle_max: usize,
-    /// How long an idle connection is kept.
-    pub idle_timeout: Duration,
-    /// A connection that is older carries no further request; none: however old.
-    pub max_lifetime: Option<Duration>,
-    /// Requests that a connection carries; none: as many as there are.
-    pub max_requests: Option<u32>,
+/// How clients stay with their servers by a table.
+#[derive(Clone)]
+pub struct StickSettings {
+    /// The table, shared by all shards.
+    pub pins: Arc<Pins<RandomState>>,
+    /// What a client is known by in its requests.
+    pub key: BalanceKey,
+    /// What it will be known by, in responses; then the keys of requests make no entries. None: they do.
+    pub learn: Option<BalanceKey>,
 }
 
 /// Which requests may be sent again although a server may have acted on them.
@@ -272,8 +276,10 @@ pub struct ServerSettings {
     pub address: SockAddr,
     /// The name that it is asked for and has to prove, with TLS only.
     pub tls_name: Option<ServerName<'static>>,
-    /// The slots for connections to it, if these are limited. The same as long as it is the same server.
+    /// The slots for connections to it, if these are limited or may come to be. The same as long as it is the same server.
     pub limit: Option<Arc<Limit>>,
+    /// Its idle connections that any shard may take. The same as long as it is the same server.
+    pub shelf: Arc<Shelf<Handed>>,
     /// What is known of it, its share of the requests included.
     pub standing: Standing,
     /// Its counters.

@@ -13,6 +13,7 @@ use tidegate_balance::{Availability, Pool, ServerId, ServerState, ShardId};
 use tidegate_exchange::{Policy, RetryBudget};
 use tidegate_health::{Standing, StatusSet};
 use tidegate_http1::Limits;
+use tidegate_idle::{IdleList, Pace, Shelf};
 use tidegate_persistence::Persistence;
 use tidegate_routing::{
     BackendIndex, BalanceKey, ErrorPage, ErrorPages, RequestRule, ResponseRule, Rules,
@@ -28,12 +29,13 @@ use crate::journal::FrontendLog;
 use crate::rules::{Needs, Verifier};
 use crate::settings::{
     BackendSettings, BindSettings, ClientTimeouts, FrontendSettings, OnMarkedDown,
-    OwnFieldSettings, PoolSettings, RepeatSettings, ServerSettings, Snapshot, Tables,
+    OwnFieldSettings, PoolSettings, RepeatSettings, ServerSettings, Snapshot, StickSettings,
+    Tables,
 };
 use crate::tally::Tally;
-use crate::upstream::idle_pool::IdleList;
 use crate::upstream::in_use::InUse;
-use crate::upstream::queue::{BackendQueue, Limited, Office};
+use crate::upstream::queue::{BackendQueue, Handed, Limited, Office};
+use crate::upstream::reuse::Resting;
 
 /// A snapshot as this shard uses it.
 pub(crate) struct Site {
@@ -70,6 +72,8 @@ pub(crate) struct Backend {
     pub(crate) servers: Vec<Rc<Server>>,
     pub(crate) exchange: Policy,
     pub(crate) persistence: Option<Arc<Persistence>>,
+    /// A clone of this shard's own, as of rules; the table in it is everybody's.
+    pub(crate) stick: Option<StickSettings>,
     pub(crate) repeats: RepeatSettings,
     /// None: nothing is repeated.
     pub(crate) retry_budget: Option<RetryBudget>,
@@ -96,7 +100,11 @@ pub(crate) struct Server {
     pub(crate) tls: Option<(Arc<ClientTls>, ServerName<'static>)>,
     pub(crate) stats: Arc<ServerStats>,
     everywhere: Tally<ServerStats>,
-    pub(crate) idle: IdleList,
+    pub(crate) idle: IdleList<Resting>,
+    /// How often this shard uses it.
+    pub(crate) pace: Pace,
+    /// Idle connections that any shard may take: none with one shard, and none of a server with a limit.
+    pub(crate) shelf: Option<Arc<Shelf<Handed>>>,
     /// Small responses in a row, up to [`SMALL_RESPONSES_MIN`].
     small_responses: Cell<u8>,
     /// Whether it gets no requests: no connection to it is kept.
@@ -138,6 +146,14 @@ impl Server {
         }
     }
 
+    /// Takes the settings of its backend.
+    fn follow(&self, settings: &BackendSettings) {
+        self.closes_sessions.set(settings.on_marked_down == OnMarkedDown::CloseSessions);
+        if let Some(limited) = &self.limited {
+            limited.idle_max.set(settings.pool.idle_max);
+        }
+    }
+
     fn count_error(&self) {
         self.stats.errors.increment();
         self.stats.errors_in_a_row.increment();
@@ -151,8 +167,9 @@ impl Server {
 
     /// Whether connections to it should receive one buffer at a time.
     pub(crate) fn receives_on_demand(&self) -> bool {
-        // One of a server with a limit may go to another shard, with nothing in flight.
-        self.limited.is_some() || self.small_responses.get() < SMALL_RESPONSES_MIN
+        // What may go to another shard must have nothing in flight.
+        let may_go = self.limited.is_some() || (self.shelf.is_some() && self.pace.is_seldom());
+        may_go || self.small_responses.get() < SMALL_RESPONSES_MIN
     }
 }
 
@@ -276,6 +293,23 @@ impl Backend {
         }
     }
 
+    /// Whether a request without ties may go to the server.
+    pub(crate) fn takes_new(&self, index: usize) -> bool {
+        let id = u32::try_from(index).map(ServerId);
+        id.is_ok_and(|id| self.balance.borrow().takes_new(id))
+    }
+
+    /// Tells the servers with a limit whether requests are spread over them; those for which that is new.
+    pub(crate) fn note_spread(&self) -> Vec<Rc<Server>> {
+        let balance = self.balance.borrow();
+        let servers = (0..).map(ServerId).zip(&self.servers);
+        let is_new = |(id, server): &(ServerId, &Rc<Server>)| {
+            let limited = server.limited.as_ref();
+            limited.is_some_and(|limited| limited.set_spread_over(balance.spreads_over(*id)))
+        };
+        servers.filter(is_new).map(|(_, server)| server.clone()).collect()
+    }
+
     /// A server has answered with this status, so long after it was asked.
     #[inline]
     pub(crate) fn note_answer(&self, server: &Server, status: u16, latency: Duration) {
@@ -337,6 +371,9 @@ impl Backend {
                     stats: server.stats.shard(usize::from(shard)).clone(),
                     everywhere: Tally::new(&server.stats, shard, shards_count),
                     idle: IdleList::default(),
+                    pace: Pace::default(),
+                    shelf: (shards_count > 1 && server.limit.is_none())
+                        .then(|| server.shelf.clone()),
                     small_responses: Cell::new(0),
                     down: Cell::new(false),
                     closes_sessions: Cell::new(false),
@@ -346,8 +383,7 @@ impl Backend {
                 })
             })
             .collect();
-        let closes = settings.on_marked_down == OnMarkedDown::CloseSessions;
-        servers.iter().for_each(|server| server.closes_sessions.set(closes));
+        servers.iter().for_each(|server| server.follow(settings));
         let backend = Backend {
             name: settings.name.clone(),
             balance: RefCell::new(Pool::new(&settings.balance, ShardId(shard), shards_count)),
@@ -355,6 +391,7 @@ impl Backend {
             servers,
             exchange: settings.exchange,
             persistence: settings.persistence.clone(),
+            stick: settings.stick.clone(),
             repeats: settings.repeats,
             retry_budget: settings.exchange.repeats().then(|| {
                 let budget = settings.repeats.budget.of_shard(shards_count);
@@ -375,6 +412,7 @@ impl Backend {
         for (index, server) in settings.servers.iter().enumerate() {
             backend.set_standing(index, &server.standing);
         }
+        backend.note_spread();
         backend
     }
 }

@@ -119,7 +119,7 @@ impl Service for Worker {
         match parked {
             Parked::Client(client) => self.dispatch(client),
             Parked::Server(server) => {
-                if let Some(held) = server.idle.remove(ParkToken(index)) {
+                if let Some(held) = self.remove_idle(&server, ParkToken(index)) {
                     self.look_at_idle(&server, held);
                 }
             }

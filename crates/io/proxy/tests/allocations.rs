@@ -4,30 +4,36 @@
 //! only thing that runs besides them is what is measured.
 
 use std::alloc::System;
+use std::hash::RandomState;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tidegate_access_log::{Captures, Format, Sampling, Severity, Target};
-use tidegate_balance::{Availability, Plan, Policy as Balance, ServerSettings as Balanced, Weight};
+use tidegate_balance::{
+    Availability, HashMethod, Plan, Policy as Balance, ServerSettings as Balanced, Weight,
+};
 use tidegate_compression::Levels;
 use tidegate_exchange::Policy;
 use tidegate_health::Standing;
 use tidegate_http1::Limits;
 use tidegate_log::{Logs, Settings as LogSettings, Writer};
+use tidegate_persistence::{
+    Carrier, Cookie, Key, Mode, Persistence, Pin, Settings as PersistenceSettings, Unix,
+};
 use tidegate_proxy::{
     AccessLog, BackendProtocol, BackendSettings, BindSettings, Budget, ClientTimeouts, Command,
     Compression, Context, ForwardedField, Forwarding, FrontendSettings, HandshakeLimits,
     ListenerId, ListenerSpec, OnMarkedDown, OwnFieldSettings, PoolSettings, RepeatSettings,
-    ServerSettings, Snapshot, reasons,
+    ServerSettings, Snapshot, StickSettings, reasons,
 };
 use tidegate_queue::Hub;
 use tidegate_ring::Settings;
 use tidegate_routing::{
-    BackendChoice, BackendIndex, BackendShare, Edit, Ending, HeaderName, RequestRule, ResponseRule,
-    RewritePath, Rules, Split,
+    BackendChoice, BackendIndex, BackendShare, BalanceKey, Edit, Ending, HeaderName, RequestRule,
+    ResponseRule, RewritePath, Rules, Split,
 };
 use tidegate_rules::{Condition, Conditions, Environment, Names, Phase, Template, ValueList};
 use tidegate_semantics::accept_encoding::Coding;
@@ -36,6 +42,7 @@ use tidegate_semantics::forwarded::Received;
 use tidegate_semantics::traceparent::Sampling as TraceSampling;
 use tidegate_semantics::via::Pseudonym;
 use tidegate_shard::{Sender, Shard, queue, spawn};
+use tidegate_stick::Keeper;
 use tidegate_telemetry::Registry;
 use tidegate_testkit::json;
 
@@ -44,6 +51,8 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const WARM_UP: usize = 200;
 const MEASURED: usize = 50;
+/// Of answers that are compressed: a round has to be over before the executor's timer comes again.
+const MEASURED_CODED: usize = 5;
 const ROUNDS: usize = 100;
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -170,6 +179,7 @@ fn backend(server: SocketAddr, registry: &mut Registry) -> BackendSettings {
         balance: Plan::new(Balance::RoundRobin.into(), &[Balanced::default()]),
         balance_key: None,
         servers: vec![ServerSettings {
+            shelf: Arc::default(),
             limit: None,
             name: "a".into(),
             address: server.into(),
@@ -187,6 +197,7 @@ fn backend(server: SocketAddr, registry: &mut Registry) -> BackendSettings {
         protocol: BackendProtocol::default(),
         exchange: Policy::default(),
         persistence: None,
+        stick: None,
         repeats: RepeatSettings::default(),
         tunnel_timeout: second * 60,
         reuse: true,
@@ -205,11 +216,76 @@ fn backend(server: SocketAddr, registry: &mut Registry) -> BackendSettings {
     }
 }
 
-fn snapshot(server: SocketAddr, log: Option<AccessLog>) -> Arc<Snapshot> {
+/// The key that an expression makes.
+fn key(text: &str, phase: Phase) -> BalanceKey {
+    let (mut names, conditions) = (Names::default(), Conditions::default());
+    let mut environment = Environment { names: &mut names, conditions: &conditions, phase };
+    BalanceKey::new(Template::compile_expression(text, &mut environment).expect("a key"), None)
+}
+
+/// Clients are known by a cookie of the proxy's own.
+fn persistence() -> Persistence {
+    let cookie = Cookie {
+        name: b"SRV".to_vec(),
+        mode: Mode::Insert,
+        indirect: true,
+        attributes: b"; Path=/".to_vec(),
+    };
+    let keys = vec![Key::derived(b"secret", b"app")];
+    let carrier = Carrier::Cookie(cookie);
+    let settings = PersistenceSettings { carrier, keys, max_idle: None, max_life: None };
+    Persistence::new(&settings, "app", ["a"])
+}
+
+fn by_cookie(backend: &mut BackendSettings) {
+    backend.persistence = Some(Arc::new(persistence()));
+}
+
+/// A request with the token that the proxy gives for its only server.
+fn with_token() -> Vec<u8> {
+    let (ours, mut cookie) = (persistence(), Vec::new());
+    let answer = ours.answer(&Pin::default(), 0, Unix(1_800_000_000));
+    assert!(ours.write(&answer, &mut cookie));
+    let end = cookie.iter().position(|byte| *byte == b';').expect("attributes");
+    let head: &[u8] = b"GET / HTTP/1.1\r\nHost: example\r\nCookie: a=b; ";
+    [head, &cookie[..end], b"\r\n\r\n"].concat()
+}
+
+/// Clients stay by a header of their requests.
+fn by_table(backend: &mut BackendSettings) {
+    let now = Instant::now();
+    let mut keeper = Keeper::new(1024, now, RandomState::new());
+    let pins = Arc::new(keeper.follow(1024, Duration::from_secs(60), ["a"], now));
+    let key = key(r#"request.headers["x-session"]"#, Phase::Request);
+    backend.stick = Some(StickSettings { pins, key, learn: None });
+}
+
+/// They stay by a cookie of their server.
+fn by_learning(backend: &mut BackendSettings) {
+    by_table(backend);
+    if let Some(stick) = &mut backend.stick {
+        stick.key = key(r#"request.cookies["SID"]"#, Phase::Request);
+        stick.learn = Some(key(r#"response.cookies["SID"]"#, Phase::Response));
+    }
+}
+
+/// By the hash of a header.
+fn by_hash(backend: &mut BackendSettings) {
+    let policy = Balance::Hash { method: HashMethod::Consistent, balance_factor: None };
+    backend.balance = Plan::new(policy.into(), &[Balanced::default()]);
+    backend.balance_key = Some(key(r#"request.headers["x-session"]"#, Phase::Request));
+}
+
+fn snapshot(
+    server: SocketAddr,
+    arrange: fn(&mut BackendSettings),
+    log: Option<AccessLog>,
+) -> Arc<Snapshot> {
     let (rules, response_rules) = rules();
     let mut registry = Registry::new(1, reasons());
     let second = Duration::from_secs(1);
-    let backend = backend(server, &mut registry);
+    let mut backend = backend(server, &mut registry);
+    arrange(&mut backend);
     let frontend = FrontendSettings {
         name: "web".into(),
         default_backend: Some(0),
@@ -258,6 +334,7 @@ fn snapshot(server: SocketAddr, log: Option<AccessLog>) -> Arc<Snapshot> {
 
 fn start_shard(
     server: SocketAddr,
+    arrange: fn(&mut BackendSettings),
     log: Option<AccessLog>,
     writer: Writer,
 ) -> (SocketAddr, Sender<Command>) {
@@ -266,7 +343,7 @@ fn start_shard(
     let (mut commands, for_shard) = queue(4);
     let (from_shard, mut reports) = queue(64);
     let (made, made_here) = mpsc::channel();
-    let snapshot = snapshot(server, log);
+    let snapshot = snapshot(server, arrange, log);
     let listeners = vec![ListenerSpec {
         backlog: None,
         id: ListenerId(0),
@@ -295,12 +372,18 @@ fn exchange(stream: &mut TcpStream, request: &[u8], received: &mut [u8], length:
     stream.read_exact(&mut received[..length]).expect("an answer");
 }
 
-/// Allocations of the whole process while `MEASURED` requests are answered on one warm connection: the fewest of all rounds.
-fn allocations(request: &[u8], answer: &'static [u8], format: Option<&str>) -> usize {
+/// Allocations of the whole process while requests are answered on one warm connection, `MEASURED` or fewer of those that take
+/// long: the fewest of all rounds.
+fn allocations(
+    arrange: fn(&mut BackendSettings),
+    request: &[u8],
+    answer: &'static [u8],
+    format: Option<&str>,
+) -> usize {
     let (logs, mut writers) = Logs::start(1, |_| {}).expect("a thread");
     let log = format.map(|format| access_log(&logs, format));
     let writer = writers.pop().expect("one for each shard");
-    let (address, mut commands) = start_shard(start_server(answer), log, writer);
+    let (address, mut commands) = start_shard(start_server(answer), arrange, log, writer);
     let mut stream = TcpStream::connect(address).expect("the balancer listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a duration");
     let mut received = vec![0; 64 * 1024];
@@ -325,9 +408,10 @@ fn allocations(request: &[u8], answer: &'static [u8], format: Option<&str>) -> u
     for _ in 0..WARM_UP {
         exchange(&mut stream, request, &mut received, length);
     }
+    let measured = if is_coded { MEASURED_CODED } else { MEASURED };
     let round = || {
         let region = Region::new(ALLOCATOR);
-        for _ in 0..MEASURED {
+        for _ in 0..measured {
             exchange(&mut stream, request, &mut received, length);
         }
         let change = region.change();
@@ -338,7 +422,7 @@ fn allocations(request: &[u8], answer: &'static [u8], format: Option<&str>) -> u
     let fewest = std::iter::repeat_with(round).take(ROUNDS).min().unwrap_or(usize::MAX);
     if format.is_some() {
         assert!(logs.flush(PATIENCE));
-        let requests = 1 + WARM_UP + ROUNDS * MEASURED;
+        let requests = 1 + WARM_UP + ROUNDS * measured;
         assert_eq!(usize::try_from(logs.totals().lines), Ok(requests));
     }
     commands.send(Command::Stop).unwrap_or_else(|_| panic!("the shard is there"));
@@ -362,17 +446,28 @@ fn a_warm_connection_allocates_nothing() {
     let large = format!("{typed}Content-Length: 50000\r\n\r\n").into_bytes();
     let large: &'static [u8] = [large, json(1, 50_000)].concat().leak();
     const MOBILE: &[u8] = b"GET / HTTP/1.1\r\nHost: example\r\nUser-Agent: Mobile\r\n\r\n";
-    for (name, request, answer) in [
-        ("GET", GET, LENGTH),
-        ("POST", POST, LENGTH),
-        ("chunked", GET, CHUNKED),
-        ("rewritten", API, LENGTH),
-        ("split", MOBILE, LENGTH),
-        ("gzip", GZIP, large),
-        ("zstd", ZSTD, large),
+    const SESSION: &[u8] = b"GET / HTTP/1.1\r\nHost: example\r\nX-Session: 7\r\n\r\n";
+    const LEARNED: &[u8] = b"GET / HTTP/1.1\r\nHost: example\r\nCookie: a=b; SID=7\r\n\r\n";
+    const SID: &[u8] =
+        b"HTTP/1.1 200 OK\r\nSet-Cookie: SID=7; Path=/\r\nContent-Length: 5\r\n\r\nhello";
+    let with_token: &'static [u8] = with_token().leak();
+    let plain: fn(&mut BackendSettings) = |_| {};
+    for (name, arrange, request, answer) in [
+        ("GET", plain, GET, LENGTH),
+        ("POST", plain, POST, LENGTH),
+        ("chunked", plain, GET, CHUNKED),
+        ("rewritten", plain, API, LENGTH),
+        ("split", plain, MOBILE, LENGTH),
+        ("gzip", plain, GZIP, large),
+        ("zstd", plain, ZSTD, large),
+        ("given a cookie", by_cookie, GET, LENGTH),
+        ("with its cookie", by_cookie, with_token, LENGTH),
+        ("stuck", by_table, SESSION, LENGTH),
+        ("learned", by_learning, LEARNED, SID),
+        ("hashed", by_hash, SESSION, LENGTH),
     ] {
         for format in [None, Some("http"), Some("json"), Some("{request_header.Accept} {server}")] {
-            let fewest = allocations(request, answer, format);
+            let fewest = allocations(arrange, request, answer, format);
             assert_eq!(fewest, 0, "{name}, log {format:?}: {MEASURED} requests");
         }
     }

@@ -321,7 +321,7 @@ fn server(entry: &Node<'_>) -> Option<(Server, Option<CheckDraft>)> {
                 let message = format!("server {} has no `max_connections`", quoted(entry.name));
                 entry.report(
                     Problem::warning(span, message).help(
-                        "nothing waits for it: add max_connections = 10, or remove `max_queue`",
+                        "nothing waits for it unless its agent sets a limit: add max_connections = 10, or remove `max_queue`",
                     ),
                 );
             }

@@ -20,7 +20,7 @@ use crate::diagnostic::{Problem, Span, quoted};
 use crate::file::FileDraft;
 use crate::files::Files;
 use crate::frontend::{FrontendDraft, Reference};
-use crate::model::{Backend, Bind, BindAddress, Config, Global, HashKey, Tables};
+use crate::model::{Backend, Bind, BindAddress, Config, Global, HashKey, Stick, Tables};
 use crate::references::Backends;
 use crate::rules::Compiler;
 use crate::tls::BindTlsDraft;
@@ -92,9 +92,14 @@ pub(crate) fn finish(file: FileDraft, directory: &Path, problems: &Problems) -> 
         .iter()
         .map(|draft| balance::finish(&draft.balance, &mut compiler, problems))
         .collect();
+    let sticks: Vec<_> = backends
+        .iter()
+        .map(|draft| draft.persistence.as_ref()?.stick(&mut compiler, problems))
+        .collect();
     let Compiler { names, maps, .. } = compiler;
     let maps = tables::maps(&maps, &files, problems);
     check_backends(&references, &backends, problems);
+    let keys = keys.into_iter().zip(sticks).collect();
     let backends = finished(backends, keys, &loader, &files, problems);
     let tables = Tables { names, lists, maps, users_written, files: files.into_list() };
     Config { global, admin, frontends, backends, tables, warnings: Vec::new() }
@@ -124,12 +129,12 @@ fn give_tls(
 /// The backends with what could only be read or compiled at the end.
 fn finished(
     drafts: Vec<BackendDraft>,
-    keys: Vec<Option<HashKey>>,
+    keys: Vec<(Option<HashKey>, Option<Stick>)>,
     loader: &Loader,
     files: &Files<'_>,
     problems: &Problems,
 ) -> Vec<Backend> {
-    let finished = |(draft, hash_key): (BackendDraft, _)| Backend {
+    let finished = |(draft, (hash_key, stick)): (BackendDraft, _)| Backend {
         tls: draft.tls.as_ref().and_then(|tls| tls.finish(draft.alpn(), loader, files, problems)),
         error_pages: pages::load(&draft.error_pages, files, problems),
         persistence: draft
@@ -137,6 +142,7 @@ fn finished(
             .and_then(|persistence| persistence.finish(&draft.backend.name, files, problems)),
         balance: Balance { policy: draft.balance.policy, ..draft.backend.balance },
         hash_key,
+        stick,
         ..draft.backend
     };
     drafts.into_iter().zip(keys).map(finished).collect()

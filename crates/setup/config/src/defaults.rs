@@ -225,6 +225,15 @@ pub const PERSISTENCE_KEY_BYTES_MIN: usize = 16;
 /// A file with keys: a few lines and comments.
 pub const KEYS_FILE_BYTES_MAX: usize = 16 * 1024;
 
+/// Clients of a busy site in half an hour; takes 1.6 MB.
+pub const STICK_ENTRIES_MAX: usize = 100_000;
+
+/// What `max_entries` takes. The upper end takes 64 MiB, and some ten milliseconds to be counted for a scrape.
+pub const STICK_ENTRIES_RANGE: RangeInclusive<usize> = 16..=4_194_304;
+
+/// As long as servers usually keep a session that is not used.
+pub const STICK_EXPIRE: Duration = Duration::from_secs(30 * 60);
+
 /// A server that closed its listener for a moment is back; one that restarts needs the longer delays that follow.
 pub const RETRY_DELAY_MIN: Duration = Duration::from_millis(100);
 

@@ -43,6 +43,7 @@ mod rules;
 mod schema;
 mod secrets;
 mod source;
+mod stick;
 mod suggest;
 mod syntax;
 mod tables;

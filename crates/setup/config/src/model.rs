@@ -33,7 +33,7 @@ mod key;
 mod rules;
 
 pub use headers::{Compression, CompressionLevels, ForwardedHeader, Forwarding};
-pub use key::HashKey;
+pub use key::{HashKey, Stick};
 pub use rules::{FileRead, FrontendRules, NamedList, NamedMap, Pages, Tables};
 pub use tidegate_routing::BackendIndex;
 
@@ -285,6 +285,8 @@ pub struct Backend {
     pub error_pages: Pages,
     /// How a client is known again, so that it stays with its server. Without keys: no key was written.
     pub persistence: Option<tidegate_persistence::Settings>,
+    /// What is in its place where clients are known by a table.
+    pub stick: Option<Stick>,
 }
 
 /// What is spoken with servers.

@@ -1,8 +1,8 @@
 //! `backends.NAME.persistence`: how a client is known again.
 //!
-//! Owns its keys and the text of a cookie's attributes; leaves tokens to `tidegate_persistence`.
+//! Owns its keys and the text of a cookie's attributes; leaves tokens to `tidegate_persistence` and tables to `stick`.
 //!
-//! Invariant: what comes out has a cookie or a header that a browser or a client keeps as it is sent.
+//! Invariant: what comes out has a cookie or a header that a browser or a client keeps as it is sent, or a table.
 
 use std::time::Duration;
 
@@ -11,9 +11,11 @@ use tidegate_persistence::{Carrier, Cookie, Key as Secret, Mode, Settings};
 use crate::defaults;
 use crate::diagnostic::{Problem, Span, quoted};
 use crate::files::Files;
-use crate::rules;
+use crate::model::Stick;
+use crate::rules::{self, Compiler};
+use crate::stick::StickDraft;
 use crate::text::Text;
-use crate::walk::{Key, Node, Problems, key, set, unsupported, walk};
+use crate::walk::{Key, Node, Problems, key, set, walk};
 
 /// Persistence while it is read.
 pub(crate) struct PersistenceDraft {
@@ -32,6 +34,11 @@ pub(crate) struct PersistenceDraft {
     keys_file: Option<Text>,
     /// Keys that only an inserted cookie has, where they stand.
     for_inserted: Vec<(&'static str, Span)>,
+    /// Keys that only tokens have.
+    of_tokens: Vec<(&'static str, Span)>,
+    /// Keys that only tables have.
+    of_tables: Vec<(&'static str, Span)>,
+    stick: StickDraft,
 }
 
 pub(crate) const PERSISTENCE_KEYS: &[Key<PersistenceDraft>] = &[
@@ -40,7 +47,10 @@ pub(crate) const PERSISTENCE_KEYS: &[Key<PersistenceDraft>] = &[
         let name = node.string().and_then(|name| rules::header_name(node, name, node.span));
         draft.header = name.map(|name| name.written().to_vec());
     }),
-    key("mode", "\"insert\"", |draft, node| set(&mut draft.mode, node.word(&MODES))),
+    key("mode", "\"insert\"", |draft, node| {
+        draft.of_tokens.push(("mode", node.name_span));
+        set(&mut draft.mode, node.word(&MODES));
+    }),
     key("indirect", "true", |draft, node| {
         draft.for_inserted.push(("indirect", node.name_span));
         set(&mut draft.indirect, node.boolean());
@@ -73,14 +83,36 @@ pub(crate) const PERSISTENCE_KEYS: &[Key<PersistenceDraft>] = &[
         draft.for_inserted.push(("domain", node.name_span));
         draft.domain = attribute(node);
     }),
-    key("max_idle", "\"30m\"", |draft, node| draft.max_idle = seconds(node)),
-    key("max_life", "\"8h\"", |draft, node| draft.max_life = seconds(node)),
+    key("max_idle", "\"30m\"", |draft, node| {
+        draft.of_tokens.push(("max_idle", node.name_span));
+        draft.max_idle = seconds(node);
+    }),
+    key("max_life", "\"8h\"", |draft, node| {
+        draft.of_tokens.push(("max_life", node.name_span));
+        draft.max_life = seconds(node);
+    }),
     key("keys", "[\"a secret of sixteen bytes or more\"]", |draft, node| {
+        draft.of_tokens.push(("keys", node.name_span));
         let elements = node.elements().unwrap_or_default();
         draft.keys = elements.iter().filter_map(Node::text).collect();
     }),
-    key("keys_file", "\"tables/persistence.keys\"", |draft, node| draft.keys_file = node.text()),
-    unsupported("stick_on"),
+    key("keys_file", "\"tables/persistence.keys\"", |draft, node| {
+        draft.of_tokens.push(("keys_file", node.name_span));
+        draft.keys_file = node.text();
+    }),
+    key("stick_on", "\"source.ip\"", |draft, node| draft.stick.on = node.text()),
+    key("learn", "'response.cookies[\"SID\"]'", |draft, node| {
+        draft.of_tables.push(("learn", node.name_span));
+        draft.stick.learn = node.text();
+    }),
+    key("max_entries", "100_000", |draft, node| {
+        draft.of_tables.push(("max_entries", node.name_span));
+        set(&mut draft.stick.entries_max, node.integer(defaults::STICK_ENTRIES_RANGE));
+    }),
+    key("expire", "\"30m\"", |draft, node| {
+        draft.of_tables.push(("expire", node.name_span));
+        set(&mut draft.stick.expire, seconds(node));
+    }),
 ];
 
 const MODES: [(&str, Mode); 3] =
@@ -105,28 +137,48 @@ pub(crate) fn read(node: &Node<'_>) -> Option<PersistenceDraft> {
         keys: Vec::new(),
         keys_file: None,
         for_inserted: Vec::new(),
+        of_tokens: Vec::new(),
+        of_tables: Vec::new(),
+        stick: StickDraft::default(),
     };
     let table = node.table()?;
     walk(node, PERSISTENCE_KEYS, &mut draft);
     let path = quoted(&node.path());
-    match (table.contains_key("cookie"), table.contains_key("header")) {
-        (true, true) => {
-            let message = format!("{path} has both `cookie` and `header`");
+    let written: Vec<_> = CARRIERS.iter().filter(|key| table.contains_key(**key)).collect();
+    match written[..] {
+        [] if !CARRIERS.iter().any(|key| node.obscures(key)) => {
+            let message = format!("{path} has no `cookie`, no `header` and no `stick_on`");
+            let problem = Problem::error(node.name_span, message).absent();
+            node.report(problem.help("for example cookie = \"SRV\""));
+        }
+        [one, other, ..] => {
+            let message = format!("{path} has both `{one}` and `{other}`");
             node.report(
                 Problem::error(node.span, message).help("a client is known by one of them"),
             );
             return None;
         }
-        (false, false) if !node.obscures("cookie") && !node.obscures("header") => {
-            let message = format!("{path} has no `cookie` and no `header`");
-            let problem = Problem::error(node.name_span, message).absent();
-            node.report(problem.help("for example cookie = \"SRV\""));
-        }
         _ => {}
     }
+    let (foreign, reason) = match written[..] {
+        [&"stick_on"] => {
+            draft.of_tokens.append(&mut draft.for_inserted);
+            (&draft.of_tokens, "is of tokens: a table has none")
+        }
+        [_] => (&draft.of_tables, "is of tables: there is no `stick_on`"),
+        _ => (&Vec::new(), ""),
+    };
+    for (name, span) in foreign {
+        let message = format!("{} {reason}", quoted(&format!("{}.{name}", node.path())));
+        node.report(Problem::error(*span, message).help("remove it"));
+    }
     draft.check_attributes(node);
-    (draft.cookie.is_some() || draft.header.is_some()).then_some(draft)
+    let is_read = draft.cookie.is_some() || draft.header.is_some() || draft.stick.on.is_some();
+    is_read.then_some(draft)
 }
+
+/// What a client is known by: one of these.
+const CARRIERS: [&str; 3] = ["cookie", "header", "stick_on"];
 
 impl PersistenceDraft {
     /// Reports what an inserted cookie has and this one has not.
@@ -153,7 +205,12 @@ impl PersistenceDraft {
         }
     }
 
-    /// The settings for a backend, with the keys that its file holds. Without any key: none was written.
+    /// The table of a backend's clients, if it has one.
+    pub fn stick(&self, compiler: &mut Compiler<'_>, problems: &Problems) -> Option<Stick> {
+        self.stick.finish(compiler, problems)
+    }
+
+    /// The settings for a backend that uses tokens, with the keys that its file holds. Without any key: none was written.
     pub fn finish(self, backend: &str, files: &Files<'_>, problems: &Problems) -> Option<Settings> {
         let attributes = self.attributes();
         let mut secrets: Vec<(String, Text)> =
@@ -255,7 +312,7 @@ fn seconds(node: &Node<'_>) -> Option<Duration> {
     let time = node.timeout()?;
     if time.subsec_nanos() != 0 {
         let message = format!("{} must be whole seconds", quoted(&node.path()));
-        node.report(Problem::error(node.span, message).help("tokens count in seconds"));
+        node.report(Problem::error(node.span, message).help("times here count in seconds"));
         return None;
     }
     Some(time)

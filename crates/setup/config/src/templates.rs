@@ -66,6 +66,7 @@ impl Default for Templates {
             compression: None,
             error_pages: Pages::default(),
             persistence: None,
+            stick: None,
             passive_health: None,
             panic_threshold: defaults::PANIC_THRESHOLD,
             on_marked_down: OnMarkedDown::default(),

@@ -5,6 +5,7 @@
 //! move, and they spread over all the others. Invariant: every place holds a server.
 
 use super::{CANDIDATES_MAX, PROBES_MAX, Search, mix, table_share};
+use crate::ask::Loads;
 use crate::server::ServerSettings;
 
 /// Places, a prime: the paper's sizes. Hundred for each server keep shares within 1 %.
@@ -64,17 +65,28 @@ impl Maglev {
         }
     }
 
-    /// Tries the key's places until one belongs to a server that keeps it.
+    /// The server at the key's first place, if it keeps the key.
     #[inline]
-    pub(super) fn find(&self, key: u64, parts: &[u32], search: &mut Search<'_>) -> Option<u32> {
+    pub(super) fn first(&self, key: u64, kept: &[u32]) -> Option<u32> {
+        let place = ((key >> 32) * self.places.len() as u64) >> 32;
+        let server = *self.places.get(usize::try_from(place).ok()?)?;
+        // The lower bits say whether the key is in the part that the server keeps.
+        let keeps = key & 0xffff < u64::from(*kept.get(usize::from(server))?);
+        keeps.then_some(server.into())
+    }
+
+    /// Tries the key's places until one belongs to a server that keeps it.
+    pub(super) fn find<L: Loads>(
+        &self,
+        key: u64,
+        kept: &[u32],
+        search: &mut Search<'_, L>,
+    ) -> Option<u32> {
         let mut number = key;
         for _ in 0..PROBES_MAX {
-            let place = ((number >> 32) * self.places.len() as u64) >> 32;
-            let server = *self.places.get(usize::try_from(place).ok()?)?;
-            // The lower bits say whether the key is in the part that the server keeps.
-            if number & 0xffff < u64::from(parts[usize::from(server)]) {
-                if search.takes(server.into()) {
-                    return Some(server.into());
+            if let Some(server) = self.first(number, kept) {
+                if search.takes(server) {
+                    return Some(server);
                 }
                 if search.candidates >= CANDIDATES_MAX {
                     return None;

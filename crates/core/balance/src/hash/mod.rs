@@ -11,11 +11,13 @@
 
 mod maglev;
 mod ring;
+mod sum;
 
 pub(crate) use maglev::Maglev;
 pub(crate) use ring::Ring;
+use sum::Sum;
 
-use crate::ask::{Ask, Skips};
+use crate::ask::{Ask, Loads};
 use crate::server::{Member, ServerId, ServerSettings, Share};
 use crate::settings::{BalanceFactor, Plan, Table};
 
@@ -42,10 +44,9 @@ pub(crate) struct Hash {
     shares: Vec<u16>,
     /// By server: the weight that the table was made with, in sixteenths, at least one weight.
     table_shares: Vec<u16>,
-    /// By server: the part of its keys that it keeps, of 2^16.
-    parts: Vec<u32>,
-    /// By place among the members: where its piece of the sum of shares ends.
-    ends: Vec<u64>,
+    /// By server: what it keeps of what it has in the table: of 2^16 of its keys, or, in a ring, its points.
+    kept: Vec<u32>,
+    sum: Sum,
     /// The points of the members alone, while they are few; otherwise empty.
     few_points: Vec<u64>,
 }
@@ -58,22 +59,19 @@ impl Hash {
             factor,
             shares: vec![0; count],
             table_shares: plan.servers.iter().map(table_share).collect(),
-            parts: vec![0; count],
-            ends: Vec::with_capacity(count),
+            kept: vec![0; count],
+            sum: Sum::default(),
             few_points: Vec::new(),
         }
     }
 
     pub(crate) fn rebuild(&mut self, members: &[Member]) {
         self.shares.fill(0);
-        self.parts.fill(0);
-        self.ends.clear();
-        let mut sum = 0;
+        self.kept.fill(0);
         for member in members {
             self.shares[member.server as usize] = member.share.0;
-            sum += u64::from(member.share.0);
-            self.ends.push(sum);
         }
+        self.sum.rebuild(members);
         // A weight above the configured one cannot keep more keys than the table gives it: the others keep less.
         let ratio = |member: &Member| {
             let (share, of) = (member.share.0, self.table_shares[member.server as usize]);
@@ -82,42 +80,77 @@ impl Hash {
         let greatest = members.iter().map(ratio).max().unwrap_or(0).max(65_536);
         for member in members {
             let part = (ratio(member) * 65_536).div_ceil(greatest);
-            self.parts[member.server as usize] = u32::try_from(part).unwrap_or(65_536);
+            self.kept[member.server as usize] = u32::try_from(part).unwrap_or(65_536);
         }
         if let Table::Ring(ring) = &self.table {
-            ring.collect_few(&self.parts, &mut self.few_points);
+            ring.keep(&mut self.kept);
+            ring.collect_few(&self.kept, &mut self.few_points);
         }
     }
 
     /// The key's server; with `ask.avoid`, the next one for it. None if all are avoided.
     #[inline(never)]
-    pub(crate) fn pick(
+    pub(crate) fn pick<L: Loads>(
         &self,
         key: u64,
         members: &[Member],
-        ask: &Ask<'_>,
-        avoid: &[ServerId],
+        ask: &Ask<'_, L>,
     ) -> Option<u32> {
-        let bound = self.factor.map(|factor| Bound {
+        // Where a key leads first is where it stays in nearly every pick; what a search keeps is not needed then.
+        let first = match &self.table {
+            Table::Ring(ring) => ring.first(key, &self.few_points, &self.kept),
+            Table::Maglev(maglev) => maglev.first(key, &self.kept),
+            Table::None => self.sum.first(key, members),
+        };
+        match first {
+            Some(server) if !ask.avoids(server) && self.has_room(server, ask) => Some(server),
+            _ => self.search(key, members, ask),
+        }
+    }
+
+    /// Whether the server is below the bound, if there is one.
+    #[inline]
+    fn has_room<L: Loads>(&self, server: u32, ask: &Ask<'_, L>) -> bool {
+        let Some(bound) = self.bound(ask) else { return true };
+        let share = self.shares.get(server as usize).copied().unwrap_or(1);
+        bound.allows(ask.loads.in_flight(ServerId(server)), share)
+    }
+
+    #[inline]
+    fn bound<L: Loads>(&self, ask: &Ask<'_, L>) -> Option<Bound> {
+        self.factor.map(|factor| Bound {
             // Of one share, in hundredths: the mean with this request, times the factor.
             numerator: u64::from(factor.percent()) * (u64::from(ask.loads.total()) + 1),
-            denominator: 100 * self.ends.last().copied().unwrap_or(1).max(1),
-        });
-        let skips = Skips { avoid, loads: ask.loads };
-        let mut search = Search { shares: &self.shares, skips, bound, candidates: 0, least: None };
+            denominator: 100 * self.sum.total,
+        })
+    }
+
+    /// Tries one place of the key after the other, from the first one on.
+    #[inline(never)]
+    fn search<L: Loads>(&self, key: u64, members: &[Member], ask: &Ask<'_, L>) -> Option<u32> {
+        let bound = self.bound(ask);
+        let mut search = Search { shares: &self.shares, ask, bound, candidates: 0, least: None };
         let found = match &self.table {
-            Table::Ring(ring) if self.few_points.is_empty() => {
-                ring.find(key, ring.points(), &self.parts, &mut search)
-            }
-            Table::Ring(ring) => ring.find(key, &self.few_points, &self.parts, &mut search),
-            Table::Maglev(maglev) => maglev.find(key, &self.parts, &mut search),
-            Table::None => None,
+            Table::Ring(ring) => ring.find(key, &self.few_points, &self.kept, &mut search),
+            Table::Maglev(maglev) => maglev.find(key, &self.kept, &mut search),
+            Table::None => self.sum.find(key, members, &mut search),
         };
-        if found.is_some() {
-            return found;
+        match found {
+            Some(server) => Some(server),
+            None => self.find_other(key, members, search),
         }
-        if search.candidates < CANDIDATES_MAX {
-            let found = self.find_in_sum(key, members, &mut search);
+    }
+
+    /// A server of a key whose places have led to none.
+    #[cold]
+    fn find_other<L: Loads>(
+        &self,
+        key: u64,
+        members: &[Member],
+        mut search: Search<'_, L>,
+    ) -> Option<u32> {
+        if search.candidates < CANDIDATES_MAX && !matches!(self.table, Table::None) {
+            let found = self.sum.find(key, members, &mut search);
             if found.is_some() {
                 return found;
             }
@@ -125,26 +158,8 @@ impl Hash {
         // Every one that was looked at was above the bound, or avoided.
         search.least.map(|(_, server)| server).or_else(|| {
             let others = members.iter().map(|member| member.server);
-            others.into_iter().find(|server| !skips.avoids(*server))
+            others.into_iter().find(|server| !search.ask.avoids(*server))
         })
-    }
-
-    /// By the sum of the shares, at one place of the key after the other.
-    fn find_in_sum(&self, key: u64, members: &[Member], search: &mut Search<'_>) -> Option<u32> {
-        let sum = *self.ends.last()?;
-        let mut number = key;
-        for _ in 0..PROBES_MAX {
-            let point = ((number >> 32) * sum) >> 32;
-            let member = members.get(self.ends.partition_point(|end| *end <= point))?;
-            if search.takes(member.server) {
-                return Some(member.server);
-            }
-            if search.candidates >= CANDIDATES_MAX {
-                return None;
-            }
-            number = mix(number);
-        }
-        None
     }
 }
 
@@ -161,10 +176,20 @@ struct Bound {
     denominator: u64,
 }
 
+impl Bound {
+    /// Whether a server of this share may have a request more.
+    #[inline]
+    fn allows(&self, in_flight: u32, share: u16) -> bool {
+        // Its load is below the bound times its share. A numerator has 46 bits, a share 12.
+        u64::from(in_flight).saturating_mul(self.denominator)
+            < self.numerator * u64::from(share.max(1))
+    }
+}
+
 /// What is looked for at the places where a key leads.
-struct Search<'a> {
+struct Search<'a, L: Loads> {
     shares: &'a [u16],
-    skips: Skips<'a>,
+    ask: &'a Ask<'a, L>,
     bound: Option<Bound>,
     /// Members that were looked at and not taken.
     candidates: u32,
@@ -172,20 +197,21 @@ struct Search<'a> {
     least: Option<(u64, u32)>,
 }
 
-impl Search<'_> {
+impl<L: Loads> Search<'_, L> {
     /// Whether this member is the one.
     #[inline]
     fn takes(&mut self, server: u32) -> bool {
         self.candidates += 1;
-        if self.skips.avoids(server) {
+        if self.ask.avoids(server) {
             return false;
         }
-        let Some(Bound { numerator, denominator }) = self.bound else { return true };
-        let share = u64::from(self.shares[server as usize]).max(1);
-        let load = u64::from(self.skips.loads.in_flight(ServerId(server)));
-        if load < (numerator * share).div_ceil(denominator) {
+        let Some(bound) = &self.bound else { return true };
+        let share = self.shares[server as usize];
+        let in_flight = self.ask.loads.in_flight(ServerId(server));
+        if bound.allows(in_flight, share) {
             return true;
         }
+        let (load, share) = (u64::from(in_flight), u64::from(share.max(1)));
         let relative = load * 65_536 / share;
         if self.least.is_none_or(|(least, _)| relative < least) {
             self.least = Some((relative, server));

@@ -4,6 +4,7 @@
 //! server that keeps a part of its keys keeps its first points.
 
 use super::{CANDIDATES_MAX, Search, mix};
+use crate::ask::Loads;
 use crate::server::ServerSettings;
 
 /// Points of all servers together, about: 8 bytes each.
@@ -16,6 +17,10 @@ const POINTS_PER_SERVER_MAX: u64 = 512;
 #[derive(Debug)]
 pub(crate) struct Ring {
     points: Vec<u64>,
+    /// By the highest bits of a hash: the first point at or behind all such hashes.
+    guide: Vec<u32>,
+    /// How far a hash is shifted to be a place in the guide.
+    guide_shift: u32,
     /// By server.
     counts: Vec<u32>,
 }
@@ -42,36 +47,51 @@ impl Ring {
         }
         points.sort_unstable();
         let counts = counts.iter().map(|count| u32::try_from(*count).unwrap_or(u32::MAX)).collect();
-        Self { points, counts }
+        // As many steps as points, about: a search begins a point or two before its end.
+        let bits = points.len().next_power_of_two().ilog2().max(1);
+        let guide_shift = u64::BITS - bits;
+        let first_at = |step: u64| points.partition_point(|point| *point < step << guide_shift);
+        let guide = (0..1 << bits).map(|step| u32::try_from(first_at(step)).unwrap_or(u32::MAX));
+        Self { guide: guide.collect(), guide_shift, points, counts }
     }
 
-    pub(crate) fn points(&self) -> &[u64] {
-        &self.points
-    }
-
-    /// The points that are left, if they are less than a quarter: the walk past the others would be long.
-    pub(super) fn collect_few(&self, parts: &[u32], few: &mut Vec<u64>) {
-        few.clear();
-        let left =
-            self.counts.iter().zip(parts).map(|(count, part)| u64::from(kept(*count, *part)));
-        if 4 * left.sum::<u64>() < self.points.len() as u64 {
-            few.extend(self.points.iter().filter(|point| self.is_kept(**point, parts)));
+    /// Puts the points that a server keeps in the place of the part of its keys that it keeps, of 2^16: at least one
+    /// if it keeps any.
+    pub(super) fn keep(&self, kept: &mut [u32]) {
+        for (kept, count) in kept.iter_mut().zip(&self.counts) {
+            let points = (u64::from(*count) * u64::from(*kept)).div_ceil(65_536);
+            *kept = u32::try_from(points).unwrap_or(u32::MAX);
         }
     }
 
-    /// Walks from the key's place on, once around.
+    /// The points that are left, if they are less than a quarter: the walk past the others would be long.
+    pub(super) fn collect_few(&self, kept: &[u32], few: &mut Vec<u64>) {
+        few.clear();
+        let left: u64 = kept.iter().map(|kept| u64::from(*kept)).sum();
+        if 4 * left < self.points.len() as u64 {
+            few.extend(self.points.iter().filter(|point| is_kept(**point, kept)));
+        }
+    }
+
+    /// The server of the first point at or behind the key's place that is kept; none beyond the last point.
     #[inline]
-    pub(super) fn find(
+    pub(super) fn first(&self, key: u64, few: &[u64], kept: &[u32]) -> Option<u32> {
+        let (points, start) = self.start(key, few);
+        let behind = points.get(start..)?.iter().find(|point| is_kept(**point, kept));
+        behind.map(|point| server_of(*point))
+    }
+
+    /// Walks from the key's place on, once around, over the few points or, if there are none, all.
+    pub(super) fn find<L: Loads>(
         &self,
         key: u64,
-        points: &[u64],
-        parts: &[u32],
-        search: &mut Search<'_>,
+        few: &[u64],
+        kept: &[u32],
+        search: &mut Search<'_, L>,
     ) -> Option<u32> {
-        let place = key >> 32 << 32;
-        let start = points.partition_point(|point| *point < place);
+        let (points, start) = self.start(key, few);
         for point in points[start..].iter().chain(&points[..start]) {
-            if !self.is_kept(*point, parts) {
+            if !is_kept(*point, kept) {
                 continue;
             }
             let server = server_of(*point);
@@ -85,18 +105,27 @@ impl Ring {
         None
     }
 
+    /// The few points or, if there are none, all, and the first of them at or behind the key's place: their number if
+    /// there is none.
     #[inline]
-    fn is_kept(&self, point: u64, parts: &[u32]) -> bool {
-        let server = server_of(point) as usize;
-        point & RANK_MASK < u64::from(kept(self.counts[server], parts[server]))
+    fn start<'a>(&'a self, key: u64, few: &'a [u64]) -> (&'a [u64], usize) {
+        let place = key >> 32 << 32;
+        if !few.is_empty() {
+            return (few, few.partition_point(|point| *point < place));
+        }
+        let step = usize::try_from(key >> self.guide_shift).unwrap_or(usize::MAX);
+        let mut at = self.guide.get(step).map_or(0, |first| *first as usize);
+        while self.points.get(at).is_some_and(|point| *point < place) {
+            at += 1;
+        }
+        (&self.points, at)
     }
 }
 
-/// Of so many points, those of a server that keeps a part of its keys: at least one if it keeps any.
+/// Whether the point is one of those that its server keeps.
 #[inline]
-fn kept(count: u32, part: u32) -> u32 {
-    let kept = (u64::from(count) * u64::from(part)).div_ceil(65_536);
-    u32::try_from(kept).unwrap_or(u32::MAX)
+fn is_kept(point: u64, kept: &[u32]) -> bool {
+    kept.get(server_of(point) as usize).is_some_and(|kept| point & RANK_MASK < u64::from(*kept))
 }
 
 #[inline]

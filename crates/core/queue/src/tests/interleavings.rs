@@ -184,3 +184,109 @@ fn a_raised_limit_meets_who_begins_to_wait() {
         });
     }
 }
+
+#[test]
+fn a_lowered_limit_hands_out_nothing_until_fewer_are_in_use() {
+    for closes in [false, true] {
+        let name = format!("lowered, closes {closes}");
+        let made = || {
+            let shared = Shared::new(2, 1, 2);
+            let mut shards = (0..2).map(|index| Shard::new(&shared, index));
+            let (first, second) = (shards.next().expect("two"), shards.next().expect("two"));
+            let (one, other) = (served(&first), served(&second));
+            let scripts: Vec<Script> = vec![
+                Box::new(move || {
+                    first.shared.servers[0].limit.set_max(1);
+                    first.apply(0);
+                    // Stays where it is.
+                    std::mem::forget(one);
+                    first
+                }),
+                Box::new(move || {
+                    if closes {
+                        second.close(other)
+                    } else {
+                        second.keep(other)
+                    }
+                    visit(&second);
+                    second
+                }),
+            ];
+            scripts
+        };
+        let histories = explore(PREEMPTIONS_MAX, made, |shards, history| {
+            // Each shard is told after the limit was lowered.
+            shards.iter().for_each(|shard| shard.apply(0));
+            check(&shards, 2, &format!("{name}: {history}"));
+            // The one that stays is as many as may be.
+            let server = &shards[0].shared.servers[0];
+            assert_eq!((server.open(), server.limit.taken()), (1, 1), "{name}: {history}");
+            for shard in &shards {
+                assert!(matches!(shard.come(Wish::Any, 0), Came::Waits(..)), "{name}: {history}");
+            }
+        });
+        assert!(histories > 20, "{name}: {histories} histories");
+    }
+}
+
+#[test]
+fn a_reserved_server_is_for_those_alone_who_wait_for_it() {
+    let shared = Shared::new(2, 2, 1);
+    let shards: Vec<_> = (0..2).map(|index| Shard::new(&shared, index)).collect();
+    shards.iter().for_each(|shard| shard.reserve(1, true));
+    let (held, bound) = (served(&shards[0]), shards[0].come(Wish::Only(1), 0));
+    let Came::Served(bound) = bound else { panic!("it has a slot") };
+    let (any, only) = (waits(&shards[1]), shards[1].come(Wish::Only(1), 0));
+    let Came::Waits(wish, id, _) = only else { panic!("it has no slot left") };
+    shards[0].keep(bound);
+    while shards.iter().any(Shard::receive) {}
+    let grant = shards[1].look(wish, id).expect("it was for that server");
+    assert!(shards[1].look(any.0, any.1).is_none(), "who came first waits for any server");
+    shards[1].keep(grant);
+    while shards.iter().any(Shard::receive) {}
+    assert!(shards[1].look(any.0, any.1).is_none());
+    // Whoever comes for that server need not wait behind those who do not get it.
+    let Came::Served(again) = shards[1].come(Wish::Only(1), 0) else { panic!("it has a slot") };
+    shards[1].keep(again);
+    shards.iter().for_each(|shard| shard.reserve(1, false));
+    while shards.iter().any(Shard::receive) {}
+    assert_eq!(shards[1].look(any.0, any.1).map(|grant| grant.server), Some(1));
+    drop(held);
+}
+
+#[test]
+fn who_waits_gets_a_server_that_is_reserved_no_more_whichever_shard_hears_it_first() {
+    for closes in [false, true] {
+        let name = format!("reserved no more, closes {closes}");
+        let made = || {
+            let shared = Shared::new(2, 1, 1);
+            let mut shards = (0..2).map(|index| Shard::new(&shared, index));
+            let (first, second) = (shards.next().expect("two"), shards.next().expect("two"));
+            let held = served(&second);
+            first.reserve(0, true);
+            second.reserve(0, true);
+            waits(&first);
+            let scripts: Vec<Script> = vec![
+                Box::new(move || {
+                    first.reserve(0, false);
+                    first
+                }),
+                Box::new(move || {
+                    if closes {
+                        second.close(held);
+                    } else {
+                        second.keep(held);
+                    }
+                    second.reserve(0, false);
+                    second
+                }),
+            ];
+            scripts
+        };
+        let histories = explore(PREEMPTIONS_MAX, made, |shards, history| {
+            check(&shards, 1, &format!("{name}: {history}"));
+            assert_eq!(shards[0].waiting(), 0, "{name}: {history}");
+        });
+        assert!(histories > 10, "{name}: {histories} histories");
+    }
+}

@@ -98,6 +98,10 @@ pub(super) struct Shard {
     backend: RefCell<Waiting<(), Grant>>,
     own: Vec<RefCell<Waiting<(), Grant>>>,
     idle: Vec<RefCell<Vec<Connection>>>,
+    /// By server: whether those who wait for any server get none of its slots, as far as this shard knows.
+    reserved: Vec<Cell<bool>>,
+    /// The queue of the backend for such servers.
+    nobody: Line,
     /// Waiters served by this shard.
     pub(super) granted: Cell<usize>,
 }
@@ -166,6 +170,8 @@ impl Shard {
             backend: RefCell::default(),
             own: shared.servers.iter().map(|_| RefCell::default()).collect(),
             idle: shared.servers.iter().map(|_| RefCell::default()).collect(),
+            reserved: shared.servers.iter().map(|_| Cell::new(false)).collect(),
+            nobody: Line::new(0, 0),
             granted: Cell::new(0),
         }
     }
@@ -179,6 +185,17 @@ impl Shard {
             Place::Server => self.limit(server).own(),
             Place::Backend => &self.shared.line,
         }
+    }
+
+    /// Those of the backend's waiters that may be given the server.
+    fn takers(&self, server: usize) -> &Line {
+        if self.reserved[server].get() { &self.nobody } else { &self.shared.line }
+    }
+
+    /// The shard hears whether a server is only for those who wait for it and no other.
+    pub(super) fn reserve(&self, server: usize, is_reserved: bool) {
+        self.reserved[server].set(is_reserved);
+        self.apply(server);
     }
 
     fn candidates(&self, wish: Wish) -> std::ops::Range<usize> {
@@ -198,7 +215,7 @@ impl Shard {
     /// A request comes.
     pub(super) fn come(&self, wish: Wish, priority: i16) -> Came {
         for server in self.candidates(wish) {
-            match acquire(&At(self, server), self.limit(server), &self.shared.line) {
+            match acquire(&At(self, server), self.limit(server), self.takers(server)) {
                 Found::Connection(connection) => {
                     return Came::Served(Grant { server, connection: Some(connection) });
                 }
@@ -214,7 +231,7 @@ impl Shard {
         let id = queue.borrow_mut().insert(key, ());
         line.publish(self.index, queue.borrow().first());
         for server in self.candidates(wish) {
-            muster(&At(self, server), self.limit(server), &self.shared.line);
+            muster(&At(self, server), self.limit(server), self.takers(server));
         }
         Came::Waits(wish, id, key)
     }
@@ -253,7 +270,12 @@ impl Shard {
     /// A request is over, and its connection may carry another one.
     pub(super) fn keep(&self, grant: Grant) {
         let connection = grant.connection.expect("in use");
-        keep(&At(self, grant.server), self.limit(grant.server), &self.shared.line, connection);
+        keep(
+            &At(self, grant.server),
+            self.limit(grant.server),
+            self.takers(grant.server),
+            connection,
+        );
     }
 
     /// A request is over, and its connection with it.
@@ -263,12 +285,12 @@ impl Shard {
     }
 
     fn pass_on(&self, server: usize, connection: Option<Connection>) {
-        settle(&At(self, server), self.limit(server), &self.shared.line, connection);
+        settle(&At(self, server), self.limit(server), self.takers(server), connection);
     }
 
-    /// The limit was changed.
+    /// The limit was changed, or who may be given the server.
     pub(super) fn apply(&self, server: usize) {
-        muster(&At(self, server), self.limit(server), &self.shared.line);
+        muster(&At(self, server), self.limit(server), self.takers(server));
     }
 
     /// Takes one parcel.
@@ -285,13 +307,13 @@ impl Shard {
             None => return false,
             Some(Parcel::Recall(limit)) => {
                 let server = index_of(&limit);
-                recall(&At(self, server), &limit, &self.shared.line);
+                recall(&At(self, server), &limit, self.takers(server));
             }
             Some(Parcel::Slot(limit, connection)) => {
                 let server = index_of(&limit);
                 match connection {
                     Some(connection) => {
-                        keep(&At(self, server), &limit, &self.shared.line, connection);
+                        keep(&At(self, server), &limit, self.takers(server), connection);
                     }
                     None => self.pass_on(server, None),
                 }

@@ -46,7 +46,7 @@ impl Request {
             Keyed::RequestHeaders => &self.headers,
             Keyed::Cookies => &self.cookies,
             Keyed::Arguments => &self.arguments,
-            Keyed::ResponseHeaders => &self.response_headers,
+            Keyed::ResponseHeaders | Keyed::ResponseCookies => &self.response_headers,
         }
     }
 }

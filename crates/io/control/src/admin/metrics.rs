@@ -22,16 +22,17 @@ use crate::health::result_label;
 use families::{
     ACCESS_LOG_DROPPED, ACCESS_LOG_SCALARS, BACKEND_COMPRESSED, BACKEND_DURATION,
     BACKEND_EJECTIONS_CAPPED, BACKEND_FAILED, BACKEND_PANIC, BACKEND_QUEUED_SECONDS,
-    BACKEND_REQUESTS, BACKEND_SCALARS, BACKEND_SERVERS_UP, BUILD_INFO, CHECKS_DELAYED,
-    CHECKS_IN_FLIGHT, CONFIG_COMMANDS_HELD, CONFIG_GENERATION, CONFIG_LAST_RELOAD_OK,
-    CONFIG_LAST_RELOAD_TIME, CONFIG_RELOADS, CONFIG_SHARD_GENERATION, CPU_SECONDS, FDS_MAX,
-    FRONTEND_ANSWERED, FRONTEND_COMPRESSED, FRONTEND_DURATION, FRONTEND_FAILED,
-    FRONTEND_HTTP2_FLOODS, FRONTEND_REJECTED, FRONTEND_REQUESTS, FRONTEND_RULES_DROPPED,
-    FRONTEND_SCALARS, FRONTEND_SHARD_SCALARS, FRONTEND_TLS_DURATION, FRONTEND_TLS_FAILED, Family,
-    Kind, LOG_SUPPRESSED, OPEN_FDS, RESIDENT_BYTES, SERVER_AGENT_CONNECTIONS,
-    SERVER_CHECK_DURATION, SERVER_CHECKS, SERVER_EJECTED, SERVER_EJECTIONS, SERVER_FAILED,
-    SERVER_REQUESTS, SERVER_SCALARS, SERVER_UP, SHARD_SCALARS, START_TIME, Scalar,
-    TLS_CERTIFICATE_EXPIRY, TLS_CERTIFICATES, TLS_FILES_FAILED, TLS_FILES_REPLACED,
+    BACKEND_REQUESTS, BACKEND_SCALARS, BACKEND_SERVERS_UP, BACKEND_STICK_ENTRIES,
+    BACKEND_STICK_ENTRIES_MAX, BUILD_INFO, CHECKS_DELAYED, CHECKS_IN_FLIGHT, CONFIG_COMMANDS_HELD,
+    CONFIG_GENERATION, CONFIG_LAST_RELOAD_OK, CONFIG_LAST_RELOAD_TIME, CONFIG_RELOADS,
+    CONFIG_SHARD_GENERATION, CPU_SECONDS, FDS_MAX, FRONTEND_ANSWERED, FRONTEND_COMPRESSED,
+    FRONTEND_DURATION, FRONTEND_FAILED, FRONTEND_HTTP2_FLOODS, FRONTEND_REJECTED,
+    FRONTEND_REQUESTS, FRONTEND_RULES_DROPPED, FRONTEND_SCALARS, FRONTEND_SHARD_SCALARS,
+    FRONTEND_TLS_DURATION, FRONTEND_TLS_FAILED, Family, Kind, LOG_SUPPRESSED, OPEN_FDS,
+    RESIDENT_BYTES, SERVER_AGENT_CONNECTIONS, SERVER_CHECK_DURATION, SERVER_CHECKS, SERVER_EJECTED,
+    SERVER_EJECTIONS, SERVER_FAILED, SERVER_REQUESTS, SERVER_SCALARS, SERVER_UP, SHARD_SCALARS,
+    START_TIME, Scalar, TLS_CERTIFICATE_EXPIRY, TLS_CERTIFICATES, TLS_FILES_FAILED,
+    TLS_FILES_REPLACED,
 };
 use metrics::{Key, Label, Level, Metadata, Recorder, SharedString};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
@@ -231,7 +232,7 @@ impl Scrape {
     }
 
     fn control(&self, figures: &Figures) {
-        let Figures { generation, reloads, suppressed, shards, access_log, .. } = figures;
+        let Figures { generation, reloads, suppressed, shards, sticks, access_log, .. } = figures;
         self.gauge(&CONFIG_GENERATION, *generation as f64, Vec::new());
         for (result, count) in [("ok", reloads.taken), ("failed", reloads.failed)] {
             self.counter(&CONFIG_RELOADS, count, with(&[], "result", result));
@@ -247,6 +248,11 @@ impl Scrape {
         }
         for (event, count) in suppressed {
             self.counter(&LOG_SUPPRESSED, *count, with(&[], "event", event));
+        }
+        for stick in sticks {
+            let labels = || vec![name_label("backend", &stick.backend)];
+            self.gauge(&BACKEND_STICK_ENTRIES, stick.entries as f64, labels());
+            self.gauge(&BACKEND_STICK_ENTRIES_MAX, stick.entries_max as f64, labels());
         }
         if let Some(counts) = access_log {
             self.scalars(ACCESS_LOG_SCALARS, counts, &[]);
@@ -329,7 +335,12 @@ impl Scrape {
         }
         for (backend, server, stats) in registry.servers() {
             let labels = [name_label("backend", backend), name_label("server", server)];
-            self.server(&stats.total(), &labels);
+            let mut total = stats.total();
+            // What lies where any shard may take it is open and idle, and counted by none.
+            let shelved = total.connections_shelved.saturating_sub(total.connections_unshelved);
+            total.connections_open += shelved;
+            total.connections_idle += shelved;
+            self.server(&total, &labels);
         }
     }
 

@@ -235,6 +235,11 @@ impl Health {
         self.backends.get(backend)?.group.standing(server)
     }
 
+    /// A backend by its index in the configuration.
+    pub(crate) fn backend_name(&self, backend: usize) -> Option<&Arc<str>> {
+        Some(&self.backends.get(backend)?.name)
+    }
+
     /// When [`Health::take_due`] has something to give.
     pub(crate) fn next_due(&mut self) -> Option<Instant> {
         (self.in_flight < PROBES_IN_FLIGHT_MAX).then(|| self.schedule.next_due()).flatten()

@@ -13,6 +13,7 @@ pub(crate) fn tell(backend: &WatchedBackend, event: &Event) -> Line {
         What::Down(_) => (Level::Warn, "server_down"),
         What::Up => (Level::Info, "server_up"),
         What::Duty(_) => (Level::Info, "server_duty"),
+        What::Limit(_) => (Level::Info, "server_limit"),
         What::Ejected { .. } => (Level::Warn, "server_ejected"),
         What::Returned => (Level::Info, "server_returned"),
         What::PanicBegan { .. } => (Level::Error, "backend_panic"),
@@ -36,6 +37,7 @@ pub(crate) fn tell(backend: &WatchedBackend, event: &Event) -> Line {
                 Duty::Maintenance => "maint",
             },
         ),
+        What::Limit(max) => line.with("max_connections", max),
         What::Ejected { sign, time, times } => line
             .with("reason", sign.label())
             .with("detail", sign)

@@ -49,7 +49,7 @@ impl Runtime {
         let (mut left_out, mut lines) = (None, Vec::new());
         let states = {
             let mut publisher = self.publisher.borrow_mut();
-            publisher.health.settle(now, |backend, event| {
+            publisher.settle(now, |backend, event| {
                 let mut flood = self.flood.borrow_mut();
                 if flood.admits(Topic::Servers, now) {
                     lines.push(health::tell(backend, event));

@@ -402,7 +402,7 @@ impl Server {
             timeouts: &timeouts,
             notes: &self.notes,
             key: incoming.key,
-            pin: incoming.pin.server,
+            pin: incoming.pin.server.or(incoming.stuck.server),
             hedge: Cell::new(None),
             last_server: Cell::new(None),
             status: Cell::new(0),

@@ -51,6 +51,7 @@ fn snapshot(server: SocketAddr) -> Arc<Snapshot> {
         balance: Plan::new(Balance::RoundRobin.into(), &[Balanced::default()]),
         balance_key: None,
         servers: vec![ServerSettings {
+            shelf: Arc::default(),
             limit: None,
             name: "a".into(),
             address: server.into(),
@@ -68,6 +69,7 @@ fn snapshot(server: SocketAddr) -> Arc<Snapshot> {
         protocol: BackendProtocol::default(),
         exchange: Policy::default(),
         persistence: None,
+        stick: None,
         repeats: RepeatSettings::default(),
         tunnel_timeout: PATIENCE,
         reuse: true,

@@ -18,6 +18,7 @@ use tidegate_semantics::compressed_head::Asked;
 
 use super::mirror::Copies;
 use super::respond;
+use super::sticking::Stuck;
 use super::trace::{Outcome, Trace};
 use super::write_head::HeadWriter;
 use super::{Server, Spilled};
@@ -50,6 +51,8 @@ pub(super) struct Incoming {
     pub(super) trace: Trace,
     /// The server that its client has had.
     pub(super) pin: Pin,
+    /// The same by the backend's table.
+    pub(super) stuck: Stuck,
 }
 
 type Head = Spilled<RequestScan>;
@@ -268,11 +271,14 @@ impl Server {
         let parsed = received.head;
         let mut head = self.worker.shard.ring.take_vec();
         let (mut method, mut copies) = (parsed.method(), None);
-        let (mut asked, mut key, mut pin) = (None, None, Pin::default());
+        let (mut asked, mut key) = (None, None);
+        let (mut pin, mut stuck) = (Pin::default(), Stuck::default());
         match &route {
             Route::Backend(backend) => {
                 let notes = self.notes.borrow();
                 key = self.judge(frontend).balance_key(received, &notes, backend);
+                let mark = self.judge(frontend).mark(received, &notes, backend);
+                stuck = Stuck::find(backend, mark, self.alarm.now());
                 let mut writer = HeadWriter::new(self, client, frontend, received, &notes);
                 if let Some(persistence) = &backend.persistence {
                     pin = writer.hide_token(persistence);
@@ -313,6 +319,7 @@ impl Server {
             copies,
             trace,
             pin,
+            stuck,
         }
     }
 }

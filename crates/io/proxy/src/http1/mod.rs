@@ -21,6 +21,7 @@ mod response;
 mod response_head;
 mod secure;
 mod splice;
+mod sticking;
 mod trace;
 mod upload;
 mod write_head;

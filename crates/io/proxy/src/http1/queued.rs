@@ -106,7 +106,9 @@ impl Driver<'_> {
     fn pinned(&self, avoid: &Avoided) -> Option<u32> {
         let server = self.pin.filter(|server| !avoid.contains(*server))?;
         if !self.backend.balance.borrow().takes_pinned(ServerId(server)) {
-            self.marks.request_cookie.set(RequestCookie::Down);
+            if self.backend.persistence.is_some() {
+                self.marks.request_cookie.set(RequestCookie::Down);
+            }
             return None;
         }
         Some(server)

@@ -62,6 +62,7 @@ impl Relay<'_, '_> {
         self.driver.marks.answered.set(Some(self.driver.alarm.now()));
         self.incoming.trace.note_response(self.driver.frontend, head, bytes);
         self.attempt.persists.set(head.keep_alive());
+        self.remember(head, bytes);
         let plan = self.plan(head, bytes);
         let (output, delimited) = match &plan.encoder {
             None => output_for(head.body(), client_version),

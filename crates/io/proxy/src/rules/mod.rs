@@ -10,6 +10,7 @@ mod outcome;
 mod own_fields;
 mod random;
 mod running;
+mod sticking;
 mod verifier;
 mod world;
 

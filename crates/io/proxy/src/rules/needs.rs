@@ -27,8 +27,12 @@ impl Needs {
         let request = request.fold(settings.rules.conditions.uses(), Uses::union);
         let response = settings.response_rules.rules.iter().map(uses_of_response_rule);
         let response = response.fold(settings.response_rules.conditions.uses(), Uses::union);
+        let sticks = || backends.iter().filter_map(|backend| backend.stick.as_ref());
         let keys = backends.iter().filter_map(|backend| backend.balance_key.as_ref());
+        let keys = keys.chain(sticks().map(|stick| &stick.key));
         let keys = keys.map(BalanceKey::uses).fold(Uses::default(), Uses::union);
+        let learned = sticks().filter_map(|stick| stick.learn.as_ref());
+        let response = learned.map(BalanceKey::uses).fold(response, Uses::union);
         let both = request.union(response).union(keys);
         let destination =
             [Attribute::Address(Address::Destination), Attribute::Number(Number::DestinationPort)];

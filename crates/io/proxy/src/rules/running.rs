@@ -32,7 +32,7 @@ pub(crate) struct Notes {
     /// The id is not the one that was received.
     pub(crate) id_is_made: bool,
     /// The received head, where rules of responses ask about it.
-    head: Vec<u8>,
+    pub(super) head: Vec<u8>,
     /// The rule that decided.
     pub(crate) rule: Option<usize>,
     /// There is something of the last request in the overlay.
@@ -170,7 +170,7 @@ impl Judge<'_> {
         }
     }
 
-    fn world<'a>(
+    pub(super) fn world<'a>(
         &'a self,
         verified: &'a std::cell::OnceCell<VerifiedCache>,
         started: std::time::Instant,
@@ -286,7 +286,7 @@ struct RunScratch<'a> {
 }
 
 /// What rules see of a request. Over an empty head, one that was never parsed, everything is empty.
-fn view<'a>(
+pub(super) fn view<'a>(
     received: &Received<'a>,
     headers: &'a ReceivedRequest<'a>,
     world: &'a ShardWorld<'a>,

@@ -4,10 +4,12 @@
 //! the protocols. Invariant: what is sent and received here is what the protocol says, never what is on the wire.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use tidegate_ring::{ParkToken, PeerAddress, RecvBuf, Ring, SendBuf, Socket, SocketKey};
 
 mod handshake;
@@ -38,6 +40,19 @@ pub(crate) enum Travelling {
     Plain(OwnedFd),
     /// As [`Stream::Tls`].
     Tls(tls::Parts),
+}
+
+impl Travelling {
+    /// Whether nothing has come on it, not even its end.
+    pub(crate) fn is_silent(&self) -> bool {
+        let descriptor = match self {
+            Travelling::Plain(descriptor) => descriptor,
+            Travelling::Tls(parts) => parts.descriptor(),
+        };
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        let peeked = recv(descriptor.as_fd(), &mut [0_u8; 1][..], flags);
+        peeked.is_err_and(|error| error == Errno::AGAIN)
+    }
 }
 
 impl From<Socket> for Stream {

@@ -61,6 +61,13 @@ pub(crate) struct Parts {
     core: Box<Core>,
 }
 
+impl Parts {
+    /// The connection's own.
+    pub(super) fn descriptor(&self) -> &OwnedFd {
+        &self.descriptor
+    }
+}
+
 impl std::fmt::Debug for Parts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Parts").field("descriptor", &self.descriptor).finish_non_exhaustive()

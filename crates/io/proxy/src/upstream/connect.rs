@@ -11,12 +11,13 @@ use std::time::Instant;
 
 use rustix::io::Errno;
 use tidegate_exchange::ConnectFailure;
+use tidegate_idle::Kept;
 use tidegate_ring::Socket;
 
 use crate::site::Server;
 use crate::stream::{Handshake, HandshakeError, Stream, Tls};
 use crate::upstream::in_use::Place;
-use crate::upstream::queue::Pass;
+use crate::upstream::queue::{Handed, Pass};
 
 /// A server picked for a request, with one of its slots if these are limited.
 pub(crate) struct Slot {
@@ -132,6 +133,16 @@ pub(crate) struct Held {
     pub(crate) requests: u32,
 }
 
+impl Kept for Held {
+    fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    fn requests(&self) -> u32 {
+        self.requests
+    }
+}
+
 /// A connection to a server, counted as open.
 pub(crate) struct Connection {
     held: Option<Held>,
@@ -176,6 +187,24 @@ impl Connection {
         let held = self.held.take()?;
         self.server.stats.connections_open.decrement();
         Some(held)
+    }
+
+    /// The connection for whichever shard takes it, if nothing is in flight on it; it is not counted meanwhile.
+    ///
+    /// # Errors
+    /// The connection, when it cannot go.
+    pub(crate) fn into_handed(mut self) -> Result<Handed, Connection> {
+        let Some(Held { socket, opened, requests }) = self.held.take() else { return Err(self) };
+        match socket.into_travelling() {
+            Ok(connection) => {
+                self.server.stats.connections_open.decrement();
+                Ok(Handed { connection, opened, requests })
+            }
+            Err(socket) => {
+                self.held = Some(Held { socket, opened, requests });
+                Err(self)
+            }
+        }
     }
 
     pub(crate) fn socket(&self) -> &Stream {

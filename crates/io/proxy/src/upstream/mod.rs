@@ -1,11 +1,11 @@
 //! The side of the servers: connections made, lent and kept.
 
 pub(crate) mod connect;
-pub(crate) mod idle_pool;
 pub(crate) mod in_use;
 pub(crate) mod persist;
 pub(crate) mod pick;
 pub(crate) mod queue;
 pub(crate) mod reuse;
+pub(crate) mod shelf;
 pub(crate) mod states;
 pub(crate) mod waiting;

@@ -11,8 +11,10 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Instant;
 
+use tidegate_idle::Kept;
 use tidegate_queue::{
-    Desk, Found, Hub, Limit, Line, Parcel, Place, Waiting, acquire, keep, muster, recall, settle,
+    Desk, Found, Hub, Key, Limit, Line, Parcel, Place, Waiting, acquire, keep, muster, recall,
+    settle,
 };
 use tidegate_shard::{Shard, TaskId};
 
@@ -25,9 +27,19 @@ use crate::worker::Worker;
 /// A server connection on its way from one shard to another.
 #[derive(Debug)]
 pub struct Handed {
-    connection: Travelling,
-    opened: Instant,
-    requests: u32,
+    pub(super) connection: Travelling,
+    pub(super) opened: Instant,
+    pub(super) requests: u32,
+}
+
+impl Kept for Handed {
+    fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    fn requests(&self) -> u32 {
+        self.requests
+    }
 }
 
 /// One shard's part in the traffic of slots.
@@ -77,6 +89,8 @@ impl Office {
 pub(crate) struct BackendQueue {
     pub(crate) line: Arc<Line>,
     pub(super) waiting: RefCell<Waiting<TaskId, Grant>>,
+    /// For servers that none of those who wait may be given: a queue that nobody enters.
+    nobody: Arc<Line>,
     /// A reload has brought another one: slots are not looked for here any more.
     pub(super) is_retired: Cell<bool>,
     office: Rc<Office>,
@@ -87,6 +101,7 @@ impl BackendQueue {
         Rc::new(BackendQueue {
             line: line.clone(),
             waiting: RefCell::default(),
+            nobody: Arc::new(Line::new(0, 0)),
             is_retired: Cell::new(false),
             office: office.clone(),
         })
@@ -115,6 +130,10 @@ pub(crate) struct Limited {
     pub(super) own: RefCell<Waiting<TaskId, Grant>>,
     /// The queue of the backend, that of the last reload.
     backend: RefCell<Rc<BackendQueue>>,
+    /// Idle connections that this shard keeps as long as there is no limit, which would bound them.
+    pub(crate) idle_max: Cell<usize>,
+    /// Whether those who wait there may be given this server: not one that is down or drains, nor a backup that is not needed.
+    is_spread_over: Cell<bool>,
     office: Rc<Office>,
 }
 
@@ -124,6 +143,8 @@ impl Limited {
             limit: limit.clone(),
             own: RefCell::default(),
             backend: RefCell::new(backend.clone()),
+            idle_max: Cell::new(0),
+            is_spread_over: Cell::new(false),
             office: backend.office.clone(),
         }
     }
@@ -142,8 +163,20 @@ impl Limited {
         *self.backend.borrow_mut() = backend.clone();
     }
 
-    pub(super) fn line(&self) -> Arc<Line> {
-        self.backend.borrow().line.clone()
+    /// Takes note of whether requests are spread over the server; whether that is new.
+    pub(crate) fn set_spread_over(&self, is: bool) -> bool {
+        self.is_spread_over.replace(is) != is
+    }
+
+    /// The place of who begins to wait now, in one row for the queue of the backend and those of its servers.
+    pub(super) fn key(&self, priority: i16) -> Key {
+        self.backend.borrow().line.key(priority)
+    }
+
+    /// The queue of those who may be given this server.
+    fn line(&self) -> Arc<Line> {
+        let backend = self.backend.borrow();
+        if self.is_spread_over.get() { backend.line.clone() } else { backend.nobody.clone() }
     }
 }
 
@@ -250,8 +283,10 @@ impl Desk for At<'_> {
         if self.server.retired.get() || worker.draining.get() {
             return Err(connection);
         }
-        // Their number is limited by the slots.
-        worker.park_idle(connection, self.server, usize::MAX)?;
+        // Their number is limited by the slots, unless it is an agent that has set no limit.
+        let has_limit = self.limited.limit.max() < u32::MAX;
+        let idle_max = if has_limit { usize::MAX } else { self.limited.idle_max.get() };
+        worker.park_idle(connection, self.server, idle_max)?;
         self.publish_idle();
         Ok(())
     }
@@ -307,6 +342,7 @@ impl Worker {
         if server.limited.is_some() {
             return self.acquire_limited(server, pool, fresh_only);
         }
+        server.pace.note_use(self.shard.clock.now(), pool);
         let connection = if fresh_only { None } else { self.take_idle(server, pool) };
         Some((Slot::new(server.clone(), None), connection))
     }

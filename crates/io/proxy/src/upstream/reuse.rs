@@ -1,11 +1,13 @@
 //! Lending and keeping idle server connections.
 //!
-//! Owns when an idle connection is taken, kept, or too old; leaves the list of one server to `idle_pool`. Invariant: an idle
+//! Owns when an idle connection is taken, kept, or too old; leaves the order of those of one server to `tidegate-idle`, and those
+//! that any shard may take to `shelf`. Invariant: an idle
 //! connection is in its server's list and in the table of parked sockets, or in neither; one of a server with a limit has a slot.
 
 use std::rc::Rc;
 use std::time::Instant;
 
+use tidegate_idle::Kept;
 use tidegate_ring::ParkToken;
 
 use crate::parked::Parked;
@@ -14,12 +16,19 @@ use crate::site::Server;
 use crate::upstream::connect::{Connection, Held, Slot};
 use crate::worker::Worker;
 
-impl PoolSettings {
-    /// Whether a connection may carry a further request.
-    #[inline]
-    pub(crate) fn may_carry_more(&self, held: &Held, now: Instant) -> bool {
-        self.max_requests.is_none_or(|max| held.requests < max)
-            && self.max_lifetime.is_none_or(|max| now.saturating_duration_since(held.opened) < max)
+/// An idle connection, parked under its token.
+pub(crate) struct Resting {
+    token: ParkToken,
+    held: Held,
+}
+
+impl Kept for Resting {
+    fn opened(&self) -> Instant {
+        self.held.opened
+    }
+
+    fn requests(&self) -> u32 {
+        self.held.requests
     }
 }
 
@@ -32,7 +41,7 @@ impl Worker {
                 return Some(connection);
             }
         }
-        None
+        self.take_shelved(server, pool)
     }
 
     /// Whether an idle connection can carry a request: nothing has come on it, and it is not too old.
@@ -45,7 +54,8 @@ impl Worker {
     /// The connection used last, no longer parked.
     #[inline]
     pub(crate) fn pop_idle(&self, server: &Rc<Server>) -> Option<Connection> {
-        let (ParkToken(index), held) = server.idle.pop()?;
+        let Resting { token: ParkToken(index), held } = server.idle.pop()?;
+        held.socket.unpark();
         self.parked.borrow_mut().take(index);
         server.stats.connections_idle.decrement();
         Some(Connection::from_idle(held, server))
@@ -63,7 +73,11 @@ impl Worker {
         }
         match slot.take_pass() {
             Some(pass) => self.keep_limited(pass, connection),
-            None => drop(self.park_idle(connection, &slot.server, pool.idle_max)),
+            None => {
+                if let Err(connection) = self.shelve(connection, &slot.server, pool) {
+                    drop(self.park_idle(connection, &slot.server, pool.idle_max));
+                }
+            }
         }
     }
 
@@ -85,7 +99,8 @@ impl Worker {
         }
         if let Some(held) = connection.into_idle() {
             server.stats.connections_idle.increment();
-            server.idle.push(ParkToken(index), held, self.shard.clock.now());
+            let resting = Resting { token: ParkToken(index), held };
+            server.idle.push(resting, self.shard.clock.now());
             self.start_sweeping();
         }
         Ok(())
@@ -96,13 +111,13 @@ impl Worker {
         let mut left = 0;
         for backend in &*site.backends {
             for server in &backend.servers {
-                while let Some((ParkToken(index), held)) =
+                while let Some(Resting { token: ParkToken(index), held }) =
                     server.idle.pop_expired(now, &backend.pool)
                 {
                     self.parked.borrow_mut().take(index);
                     self.drop_idle(server, held);
                 }
-                left += server.idle.len();
+                left += server.idle.len() + self.sweep_shelf(server, &backend.pool);
             }
         }
         if left > 0 {
@@ -115,6 +130,12 @@ impl Worker {
             drop(connection);
             server.free_idle_slot();
         }
+        self.clear_shelf(server);
+    }
+
+    /// The idle connection with this token, on which something arrived, in no list any more.
+    pub(crate) fn remove_idle(&self, server: &Server, token: ParkToken) -> Option<Held> {
+        server.idle.remove(|resting| resting.token == token).map(|resting| resting.held)
     }
 
     /// Something has arrived on an idle connection, which is in no list any more: its end or bytes of no response as a rule, and
@@ -126,7 +147,8 @@ impl Worker {
         let index = self.parked.borrow_mut().insert(Parked::Server(server.clone()));
         if held.socket.park(ParkToken(index)) {
             // Its place by age is the last one used now: it goes later than it might, within the pool's limits.
-            server.idle.push(ParkToken(index), held, self.shard.clock.now());
+            let resting = Resting { token: ParkToken(index), held };
+            server.idle.push(resting, self.shard.clock.now());
         } else {
             self.parked.borrow_mut().take(index);
             self.drop_idle(server, held);

@@ -3,34 +3,59 @@
 //! Owns what becomes of the connections to a server that goes down, and of requests that wait; leaves picks to the backend. Invariant: what is about another
 //! snapshot than this shard's changes nothing.
 
-use crate::command::ServerStates;
+use std::rc::Rc;
+
+use crate::command::{ServerChange, ServerStates};
+use crate::site::{Backend, Server};
 use crate::worker::Worker;
 
 impl Worker {
-    /// Servers that go down lose their idle connections, and where it is configured those in use.
+    /// Servers that go down lose their idle connections, and where it is configured those in use; those who wait for servers
+    /// look again when others take requests than before.
     pub(crate) fn set_states(&self, states: &ServerStates) {
         let site = self.site.borrow().clone();
         if site.snapshot.generation != states.generation {
             return;
         }
-        for change in &states.changes {
-            let Some(backend) = site.backends.get(change.backend) else { continue };
-            let Some(server) = backend.servers.get(change.server) else { continue };
-            let was_down = server.down.get();
-            backend.set_standing(change.server, &change.standing);
-            if server.down.get() == was_down {
+        // All changes of a backend before what follows from them: who waits is to see the servers as they are.
+        for changes in states.changes.chunk_by(|one, other| one.backend == other.backend) {
+            let Some(backend) =
+                changes.first().and_then(|change| site.backends.get(change.backend))
+            else {
                 continue;
+            };
+            self.set_states_of(backend, changes);
+        }
+    }
+
+    fn set_states_of(&self, backend: &Backend, changes: &[ServerChange]) {
+        let (mut fallen, mut has_moved) = (Vec::new(), false);
+        for change in changes {
+            let Some(server) = backend.servers.get(change.server) else { continue };
+            let (was_down, took) = (server.down.get(), backend.takes_new(change.server));
+            backend.set_standing(change.server, &change.standing);
+            has_moved |= took != backend.takes_new(change.server);
+            if server.down.get() && !was_down {
+                fallen.push(server);
             }
-            if !was_down {
-                self.close_idle(server);
-                server.in_use.abort(&self.shard.ring);
-                if let Some(limited) = &server.limited {
-                    limited.rouse();
-                }
-            }
-            if let Some(queue) = &backend.queue {
-                queue.rouse();
-            }
+        }
+        // Before slots get free that none of those who wait may have.
+        let new = backend.note_spread();
+        fallen.into_iter().for_each(|server| self.server_fell(server));
+        if let Some(queue) = backend.queue.as_ref().filter(|_| has_moved) {
+            queue.rouse();
+            new.iter().for_each(|server| self.muster(server));
+        }
+        // Their limits may have been moved by their agents.
+        let changed = changes.iter().filter_map(|change| backend.servers.get(change.server));
+        changed.filter(|server| !server.down.get()).for_each(|server| self.muster(server));
+    }
+
+    fn server_fell(&self, server: &Rc<Server>) {
+        self.close_idle(server);
+        server.in_use.abort(&self.shard.ring);
+        if let Some(limited) = &server.limited {
+            limited.rouse();
         }
     }
 }

@@ -74,7 +74,7 @@ impl<'a> Queued<'a> {
             let key = match &queue {
                 Queue::Backend(queue) => queue.line.key(priority),
                 // One row of tickets for both queues.
-                Queue::Server(server) => server.limited.as_ref()?.line().key(priority),
+                Queue::Server(server) => server.limited.as_ref()?.key(priority),
             };
             let mut waiting = waiting.borrow_mut();
             let id = waiting.insert(key, task);

@@ -161,8 +161,17 @@ impl<'c> Compiler<'c> {
 
     /// An expression outside of any frontend, which names no condition.
     pub fn key(&mut self, text: &Text) -> Option<Template> {
+        self.key_in(Phase::Request, text)
+    }
+
+    /// The same for responses.
+    pub fn response_key(&mut self, text: &Text) -> Option<Template> {
+        self.key_in(Phase::Response, text)
+    }
+
+    fn key_in(&mut self, phase: Phase, text: &Text) -> Option<Template> {
         let conditions = Conditions::default();
-        self.expression(Scope { conditions: &conditions, phase: Phase::Request }, text)
+        self.expression(Scope { conditions: &conditions, phase }, text)
     }
 
     fn with<T>(&mut self, scope: Scope<'_>, compile: impl FnOnce(&mut Environment<'_>) -> T) -> T {

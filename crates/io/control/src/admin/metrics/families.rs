@@ -138,6 +138,10 @@ families! {
         "1 while all servers are used because too few are well, or 0.";
     BACKEND_EJECTIONS_CAPPED: Counter "tidegate_backend_ejections_capped_total" ["backend"]
         "Outliers that were not ejected because enough other servers were.";
+    BACKEND_STICK_ENTRIES: Gauge "tidegate_backend_stick_entries" ["backend"]
+        "Entries of the table of `stick_on` that have not expired.";
+    BACKEND_STICK_ENTRIES_MAX: Gauge "tidegate_backend_stick_entries_max" ["backend"]
+        "Entries that the table can hold.";
     SERVER_UP: Gauge "tidegate_server_up" ["backend", "server"]
         "Whether the server is well and gets requests: 1 or 0.";
     SERVER_EJECTED: Gauge "tidegate_server_ejected" ["backend", "server"]
@@ -281,6 +285,16 @@ scalars! {
             "Second tries made beside one that was slow.";
         Counter "tidegate_backend_hedges_won_total" = hedges_won:
             "Second tries that answered before the first.";
+        Counter "tidegate_backend_stick_hits_total" = stick_hits:
+            "Requests whose client was found in the table of `stick_on`.";
+        Counter "tidegate_backend_stick_misses_total" = stick_misses:
+            "Requests with a key that was not found in the table.";
+        Counter "tidegate_backend_stick_stored_total" = stick_stored:
+            "Entries of the table made, or moved to another server.";
+        Counter "tidegate_backend_stick_evicted_total" = stick_evicted:
+            "Entries of the table thrown out before their time, to make room.";
+        Counter "tidegate_backend_stick_refused_total" = stick_refused:
+            "Entries not made, because other shards wrote in the same place at that moment.";
         Counter "tidegate_backend_received_bytes_total" = bytes_in:
             "Bytes received from servers.";
         Counter "tidegate_backend_sent_bytes_total" = bytes_out:
@@ -311,7 +325,7 @@ scalars! {
         Gauge "tidegate_server_requests_queued" = queued:
             "Requests waiting now for this server and no other.";
         Counter "tidegate_server_connections_handed_over_total" = connections_handed_over:
-            "Connections with a slot that came from another shard.";
+            "Idle connections, and those with a slot, that came from another shard.";
         Counter "tidegate_server_received_bytes_total" = bytes_in:
             "Bytes received from the server.";
         Counter "tidegate_server_sent_bytes_total" = bytes_out:
@@ -369,6 +383,8 @@ pub(super) fn all() -> impl Iterator<Item = &'static Family> {
             &BACKEND_SERVERS_UP,
             &BACKEND_PANIC,
             &BACKEND_EJECTIONS_CAPPED,
+            &BACKEND_STICK_ENTRIES,
+            &BACKEND_STICK_ENTRIES_MAX,
         ])
         .chain(of(SERVER_SCALARS))
         .chain([

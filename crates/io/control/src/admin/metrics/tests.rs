@@ -7,7 +7,7 @@ mod health;
 use super::families::{Family, Kind};
 use super::{Exposition, ProcessInfo, families};
 use crate::certificates::{CertificateEnd, CertificateFigures};
-use crate::figures::{Figures, Reloads, ShardFigures};
+use crate::figures::{Figures, Reloads, ShardFigures, StickFigures};
 use crate::health::figures::HealthFigures;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
@@ -190,6 +190,7 @@ fn figures() -> Figures {
                 not_after: at(9),
             }],
         },
+        sticks: vec![StickFigures { backend: "app".into(), entries: 12, entries_max: 16 }],
         access_log: Some(access_log()),
     }
 }
@@ -350,6 +351,7 @@ fn a_registry_without_names_is_a_valid_scrape() {
     let figures = Figures {
         health: HealthFigures::default(),
         certificates: CertificateFigures::default(),
+        sticks: Vec::new(),
         ..figures()
     };
     let text = Exposition::new().render(&Registry::new(1, REASONS), &process(), &figures);
