@@ -18,11 +18,11 @@ use crate::diagnostic::{Problem, Span, quoted};
 use crate::file::FileDraft;
 use crate::files::Files;
 use crate::frontend::{FrontendDraft, Reference};
-use crate::model::{Backend, Bind, BindAddress, Config, HashKey, Tables};
+use crate::model::{Backend, Bind, BindAddress, Config, HashKey, Resolvers, Tables};
 use crate::references::Backends;
 use crate::rules::Compiler;
 use crate::walk::Problems;
-use crate::{balance, pages, tables};
+use crate::{balance, pages, resolvers, tables};
 
 /// Checks the file as a whole. The result is usable if `problems` holds no error.
 pub(crate) fn finish(file: FileDraft, directory: &Path, problems: &Problems) -> Config {
@@ -31,6 +31,7 @@ pub(crate) fn finish(file: FileDraft, directory: &Path, problems: &Problems) -> 
         admin,
         frontends,
         backends,
+        resolvers,
         lists,
         user_lists,
         frontends_obscured,
@@ -90,15 +91,17 @@ pub(crate) fn finish(file: FileDraft, directory: &Path, problems: &Problems) -> 
     let Compiler { names, maps, .. } = compiler;
     let maps = tables::maps(&maps, &files, problems);
     check_backends(&references, &backends, problems);
-    let backends = finished(backends, keys, &files, problems);
+    let resolvers = resolvers::with_default(resolvers);
+    let backends = finished(backends, keys, &resolvers, &files, problems);
     let tables = Tables { names, lists, maps, users_written, files: files.into_list() };
-    Config { global, admin, frontends, backends, tables, warnings: Vec::new() }
+    Config { global, admin, frontends, backends, resolvers, tables, warnings: Vec::new() }
 }
 
 /// The backends with what could only be read or compiled at the end.
 fn finished(
     drafts: Vec<BackendDraft>,
     keys: Vec<Option<HashKey>>,
+    all_resolvers: &[Resolvers],
     files: &Files<'_>,
     problems: &Problems,
 ) -> Vec<Backend> {
@@ -109,6 +112,7 @@ fn finished(
             .and_then(|persistence| persistence.finish(&draft.backend.name, files, problems)),
         balance: Balance { policy: draft.balance.policy, ..draft.backend.balance },
         hash_key,
+        resolvers: resolvers::find(draft.resolvers.as_ref(), all_resolvers, problems),
         ..draft.backend
     };
     drafts.into_iter().zip(keys).map(finished).collect()
