@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use tidegate_log::Counts;
 
+use crate::discovery::figures::DiscoveryFigures;
 use crate::health::figures::HealthFigures;
 use crate::link::ShardLink;
 
@@ -53,6 +54,8 @@ pub(crate) struct Figures {
     pub(crate) shards: Vec<ShardFigures>,
     /// How the servers are.
     pub(crate) health: HealthFigures,
+    /// What is known of names.
+    pub(crate) discovery: DiscoveryFigures,
     /// What became of the lines of access logs; absent at the end.
     pub(crate) access_log: Option<Counts>,
 }

@@ -14,6 +14,8 @@ pub(crate) enum Topic {
     Shards(EventKind),
     /// What happens to servers.
     Servers,
+    /// What happens to names, and to the servers that are where they are.
+    Names,
 }
 
 impl From<EventKind> for Topic {
@@ -34,12 +36,13 @@ const LINES_AT_ONCE_MAX: u32 = 1_000;
 const SUMMARY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Every kind of event, in the order of [`place`].
-const KINDS: [Topic; 5] = [
+const KINDS: [Topic; 6] = [
     Topic::Shards(EventKind::RequestRejected),
     Topic::Shards(EventKind::RequestFailed),
     Topic::Shards(EventKind::AcceptFailed),
     Topic::Shards(EventKind::Panicked),
     Topic::Servers,
+    Topic::Names,
 ];
 
 fn place(topic: Topic) -> usize {
@@ -49,6 +52,7 @@ fn place(topic: Topic) -> usize {
         Topic::Shards(EventKind::AcceptFailed) => 2,
         Topic::Shards(EventKind::Panicked) => 3,
         Topic::Servers => 4,
+        Topic::Names => 5,
     }
 }
 
@@ -184,6 +188,6 @@ mod tests {
 
     #[test]
     fn every_kind_has_its_place() {
-        assert_eq!(KINDS.map(place), [0, 1, 2, 3, 4]);
+        assert_eq!(KINDS.map(place), [0, 1, 2, 3, 4, 5]);
     }
 }

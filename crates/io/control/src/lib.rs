@@ -6,6 +6,7 @@
 
 mod access;
 mod admin;
+mod discovery;
 mod figures;
 mod flood;
 mod health;

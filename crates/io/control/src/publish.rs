@@ -16,14 +16,15 @@ use tidegate_config::{Backend, Config, ForwardedHeader, Frontend, ServerAddress}
 use tidegate_exchange::Policy;
 use tidegate_proxy::{
     AccessLog, BackendSettings, Budget, ClientTimeouts, Compression, ForwardedField, Forwarding,
-    FrontendSettings, Handed, OnMarkedDown, OwnFieldSettings, PoolSettings, RepeatSettings,
-    ServerSettings, Snapshot, Tables, Verifier, reasons,
+    FrontendSettings, Handed, Location, OnMarkedDown, OwnFieldSettings, PoolSettings,
+    RepeatSettings, ServerSettings, Snapshot, Tables, Verifier, reasons,
 };
 use tidegate_queue::{self as slots, Hub};
 use tidegate_rules::ValueList;
 use tidegate_semantics::compressible;
 use tidegate_telemetry::{EntityName, Registry};
 
+use crate::discovery::Discovery;
 use crate::health::Health;
 use crate::installation;
 use crate::log::{Level, Line};
@@ -34,6 +35,7 @@ use crate::queues::Queue;
 pub(crate) struct Publisher {
     pub(crate) registry: Registry,
     pub(crate) health: Health,
+    pub(crate) discovery: Discovery,
     process: Arc<Budget>,
     /// A name's budget lives as long as a snapshot or a connection has it: a name that goes and comes back while its old
     /// connections are open goes on counting them.
@@ -52,6 +54,7 @@ impl Publisher {
         Publisher {
             registry: Registry::new(usize::from(shards_count), reasons()),
             health: Health::new(RandomState::new().hash_one(0)),
+            discovery: Discovery::default(),
             process: Arc::new(Budget::new(0)),
             frontends: HashMap::new(),
             backlog_max: 0,
@@ -75,7 +78,9 @@ impl Publisher {
         logs: Vec<Option<Arc<AccessLog>>>,
     ) -> Arc<Snapshot> {
         self.generation += 1;
-        self.health.apply(config, &mut self.registry, self.generation, Instant::now());
+        let now = Instant::now();
+        self.discovery.apply(config, now);
+        self.health.apply(config, &self.discovery, &mut self.registry, self.generation, now);
         self.process.set_max(config.global.max_connections);
         let mut logs = logs.into_iter();
         let mut frontend = |frontend| self.frontend(frontend, logs.next().flatten());
@@ -176,7 +181,7 @@ impl Publisher {
                 standing: self.health.standing(at, index).expect("every server is watched"),
                 limit,
                 name: server.name.clone(),
-                address: socket_address(&server.address),
+                address: self.location(at, index, &server.address),
                 stats: self.registry.server(&backend.name, &server.name).clone(),
             })
             .collect();
@@ -223,6 +228,19 @@ impl Publisher {
                 config::OnMarkedDown::CloseSessions => OnMarkedDown::CloseSessions,
             },
             stats: self.registry.backend(&backend.name).clone(),
+        }
+    }
+
+    fn location(&self, backend: usize, server: usize, address: &ServerAddress) -> Location {
+        match address {
+            ServerAddress::Tcp(socket) => (*socket).into(),
+            ServerAddress::Unix(path) => Location::Fixed(
+                SockAddr::unix(path).expect("the configuration holds the length of socket paths"),
+            ),
+            ServerAddress::Name { .. } => Location::Named {
+                name: address.to_string().into(),
+                spot: self.discovery.place(backend, server).map(|(spot, _)| spot),
+            },
         }
     }
 
@@ -302,15 +320,6 @@ fn forwarding(forwarding: &config::Forwarding) -> Forwarding {
             .expect("a network is written as it is read"),
         trusted: forwarding.trusted,
         untrusted: forwarding.untrusted,
-    }
-}
-
-fn socket_address(address: &ServerAddress) -> SockAddr {
-    match address {
-        ServerAddress::Tcp(socket) => (*socket).into(),
-        ServerAddress::Unix(path) => {
-            SockAddr::unix(path).expect("the configuration holds the length of socket paths")
-        }
     }
 }
 

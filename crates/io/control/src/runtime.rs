@@ -5,6 +5,7 @@
 //! shard that does not take one is reported, and gets the newest when it goes on.
 
 mod ending;
+mod naming;
 mod reload;
 mod watching;
 
@@ -15,6 +16,7 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use tidegate_config::{Config, Frontend, Global};
+use tidegate_log::Writer;
 use tidegate_proxy::{Event, Report};
 use tidegate_ring::{Listener, ParkToken, Settings};
 use tidegate_shard::{
@@ -24,14 +26,15 @@ use tidegate_shard::{
 use crate::access::AccessLogs;
 use crate::admin::metrics::{Exposition, ProcessInfo};
 use crate::admin::{Admin, Status};
+use crate::discovery::ask::Ids;
 use crate::figures::{Figures, Reloads, ShardFigures};
 use crate::flood::Flood;
 use crate::link::{LAG_PATIENCE, ShardLink};
 use crate::listen::{Addresses, Place, places};
 use crate::log::{self, Level, Line, topic_name, write_event};
+use crate::process;
 use crate::publish::Publisher;
 use crate::signals::{self, Request};
-use crate::{process, shards};
 
 /// How to run.
 pub struct Options {
@@ -95,6 +98,12 @@ const HEALTH_DUE: u32 = 4;
 
 /// The value of the timer of the next look at what the shards have counted.
 const TRAFFIC_LOOK: u32 = 5;
+
+/// The value of the timer of the next question about a name, or of giving up its addresses.
+const NAMES_DUE: u32 = 6;
+
+/// The value of the timer that ends the wait for the first answers about names.
+const FIRST_ANSWERS: u32 = 7;
 
 /// Runs the load balancer until SIGTERM or SIGINT has been carried out.
 ///
@@ -179,6 +188,13 @@ struct Runtime {
     lag_check: TimerId,
     health_due: TimerId,
     traffic_look: TimerId,
+    names_due: TimerId,
+    first_answers: TimerId,
+    ids: Ids,
+    /// The CPUs of the shards and the shards' ends of the logs, until they start.
+    to_start: RefCell<Option<(Vec<usize>, Vec<Writer>)>>,
+    /// Why there was no start.
+    start_error: RefCell<Option<StartError>>,
     this: std::rc::Weak<Runtime>,
     generation: Cell<u64>,
     reloads: Cell<Reloads>,
@@ -225,20 +241,18 @@ impl Runtime {
             lag_check: timer(LAG_CHECK),
             health_due: timer(HEALTH_DUE),
             traffic_look: timer(TRAFFIC_LOOK),
+            names_due: timer(NAMES_DUE),
+            first_answers: timer(FIRST_ANSWERS),
+            ids: Ids::default(),
+            to_start: RefCell::new(Some((cpus, writers))),
+            start_error: RefCell::default(),
             this: this.clone(),
             generation: Cell::new(0),
             reloads: Cell::new(Reloads::none(SystemTime::now())),
             failed: Cell::new(false),
         });
         *runtime.server.borrow_mut() = Some(Admin::new(shard.clone(), runtime.clone()));
-        let (snapshot, listeners) = runtime.prepare(config, cpus.len()).map_err(StartError)?;
-        let own = listeners.into_iter().zip(writers);
-        for ((index, cpu), (listeners, writer)) in cpus.into_iter().enumerate().zip(own) {
-            let (snapshot, wakeup) = (snapshot.clone(), shard.ring.wakeup());
-            let link = shards::start(index, cpu, snapshot, listeners, wakeup, writer)?;
-            runtime.links.borrow_mut().push(link);
-        }
-        runtime.look_at_traffic();
+        runtime.start_or_resolve()?;
         Ok(runtime)
     }
 
@@ -400,6 +414,7 @@ impl Status for Runtime {
             suppressed: suppressed.map(|(kind, count)| (topic_name(kind), count)).into(),
             shards: self.links.borrow().iter().map(ShardFigures::of).collect(),
             health: self.publisher.borrow().health.figures(),
+            discovery: self.publisher.borrow().discovery.figures(),
             access_log: self.logs.borrow().as_ref().map(AccessLogs::totals),
         };
         exposition.render(&self.publisher.borrow().registry, process, &figures)
@@ -417,6 +432,10 @@ impl Service for Runtime {
             LAG_CHECK => self.check_lag(),
             HEALTH_DUE => self.check_servers(),
             TRAFFIC_LOOK => self.look_at_traffic(),
+            NAMES_DUE => self.resolve_names(),
+            FIRST_ANSWERS => {
+                self.awaits_answers(true);
+            }
             DELAY_END => self.delay_over(),
             _ => {
                 debug_assert_eq!(timer, DRAIN_DEADLINE, "every timer has its value");
@@ -441,6 +460,10 @@ impl Service for Runtime {
     }
 
     fn turned(&self, _: bool) {
+        self.tell_names();
+        if self.awaits_answers(false) {
+            return;
+        }
         let before = self.lowest_applied();
         self.read_reports();
         self.note_applied(before);

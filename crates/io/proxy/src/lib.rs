@@ -33,5 +33,6 @@ pub use settings::{
     BackendSettings, ClientTimeouts, ForwardedField, Forwarding, FrontendSettings, OnMarkedDown,
     OwnFieldSettings, PoolSettings, RepeatSettings, ServerSettings, Snapshot, Tables, reasons,
 };
+pub use upstream::place::{Location, Spot};
 pub use upstream::queue::Handed;
 pub use worker::{Context, run};

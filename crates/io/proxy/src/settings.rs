@@ -5,7 +5,6 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use socket2::SockAddr;
 use tidegate_balance as balance;
 use tidegate_exchange::{BudgetSettings, Failure, Policy};
 use tidegate_health::{Standing, StatusSet};
@@ -23,6 +22,7 @@ use crate::budget::Budget;
 use crate::compression::{self, Compression};
 use crate::journal::AccessLog;
 use crate::rules::{Answered, Dropped, Verifier};
+use crate::upstream::place::Location;
 use crate::upstream::queue::Handed;
 
 /// Everything a shard needs to know, for all shards.
@@ -217,7 +217,7 @@ pub struct ServerSettings {
     /// Its name in the configuration.
     pub name: Arc<str>,
     /// Where it listens.
-    pub address: SockAddr,
+    pub address: Location,
     /// The slots for connections to it, if these are limited. The same as long as it is the same server.
     pub limit: Option<Arc<Limit>>,
     /// What is known of it, its share of the requests included.

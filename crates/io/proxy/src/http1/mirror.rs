@@ -169,7 +169,7 @@ async fn is_answered(
     let Some(server) = backend.servers.get(picked.0 as usize) else { return false };
     // A copy waits for nothing.
     let Some((slot, _)) = worker.acquire(server, &backend.pool, true) else { return false };
-    let Ok(socket) = worker.shard.ring.connect(&slot.server.address) else { return false };
+    let Ok(socket) = slot.server.place.connect(&worker.shard.ring) else { return false };
     let deadline = alarm.now() + backend.exchange.connect_timeout;
     let connected = alarm.within(deadline, |context| socket.poll_connected(context)).await;
     if !matches!(connected, Ok(Ok(()))) {

@@ -46,11 +46,16 @@ impl Drop for Slot {
 pub(crate) struct Dialing {
     socket: Option<Socket>,
     is_limited: bool,
+    epoch: u32,
 }
 
 impl Dialing {
     pub(crate) fn new(socket: Socket, server: &Server) -> Dialing {
-        Dialing { socket: Some(socket), is_limited: server.limited.is_some() }
+        Dialing {
+            socket: Some(socket),
+            is_limited: server.limited.is_some(),
+            epoch: server.place.epoch(),
+        }
     }
 
     /// Ready when the connection is there, or cannot be made.
@@ -58,9 +63,10 @@ impl Dialing {
         self.socket().poll_connected(context)
     }
 
-    /// The socket of a connection that is there; it is not ended any more.
-    pub(crate) fn established(mut self) -> Socket {
-        self.socket.take().expect("taken only here, which consumes it")
+    /// The connection that is there; it is not ended any more.
+    pub(crate) fn established(mut self, server: &Rc<Server>, now: Instant) -> Connection {
+        let socket = self.socket.take().expect("taken only here, which consumes it");
+        Connection::opened_to(socket, server, self.epoch, now)
     }
 
     fn socket(&self) -> &Socket {
@@ -83,6 +89,8 @@ pub(crate) struct Held {
     pub(crate) opened: Instant,
     /// Requests that it has carried, the present one included.
     pub(crate) requests: u32,
+    /// Which of the server's addresses it goes to.
+    pub(crate) epoch: u32,
 }
 
 /// A connection to a server, counted as open.
@@ -96,8 +104,18 @@ pub(crate) struct Connection {
 impl Connection {
     /// Counts a connection that has just been established.
     pub(crate) fn opened(socket: Socket, server: &Rc<Server>, now: Instant) -> Connection {
+        Connection::opened_to(socket, server, server.place.epoch(), now)
+    }
+
+    fn opened_to(socket: Socket, server: &Rc<Server>, epoch: u32, now: Instant) -> Connection {
         server.stats.connections_total.increment();
-        Connection::received(Held { socket, opened: now, requests: 0 }, server)
+        Connection::received(Held { socket, opened: now, requests: 0, epoch }, server)
+    }
+
+    /// Whether it goes to where the server is now.
+    #[inline]
+    pub(crate) fn is_current(&self) -> bool {
+        self.held().epoch == self.server.place.epoch()
     }
 
     /// Counts a connection that another shard has established.

@@ -5,6 +5,7 @@ pub(crate) mod idle_pool;
 pub(crate) mod in_use;
 pub(crate) mod persist;
 pub(crate) mod pick;
+pub(crate) mod place;
 pub(crate) mod queue;
 pub(crate) mod reuse;
 pub(crate) mod states;

@@ -28,6 +28,7 @@ pub struct Handed {
     descriptor: OwnedFd,
     opened: Instant,
     requests: u32,
+    epoch: u32,
 }
 
 /// One shard's part in the traffic of slots.
@@ -231,9 +232,9 @@ impl Desk for At<'_> {
     }
 
     fn pack(&self, connection: Connection) -> Option<Handed> {
-        let Held { socket, opened, requests } = connection.into_sent()?;
+        let Held { socket, opened, requests, epoch } = connection.into_sent()?;
         match socket.into_descriptor() {
-            Ok(descriptor) => Some(Handed { descriptor, opened, requests }),
+            Ok(descriptor) => Some(Handed { descriptor, opened, requests, epoch }),
             Err(socket) => {
                 socket.end_now();
                 None
@@ -247,7 +248,7 @@ impl Desk for At<'_> {
 
     fn park(&self, connection: Connection) -> Result<(), Connection> {
         let Some(worker) = self.worker else { return Err(connection) };
-        if self.server.retired.get() || worker.draining.get() {
+        if self.server.retired.get() || worker.draining.get() || !connection.is_current() {
             return Err(connection);
         }
         // Their number is limited by the slots.
@@ -411,9 +412,14 @@ impl Worker {
 
     fn take_slot(&self, server: &Rc<Server>, handed: Option<Handed>) {
         let Some(handed) = handed else { return server.pass_on(None) };
-        let Handed { descriptor, opened, requests } = handed;
+        let Handed { descriptor, opened, requests, epoch } = handed;
         server.stats.connections_handed_over.increment();
-        let held = Held { socket: self.shard.ring.adopt(descriptor), opened, requests };
-        self.keep_limited(Pass(Some(server.clone())), Connection::received(held, server));
+        let held = Held { socket: self.shard.ring.adopt(descriptor), opened, requests, epoch };
+        let connection = Connection::received(held, server);
+        if !connection.is_current() {
+            drop(connection);
+            return server.pass_on(None);
+        }
+        self.keep_limited(Pass(Some(server.clone())), connection);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** the parser takes only what the text format allows, each family whole and once.
 
+mod discovery;
 mod health;
 
 use super::families::{Family, Kind};
@@ -177,6 +178,7 @@ fn figures() -> Figures {
         suppressed: vec![("request_failed", 5), ("panic", 0)],
         shards,
         health: health::sample(),
+        discovery: discovery::sample(),
         access_log: Some(access_log()),
     }
 }
