@@ -48,6 +48,7 @@ const fn row(
 pub const TABLE: &[Row] = &[
     row("tidegate-http1", Layer::Core, &["httparse"], &["proptest", "tidegate-testkit"]),
     row("tidegate-balance", Layer::Core, &[], &["proptest"]),
+    row("tidegate-discovery", Layer::Core, &["domain"], &["proptest", "tidegate-testkit"]),
     row("tidegate-exchange", Layer::Core, &[], &[]),
     row("tidegate-queue", Layer::Core, &["crossbeam-queue"], &["proptest"]),
     row(
@@ -96,6 +97,7 @@ pub const TABLE: &[Row] = &[
             "strsim",
             "tidegate-access-log",
             "tidegate-balance",
+            "tidegate-discovery",
             "tidegate-exchange",
             "tidegate-health",
             "tidegate-http1",
@@ -160,6 +162,7 @@ pub const TABLE: &[Row] = &[
             "tidegate-balance",
             "tidegate-compression",
             "tidegate-config",
+            "tidegate-discovery",
             "tidegate-exchange",
             "tidegate-health",
             "tidegate-http1",
@@ -209,12 +212,13 @@ pub const TABLE: &[Row] = &[
 const IO_ONLY: [&str; 3] = ["glommio", "io-uring", "libc"];
 
 /// External packages that the pure crates may name: they do no I/O either.
-const PURE: [&str; 15] = [
+const PURE: [&str; 16] = [
     "aho-corasick",
     "argon2",
     "bcrypt",
     "brotli",
     "crossbeam-queue",
+    "domain",
     "hmac",
     "httparse",
     "memchr",

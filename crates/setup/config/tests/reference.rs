@@ -20,9 +20,10 @@ fn read(path: &str) -> String {
 }
 
 /// Tables whose keys are names that the file chooses.
-const NAMED: [&str; 14] = [
+const NAMED: [&str; 15] = [
     "frontends",
     "backends",
+    "resolvers",
     "lists",
     "user_lists",
     "servers",
@@ -135,6 +136,8 @@ fn the_reference_file_changes_no_default() {
     let plain = parse("plain.toml", plain).unwrap_or_else(|report| panic!("{report}"));
     // The default is to have no limit of its own, which cannot be written; the global one is the same.
     assert_eq!(reference.frontends[0].max_connections.take(), Some(plain.global.max_connections));
+    // Those of the system are in a file.
+    assert!(reference.resolvers[0].nameservers.take().is_some());
     // Neither can it be written that nothing is added.
     assert!(reference.frontends[0].request_id.take().is_some());
     assert!(reference.frontends[0].via.take().is_some());
