@@ -81,12 +81,17 @@ pub(crate) fn server(text: &str) -> Result<ServerAddress, AddressError> {
         return Ok(ServerAddress::Name { name, port: None });
     }
     let (host, port) = host_and_port(text, "10.0.0.1:8080")?;
-    let name = host.parse::<DnsName>().ok();
-    if let Some(name) = name.filter(|_| port > 0) {
+    if let Ok(name) = host.parse::<DnsName>() {
         if name.is_service() {
             return refuse(
                 format!("{} is a service with a port", quoted(text)),
                 format!("its records say the port: write \"{name}\""),
+            );
+        }
+        if port == 0 {
+            return refuse(
+                format!("{} has port 0, which nothing can listen on", quoted(text)),
+                format!("write the server's port, such as \"{name}:8080\""),
             );
         }
         return Ok(ServerAddress::Name { name, port: Some(port) });
