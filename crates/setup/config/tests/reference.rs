@@ -153,6 +153,10 @@ fn other_value(value: &str) -> String {
     match value {
         "true" => "false".to_owned(),
         "false" => "true".to_owned(),
+        "\"ipv4_first\"" => "\"ipv6\"".to_owned(),
+        "\"none\"" => "\"fail\"".to_owned(),
+        "\"5m\"" => "\"7s\"".to_owned(),
+        path if path.starts_with("\"/etc/") => "\"/other\"".to_owned(),
         "\"auto\"" => "[0]".to_owned(),
         "[]" => "[\"X\"]".to_owned(),
         "\"first\"" => "\"all\"".to_owned(),
@@ -193,6 +197,11 @@ fn every_key_with_a_default_changes_something() {
     let tables: BTreeSet<_> = keys().iter().map(|key| key.table.to_owned()).collect();
     // They have no other value in this version, or no default.
     let fixed = [
+        "resolvers",
+        "nameservers",
+        "name",
+        "port",
+        "slots",
         "mode",
         "balance",
         "bind",
@@ -220,7 +229,7 @@ fn every_key_with_a_default_changes_something() {
     ];
     let has_default = |key: &KeyInfo| {
         let table: Vec<_> = key.table.split('.').collect();
-        !table.iter().any(|segment| fixed[7..].contains(segment))
+        !table.iter().any(|segment| fixed[12..].contains(segment))
             && !["forwarded_for", "traceparent", "balance"]
                 .contains(table.last().expect("never empty"))
     };
