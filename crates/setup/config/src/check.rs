@@ -41,11 +41,8 @@ pub(crate) fn finish(file: FileDraft, directory: &Path, problems: &Problems) -> 
     if frontends.is_empty() && !frontends_obscured {
         problems.push(no_frontend());
     }
-    if let Some((draft, span)) = &admin
-        && !draft.bind_written
-    {
-        let problem = Problem::error(*span, "`admin` has no `bind`").absent();
-        problems.push(problem.help("for example bind = [\"127.0.0.1:8404\"]"));
+    if let Some((_, span)) = admin.as_ref().filter(|(draft, _)| !draft.bind_written) {
+        problems.push(no_admin_bind(*span));
     }
     let admin = admin.map(|(draft, _)| draft.admin);
     let admin_binds = admin.iter().flat_map(|admin| &admin.bind);
@@ -116,6 +113,11 @@ fn finished(
         ..draft.backend
     };
     drafts.into_iter().zip(keys).map(finished).collect()
+}
+
+fn no_admin_bind(admin: Span) -> Problem {
+    let problem = Problem::error(admin, "`admin` has no `bind`").absent();
+    problem.help("for example bind = [\"127.0.0.1:8404\"]")
 }
 
 fn no_frontend() -> Problem {

@@ -212,14 +212,7 @@ impl Health {
                 }
                 (Some(settings), None) => {
                     let key = self.key(place);
-                    let check = Check {
-                        key,
-                        settings: settings.clone(),
-                        job: job(settings, spot),
-                        begun: now,
-                        is_in_flight: false,
-                        is_stale: false,
-                    };
+                    let check = Check::new(key, settings, spot, now);
                     fresh.extend(check.job.as_ref().map(|_| (key, settings.timing.interval)));
                     Some(check)
                 }
@@ -391,6 +384,19 @@ impl Health {
         }
         let generation = self.generation;
         (!changes.is_empty()).then_some(ServerStates { generation, changes })
+    }
+}
+
+impl Check {
+    fn new(key: u32, settings: &ServerCheck, spot: Option<Spot>, now: Instant) -> Check {
+        Check {
+            key,
+            settings: settings.clone(),
+            job: job(settings, spot),
+            begun: now,
+            is_in_flight: false,
+            is_stale: false,
+        }
     }
 }
 

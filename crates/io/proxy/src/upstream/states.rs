@@ -1,7 +1,7 @@
 //! Carrying out what the control plane says of servers.
 //!
-//! Owns what becomes of the connections to a server that goes down or moves to another address, and of requests that wait; leaves picks to the backend. Invariant: what is about another
-//! snapshot than this shard's changes nothing.
+//! Owns what becomes of the connections to a server that goes down or moves to another address, and of requests that wait; leaves
+//! picks to the backend. Invariant: what is about another snapshot than this shard's changes nothing.
 
 use crate::command::ServerStates;
 use crate::site::Site;
