@@ -4,6 +4,7 @@
 //! telling the shards to the control plane. Invariant: a standing follows from what is known now and not
 //! from the order in which it became known; never more servers are ejected than the cap allows.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use tidegate_balance::{Availability, Weight};
@@ -35,7 +36,30 @@ pub struct MemberSettings {
     pub timing: Option<Timing>,
     /// Its checks ask an agent, which may set a share of its weight.
     pub has_agent: bool,
+    /// It is where a name is that it shares with others; none: its address is fixed.
+    pub named: Option<Named>,
 }
+
+/// A name that servers share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// Which of the names of the backend.
+    pub group: usize,
+    /// Its addresses may have different shares of their servers' weights.
+    pub has_shares: bool,
+}
+
+/// What is known of the address of a server that has a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standby {
+    /// While a server of the same name with a lower one is well, it stands by.
+    pub tier: u16,
+    /// Its part of its weight, in 256ths.
+    pub share: u16,
+}
+
+/// A share that is the whole.
+const SHARE_WHOLE: u64 = 256;
 
 /// What a server is to be for balancing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +84,8 @@ enum Cause {
     Ejected,
     Draining,
     Maintenance,
+    /// Its name stands for no address that it could have.
+    Nowhere,
 }
 
 #[derive(Clone, Debug)]
@@ -69,6 +95,10 @@ struct Member {
     /// What its agent has said, everything that was mentioned so far.
     said: AgentReport,
     outlier: Outlier,
+    /// None: it is nowhere, if it has a name.
+    address: Option<Standby>,
+    /// It is at another address than when it was last settled.
+    has_moved: bool,
     /// What was last settled.
     standing: Standing,
 }
@@ -77,6 +107,7 @@ impl Member {
     fn cause(&self) -> Cause {
         let failing = self.checked.is_some_and(|checked| !checked.is_up());
         match self.said.duty.unwrap_or_default() {
+            _ if self.settings.named.is_some() && self.address.is_none() => Cause::Nowhere,
             Duty::Maintenance => Cause::Maintenance,
             _ if failing || self.said.up == Some(false) => Cause::Failing,
             _ if self.outlier.ejected_until().is_some() => Cause::Ejected,
@@ -86,9 +117,12 @@ impl Member {
     }
 
     fn weight(&self, scale: u16) -> Weight {
-        let configured = u32::from(self.settings.weight.value()) * u32::from(scale);
-        let percent = u32::from(self.said.weight_percent.unwrap_or(100));
-        let weight = (configured * percent).div_ceil(100).min(u32::from(Weight::MAX.value()));
+        let configured = u64::from(self.settings.weight.value()) * u64::from(scale);
+        let percent = u64::from(self.said.weight_percent.unwrap_or(100));
+        let share = self.address.map_or(SHARE_WHOLE, |address| u64::from(address.share));
+        let weight = (configured * percent * share)
+            .div_ceil(100 * SHARE_WHOLE)
+            .min(u64::from(Weight::MAX.value()));
         u16::try_from(weight).ok().and_then(Weight::new).unwrap_or(Weight::MAX)
     }
 }
@@ -98,7 +132,7 @@ impl Member {
 pub struct Group {
     settings: GroupSettings,
     members: Vec<Member>,
-    /// What weights are multiplied by, so that an agent's percentages of small ones make a difference.
+    /// What weights are multiplied by, so that percentages and shares of small ones make a difference.
     scale: u16,
     panics: bool,
     none_up: bool,
@@ -115,13 +149,17 @@ impl Group {
     #[must_use]
     pub fn new(settings: GroupSettings, members: &[MemberSettings]) -> Self {
         let greatest = members.iter().map(|member| member.weight.value()).max().unwrap_or(0);
-        let has_agents = members.iter().any(|member| member.has_agent);
-        let scale = if has_agents { Weight::MAX.value() / greatest.max(1) } else { 1 };
+        let has_parts = members
+            .iter()
+            .any(|member| member.has_agent || member.named.is_some_and(|named| named.has_shares));
+        let scale = if has_parts { Weight::MAX.value() / greatest.max(1) } else { 1 };
         let member = |settings: &MemberSettings| Member {
             settings: *settings,
             checked: settings.timing.map(|timing| Checked::new(timing.initial)),
             said: AgentReport::default(),
             outlier: Outlier::default(),
+            address: None,
+            has_moved: false,
             standing: Standing {
                 availability: Availability::Up,
                 weight: settings.weight,
@@ -169,6 +207,19 @@ impl Group {
     pub fn adopt_alarms(&mut self, before: &Self) {
         (self.panics, self.none_up) = (before.panics, before.none_up);
         self.ejections_capped = before.ejections_capped;
+    }
+
+    /// Takes note of what the address of a server with a name is; none: it has none. Of one that has `moved`, nothing that was known is
+    /// of use.
+    pub fn set_address(&mut self, server: usize, address: Option<Standby>, moved: bool) {
+        let Some(member) = self.members.get_mut(server) else { return };
+        self.unsettled |= moved || member.address != address;
+        member.address = address;
+        if moved {
+            member.checked = member.settings.timing.map(|timing| Checked::new(timing.initial));
+            (member.said, member.outlier) = (AgentReport::default(), Outlier::default());
+            member.has_moved = true;
+        }
     }
 
     /// Takes note of a check of `server`; when the next one is due, counted from the beginning of this one.
@@ -251,7 +302,8 @@ impl Group {
 
     /// One of several may always be ejected, and the last one only where all may.
     fn ejected_max(&self, settings: &PassiveSettings) -> usize {
-        let count = self.members.len();
+        let is_somewhere = |member: &&Member| member.cause() != Cause::Nowhere;
+        let count = self.members.iter().filter(is_somewhere).count();
         let share = count * usize::from(settings.max_ejected_percent.min(100)) / 100;
         if count > 1 { share.max(1) } else { share }
     }
@@ -285,18 +337,28 @@ impl Group {
         self.returns_at =
             self.members.iter().filter_map(|member| member.outlier.ejected_until()).min();
         self.judge_panic();
+        let tiers = self.tiers();
         for (server, member) in self.members.iter_mut().enumerate() {
             let cause = member.cause();
             let weight = member.weight(self.scale);
             let healthy = cause == Cause::Well && weight > Weight::ZERO;
+            let stands_by =
+                member.settings.named.zip(member.address).is_some_and(|(named, own)| {
+                    tiers.get(&named.group).is_some_and(|first| own.tier > *first)
+                });
             let availability = match cause {
+                // Clients that are bound to it may stay, as with a backup.
+                Cause::Well if stands_by => Availability::Draining,
                 Cause::Well => Availability::Up,
                 Cause::Failing | Cause::Ejected if self.panics => Availability::Up,
                 Cause::Draining => Availability::Draining,
-                Cause::Failing | Cause::Ejected | Cause::Maintenance => Availability::Down,
+                Cause::Failing | Cause::Ejected | Cause::Maintenance | Cause::Nowhere => {
+                    Availability::Down
+                }
             };
             let before = member.standing;
-            let since = if healthy && before.availability == Availability::Down {
+            let has_moved = std::mem::take(&mut member.has_moved);
+            let since = if healthy && (has_moved || before.availability == Availability::Down) {
                 Some(now)
             } else {
                 before.since
@@ -314,6 +376,20 @@ impl Group {
         }
     }
 
+    /// The lowest tier of each name that has a server which is well.
+    fn tiers(&self) -> BTreeMap<usize, u16> {
+        let mut tiers = BTreeMap::new();
+        let well = self.members.iter().filter(|member| {
+            member.cause() == Cause::Well && member.settings.weight > Weight::ZERO
+        });
+        for (named, address) in well.filter_map(|member| member.settings.named.zip(member.address))
+        {
+            let tier = tiers.entry(named.group).or_insert(address.tier);
+            *tier = address.tier.min(*tier);
+        }
+        tiers
+    }
+
     /// A backup that is well is better than a server that is not.
     fn judge_panic(&mut self) {
         let (mut well, mut count, mut backups_well) = (0, 0, 0);
@@ -321,7 +397,7 @@ impl Group {
             let is_well = usize::from(member.cause() == Cause::Well);
             match member.cause() {
                 _ if member.settings.backup => backups_well += is_well,
-                Cause::Draining | Cause::Maintenance => {}
+                Cause::Draining | Cause::Maintenance | Cause::Nowhere => {}
                 Cause::Well | Cause::Failing | Cause::Ejected => {
                     well += is_well;
                     count += 1;

@@ -27,7 +27,7 @@ pub use active::{Change, Checked};
 pub use agent::{AgentError, AgentReport, Duty, parse_agent};
 pub use conversation::{ANSWER_BYTES_MAX, Conversation, Next};
 pub use event::{Event, What};
-pub use group::{Group, GroupSettings, MemberSettings, Standing};
+pub use group::{Group, GroupSettings, MemberSettings, Named, Standby, Standing};
 pub use http::HttpCheck;
 pub use outcome::{Failure, Fault, Outcome};
 pub use passive::{Outlier, PassiveSettings, Sample, Sign};

@@ -28,6 +28,7 @@ fn member() -> MemberSettings {
         backup: false,
         timing: Some(timing()),
         has_agent: false,
+        named: None,
     }
 }
 

@@ -88,6 +88,7 @@ impl Setup {
             backup: server.settings.backup,
             timing: Some(self.timing),
             has_agent: server.has_agent,
+            named: None,
         };
         self.servers.iter().map(member).collect()
     }

@@ -52,6 +52,19 @@ impl Origin {
         Self::with_receive_buffer(None, script)
     }
 
+    /// As [`Origin::start`], at an address of this machine.
+    ///
+    /// # Panics
+    /// When the address is in use.
+    #[must_use]
+    #[track_caller]
+    pub fn start_at(
+        address: SocketAddr,
+        script: impl Fn(Connection) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        Self::open(address, None, script)
+    }
+
     /// Starts an origin whose connections have a small receive buffer, so that a script that does
     /// not read is felt by the sender soon. The kernel doubles the number and has a minimum of
     /// about 2 KiB.
@@ -63,13 +76,22 @@ impl Origin {
         bytes: Option<usize>,
         script: impl Fn(Connection) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
+        Self::open((Ipv4Addr::LOCALHOST, 0).into(), bytes, script)
+    }
+
+    #[track_caller]
+    fn open(
+        address: SocketAddr,
+        bytes: Option<usize>,
+        script: impl Fn(Connection) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))
             .expect("a socket can be opened");
         if let Some(bytes) = bytes {
             // Accepted sockets inherit it, and the window is small from the first segment on.
             socket.set_recv_buffer_size(bytes).expect("SO_RCVBUF is always supported");
         }
-        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a port is free");
+        socket.bind(&address.into()).expect("a port is free");
         socket.listen(1024).expect("a bound socket can listen");
         let listener = TcpListener::from(socket);
         let address = listener.local_addr().expect("a bound socket has an address");

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use tidegate_log::Counts;
 
 use crate::certificates::CertificateFigures;
+use crate::discovery::figures::DiscoveryFigures;
 use crate::health::figures::HealthFigures;
 use crate::link::ShardLink;
 
@@ -59,6 +60,8 @@ pub(crate) struct Figures {
     pub(crate) certificates: CertificateFigures,
     /// The tables of clients, of those backends that have one.
     pub(crate) sticks: Vec<StickFigures>,
+    /// What is known of names.
+    pub(crate) discovery: DiscoveryFigures,
     /// What became of the lines of access logs; absent at the end.
     pub(crate) access_log: Option<Counts>,
 }

@@ -14,6 +14,8 @@ pub(crate) enum Topic {
     Shards(EventKind),
     /// What happens to servers.
     Servers,
+    /// What happens to names, and to the servers that are where they are.
+    Names,
 }
 
 impl From<EventKind> for Topic {
@@ -34,7 +36,7 @@ const LINES_AT_ONCE_MAX: u32 = 1_000;
 const SUMMARY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Every kind of event, in the order of [`place`].
-const KINDS: [Topic; 7] = [
+const KINDS: [Topic; 8] = [
     Topic::Shards(EventKind::RequestRejected),
     Topic::Shards(EventKind::RequestFailed),
     Topic::Shards(EventKind::AcceptFailed),
@@ -42,6 +44,7 @@ const KINDS: [Topic; 7] = [
     Topic::Shards(EventKind::ConnectionFlooded),
     Topic::Servers,
     Topic::Shards(EventKind::HandshakeFailed),
+    Topic::Names,
 ];
 
 fn place(topic: Topic) -> usize {
@@ -53,6 +56,7 @@ fn place(topic: Topic) -> usize {
         Topic::Shards(EventKind::ConnectionFlooded) => 4,
         Topic::Servers => 5,
         Topic::Shards(EventKind::HandshakeFailed) => 6,
+        Topic::Names => 7,
     }
 }
 
@@ -188,6 +192,6 @@ mod tests {
 
     #[test]
     fn every_kind_has_its_place() {
-        assert_eq!(KINDS.map(place), [0, 1, 2, 3, 4, 5, 6]);
+        assert_eq!(KINDS.map(place), [0, 1, 2, 3, 4, 5, 6, 7]);
     }
 }

@@ -7,6 +7,7 @@
 mod access;
 mod admin;
 mod certificates;
+mod discovery;
 mod figures;
 mod flood;
 mod health;

@@ -146,6 +146,7 @@ pub(crate) fn topic_name(topic: Topic) -> &'static str {
     match topic {
         Topic::Shards(kind) => event_name(kind),
         Topic::Servers => "server_states",
+        Topic::Names => "names",
     }
 }
 

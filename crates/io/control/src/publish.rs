@@ -17,7 +17,7 @@ use tidegate_exchange::Policy;
 use tidegate_health::Event;
 use tidegate_proxy::{
     AccessLog, BackendProtocol, BackendSettings, BindSettings, Budget, ClientTimeouts, Compression,
-    ForwardedField, Forwarding, FrontendSettings, Handed, HandshakeLimits, OnMarkedDown,
+    ForwardedField, Forwarding, FrontendSettings, Handed, HandshakeLimits, Location, OnMarkedDown,
     OwnFieldSettings, PoolSettings, RepeatSettings, ServerSettings, ServerStates, Snapshot,
     StickSettings, Tables, Verifier, reasons,
 };
@@ -29,6 +29,7 @@ use tidegate_telemetry::{EntityName, Registry};
 use tidegate_tls::ClientTls;
 use tidegate_tls::rustls::pki_types::ServerName;
 
+use crate::discovery::Discovery;
 use crate::figures::StickFigures;
 use crate::health::{Health, WatchedBackend};
 use crate::installation;
@@ -40,6 +41,7 @@ use crate::queues::{Kept, Queue};
 pub(crate) struct Publisher {
     pub(crate) registry: Registry,
     pub(crate) health: Health,
+    pub(crate) discovery: Discovery,
     process: Arc<Budget>,
     /// A name's budget lives as long as a snapshot or a connection has it: a name that goes and comes back while its old
     /// connections are open goes on counting them.
@@ -60,6 +62,7 @@ impl Publisher {
         Publisher {
             registry: Registry::new(usize::from(shards_count), reasons()),
             health: Health::new(RandomState::new().hash_one(0)),
+            discovery: Discovery::default(),
             process: Arc::new(Budget::new(0)),
             frontends: HashMap::new(),
             backlog_max: 0,
@@ -84,7 +87,9 @@ impl Publisher {
         logs: Vec<Option<Arc<AccessLog>>>,
     ) -> Arc<Snapshot> {
         self.generation += 1;
-        self.health.apply(config, &mut self.registry, self.generation, Instant::now());
+        let now = Instant::now();
+        self.discovery.apply(config, now);
+        self.health.apply(config, &self.discovery, &mut self.registry, self.generation, now);
         self.process.set_max(config.global.max_connections);
         let mut logs = logs.into_iter();
         let mut frontend = |frontend| self.frontend(frontend, logs.next().flatten());
@@ -192,7 +197,7 @@ impl Publisher {
                 limit,
                 shelf,
                 name: server.name.clone(),
-                address: socket_address(&server.address),
+                address: self.location(at, index, &server.address),
                 tls_name: backend.tls.as_ref().and_then(|tls| tls_name(tls, &server.address)),
                 stats: self.registry.server(&backend.name, &server.name).clone(),
             })
@@ -247,6 +252,19 @@ impl Publisher {
                 config::OnMarkedDown::CloseSessions => OnMarkedDown::CloseSessions,
             },
             stats: self.registry.backend(&backend.name).clone(),
+        }
+    }
+
+    fn location(&self, backend: usize, server: usize, address: &ServerAddress) -> Location {
+        match address {
+            ServerAddress::Tcp(socket) => (*socket).into(),
+            ServerAddress::Unix(path) => Location::Fixed(
+                SockAddr::unix(path).expect("the configuration holds the length of socket paths"),
+            ),
+            ServerAddress::Name { .. } => Location::Named {
+                name: address.to_string().into(),
+                spot: self.discovery.place(backend, server).map(|(spot, _)| spot),
+            },
         }
     }
 
@@ -332,6 +350,14 @@ fn tls_name(tls: &ClientTls, address: &ServerAddress) -> Option<ServerName<'stat
         ServerAddress::Tcp(socket) => Some(ServerName::IpAddress(socket.ip().into())),
         // The configuration refuses a socket without a name.
         ServerAddress::Unix(_) => None,
+        ServerAddress::Name { name, .. } => {
+            // Of a service's record it is the domain that has to be proved, not the name that the record leads to, which anybody
+            // could have put there (RFC 6125 §6.2.1).
+            let name = name.to_string();
+            let labels = name.trim_end_matches('.').split('.');
+            let domain: Vec<&str> = labels.skip_while(|label| label.starts_with('_')).collect();
+            ServerName::try_from(domain.join(".")).ok()
+        }
     })
 }
 
@@ -383,15 +409,6 @@ fn forwarding(forwarding: &config::Forwarding) -> Forwarding {
             .expect("a network is written as it is read"),
         trusted: forwarding.trusted,
         untrusted: forwarding.untrusted,
-    }
-}
-
-fn socket_address(address: &ServerAddress) -> SockAddr {
-    match address {
-        ServerAddress::Tcp(socket) => (*socket).into(),
-        ServerAddress::Unix(path) => {
-            SockAddr::unix(path).expect("the configuration holds the length of socket paths")
-        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! shard that does not take one is reported, and gets the newest when it goes on.
 
 mod ending;
+mod naming;
 mod reload;
 mod tls;
 mod watching;
@@ -16,6 +17,7 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use tidegate_config::{Config, Frontend, Global};
+use tidegate_log::Writer;
 use tidegate_proxy::{Event, Report};
 use tidegate_ring::{Listener, ParkToken, Settings};
 use tidegate_shard::{
@@ -26,14 +28,15 @@ use crate::access::AccessLogs;
 use crate::admin::metrics::{Exposition, ProcessInfo};
 use crate::admin::{Admin, Status};
 use crate::certificates::Certificates;
+use crate::discovery::ask::Ids;
 use crate::figures::{Figures, Reloads, ShardFigures};
 use crate::flood::Flood;
 use crate::link::{LAG_PATIENCE, ShardLink};
 use crate::listen::{Addresses, Place, places};
 use crate::log::{self, Level, Line, topic_name, write_event};
+use crate::process;
 use crate::publish::Publisher;
 use crate::signals::{self, Request};
-use crate::{process, shards};
 
 /// How to run.
 pub struct Options {
@@ -100,6 +103,11 @@ const TRAFFIC_LOOK: u32 = 5;
 
 /// The value of the timer of the next look at the files of certificates.
 const CERTIFICATE_LOOK: u32 = 6;
+/// The value of the timer of the next question about a name, or of giving up its addresses.
+const NAMES_DUE: u32 = 8;
+
+/// The value of the timer that ends the wait for the first answers about names.
+const FIRST_ANSWERS: u32 = 7;
 
 /// Runs the load balancer until SIGTERM or SIGINT has been carried out.
 ///
@@ -186,6 +194,13 @@ struct Runtime {
     traffic_look: TimerId,
     certificate_look: TimerId,
     certificates: RefCell<Certificates>,
+    names_due: TimerId,
+    first_answers: TimerId,
+    ids: Ids,
+    /// The CPUs of the shards and the shards' ends of the logs, until they start.
+    to_start: RefCell<Option<(Vec<usize>, Vec<Writer>)>>,
+    /// Why there was no start.
+    start_error: RefCell<Option<StartError>>,
     this: std::rc::Weak<Runtime>,
     generation: Cell<u64>,
     reloads: Cell<Reloads>,
@@ -234,20 +249,18 @@ impl Runtime {
             traffic_look: timer(TRAFFIC_LOOK),
             certificate_look: timer(CERTIFICATE_LOOK),
             certificates: RefCell::default(),
+            names_due: timer(NAMES_DUE),
+            first_answers: timer(FIRST_ANSWERS),
+            ids: Ids::default(),
+            to_start: RefCell::new(Some((cpus, writers))),
+            start_error: RefCell::default(),
             this: this.clone(),
             generation: Cell::new(0),
             reloads: Cell::new(Reloads::none(SystemTime::now())),
             failed: Cell::new(false),
         });
         *runtime.server.borrow_mut() = Some(Admin::new(shard.clone(), runtime.clone()));
-        let (snapshot, listeners) = runtime.prepare(config, cpus.len()).map_err(StartError)?;
-        let own = listeners.into_iter().zip(writers);
-        for ((index, cpu), (listeners, writer)) in cpus.into_iter().enumerate().zip(own) {
-            let (snapshot, wakeup) = (snapshot.clone(), shard.ring.wakeup());
-            let link = shards::start(index, cpu, snapshot, listeners, wakeup, writer)?;
-            runtime.links.borrow_mut().push(link);
-        }
-        runtime.look_at_traffic();
+        runtime.start_or_resolve()?;
         Ok(runtime)
     }
 
@@ -411,6 +424,7 @@ impl Status for Runtime {
             health: self.publisher.borrow().health.figures(),
             certificates: self.certificates.borrow().figures(),
             sticks: self.publisher.borrow().stick_figures(self.shard.clock.now()),
+            discovery: self.publisher.borrow().discovery.figures(),
             access_log: self.logs.borrow().as_ref().map(AccessLogs::totals),
         };
         exposition.render(&self.publisher.borrow().registry, process, &figures)
@@ -429,6 +443,10 @@ impl Service for Runtime {
             HEALTH_DUE => self.check_servers(),
             TRAFFIC_LOOK => self.look_at_traffic(),
             CERTIFICATE_LOOK => self.look_at_certificates(),
+            NAMES_DUE => self.resolve_names(),
+            FIRST_ANSWERS => {
+                self.awaits_answers(true);
+            }
             DELAY_END => self.delay_over(),
             _ => {
                 debug_assert_eq!(timer, DRAIN_DEADLINE, "every timer has its value");
@@ -453,6 +471,10 @@ impl Service for Runtime {
     }
 
     fn turned(&self, _: bool) {
+        self.tell_names();
+        if self.awaits_answers(false) {
+            return;
+        }
         let before = self.lowest_applied();
         self.read_reports();
         self.note_applied(before);

@@ -9,6 +9,7 @@ use tidegate_health::Standing;
 use tidegate_ring::PeerAddress;
 
 use crate::settings::Snapshot;
+use crate::upstream::place::Spot;
 
 /// A listening address of the process, the same over reloads as long as it is configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,6 +50,8 @@ pub struct ServerChange {
     pub server: usize,
     /// What it is now.
     pub standing: Standing,
+    /// Where its name is; none where it is nowhere, or has none.
+    pub spot: Option<Spot>,
 }
 
 /// To a shard.

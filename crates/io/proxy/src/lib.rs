@@ -37,5 +37,6 @@ pub use settings::{
     FrontendSettings, HandshakeLimits, OnMarkedDown, OwnFieldSettings, PoolSettings,
     RepeatSettings, ServerSettings, Snapshot, StickSettings, Tables, reasons,
 };
+pub use upstream::place::{Location, Spot};
 pub use upstream::queue::Handed;
 pub use worker::{Context, run};

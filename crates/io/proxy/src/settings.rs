@@ -6,7 +6,6 @@ use std::hash::RandomState;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use socket2::SockAddr;
 use tidegate_balance as balance;
 use tidegate_exchange::{BudgetSettings, Failure, Policy};
 use tidegate_health::{Standing, StatusSet};
@@ -32,6 +31,7 @@ use crate::compression::{self, Compression};
 use crate::journal::AccessLog;
 use crate::rules::{Answered, Dropped, Verifier};
 use crate::stream::HandshakeError;
+use crate::upstream::place::Location;
 use crate::upstream::queue::Handed;
 
 /// Everything a shard needs to know, for all shards.
@@ -273,7 +273,7 @@ pub struct ServerSettings {
     /// Its name in the configuration.
     pub name: Arc<str>,
     /// Where it listens.
-    pub address: SockAddr,
+    pub address: Location,
     /// The name that it is asked for and has to prove, with TLS only.
     pub tls_name: Option<ServerName<'static>>,
     /// The slots for connections to it, if these are limited or may come to be. The same as long as it is the same server.

@@ -1,14 +1,13 @@
 //! One shard's replica of a snapshot: the same entities with what this shard alone knows of them.
 //!
 //! Owns balancing state and idle server connections; leaves connections in use to their tasks. Invariant: a server with
-//! the same backend, name and address is the same object over reloads, so that its idle connections stay.
+//! the same backend, name and address (or name of an address) is the same object over reloads, so that its idle connections stay.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use socket2::SockAddr;
 use tidegate_balance::{Availability, Pool, ServerId, ServerState, ShardId};
 use tidegate_exchange::{Policy, RetryBudget};
 use tidegate_health::{Standing, StatusSet};
@@ -34,6 +33,7 @@ use crate::settings::{
 };
 use crate::tally::Tally;
 use crate::upstream::in_use::InUse;
+use crate::upstream::place::Place;
 use crate::upstream::queue::{BackendQueue, Handed, Limited, Office};
 use crate::upstream::reuse::Resting;
 
@@ -95,7 +95,7 @@ pub(crate) struct Backend {
 
 pub(crate) struct Server {
     pub(crate) name: Arc<str>,
-    pub(crate) address: SockAddr,
+    pub(crate) place: Place,
     /// What its connections begin with, and the name that it has to prove; none: they are in the clear.
     pub(crate) tls: Option<(Arc<ClientTls>, ServerName<'static>)>,
     pub(crate) stats: Arc<ServerStats>,
@@ -265,7 +265,7 @@ impl Backend {
         self.servers.iter().find(|known| {
             let limit = known.limited.as_ref().map(|limited| Arc::as_ptr(&limited.limit));
             known.name == settings.name
-                && known.address == settings.address
+                && known.place.is(&settings.address)
                 && known.has_tls(tls, settings.tls_name.as_ref())
                 && limit == settings.limit.as_ref().map(Arc::as_ptr)
         })
@@ -366,7 +366,7 @@ impl Backend {
                 let limits = server.limit.as_ref().zip(queue.as_ref());
                 Rc::new(Server {
                     name: server.name.clone(),
-                    address: server.address.clone(),
+                    place: Place::new(&server.address),
                     tls: settings.tls.clone().zip(server.tls_name.clone()),
                     stats: server.stats.shard(usize::from(shard)).clone(),
                     everywhere: Tally::new(&server.stats, shard, shards_count),

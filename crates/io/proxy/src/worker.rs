@@ -341,6 +341,7 @@ impl Worker {
                 self.close_idle(server);
             }
         }
+        self.follow_names(&site);
         self.follow_queues(&before, &site);
         if !self.draining.get() {
             self.listen(listeners);

@@ -204,6 +204,19 @@ impl Ring {
         Ok(socket)
     }
 
+    /// A socket for datagrams to and from `address` and nobody else, from a port that the kernel draws. It is connected at once; a
+    /// datagram without bytes is received as an end.
+    ///
+    /// # Errors
+    /// No descriptor is left, or `address` is not an IP address or is not reachable from here.
+    pub fn connect_datagram(&self, address: &SockAddr) -> io::Result<Socket> {
+        let domain = Domain::from(i32::from(address.family()));
+        let socket = socket2::Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+        // Nothing is sent, so that there is nothing to wait for.
+        socket.connect(address)?;
+        Ok(self.adopt(socket.into()))
+    }
+
     /// Makes a socket fail for its holder as if the peer had reset the connection, after what has been received. Nothing
     /// happens when its holder has dropped it already.
     pub fn abort(&self, key: SocketKey) {

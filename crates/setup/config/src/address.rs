@@ -1,12 +1,14 @@
 //! Addresses as text: what may be listened on and what may be connected to.
 //!
-//! Owns the forms `host:port`, `[v6]:port`, `*:port`, `unix:/path` and `fd@N`; leaves conflicts
+//! Owns the forms `host:port`, `[v6]:port`, `*:port`, `unix:/path`, `fd@N` and `_service._tcp.name`; leaves conflicts
 //! between addresses to `check`.
 //!
 //! Invariant: no name is resolved and no socket is touched; an address is what it says.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+
+use tidegate_discovery::DnsName;
 
 use crate::defaults::UNIX_PATH_BYTES_MAX;
 use crate::diagnostic::quoted;
@@ -73,7 +75,27 @@ pub(crate) fn server(text: &str) -> Result<ServerAddress, AddressError> {
             "an inherited socket can only be listened on, in a frontend's `bind`",
         );
     }
+    if let Ok(name) = text.parse::<DnsName>()
+        && name.is_service()
+    {
+        return Ok(ServerAddress::Name { name, port: None });
+    }
     let (host, port) = host_and_port(text, "10.0.0.1:8080")?;
+    if let Ok(name) = host.parse::<DnsName>() {
+        if name.is_service() {
+            return refuse(
+                format!("{} is a service with a port", quoted(text)),
+                format!("its records say the port: write \"{name}\""),
+            );
+        }
+        if port == 0 {
+            return refuse(
+                format!("{} has port 0, which nothing can listen on", quoted(text)),
+                format!("write the server's port, such as \"{name}:8080\""),
+            );
+        }
+        return Ok(ServerAddress::Name { name, port: Some(port) });
+    }
     let address = match host {
         "*" | "" => None,
         host => Some(ip(text, host, port)?).filter(|address| !address.is_unspecified()),
@@ -172,13 +194,13 @@ fn ip(text: &str, host: &str, port: u16) -> Result<IpAddr, AddressError> {
     }
     if host == "localhost" {
         return refuse(
-            "host names are not supported by this version, `localhost` included".to_owned(),
+            "`localhost` is a host name; a frontend listens on addresses".to_owned(),
             format!("write \"127.0.0.1:{port}\" or \"[::1]:{port}\""),
         );
     }
     if host.chars().any(|c| c.is_ascii_alphabetic()) && !host.contains(':') {
         return refuse(
-            format!("{} is a host name; names are not supported by this version", quoted(host)),
+            format!("{} is a host name; a frontend listens on addresses", quoted(host)),
             format!("write the IP address it stands for, such as \"10.0.0.1:{port}\""),
         );
     }
@@ -229,6 +251,11 @@ mod tests {
         for text in ["10.0.0.1:8080", "[2001:db8::1]:8080"] {
             assert_eq!(server(text), Ok(ServerAddress::Tcp(text.parse().expect("valid"))));
         }
+        let named =
+            |name: &str, port| Ok(ServerAddress::Name { name: name.parse().expect("valid"), port });
+        assert_eq!(server("App.Internal:8080"), named("app.internal", Some(8080)));
+        assert_eq!(server("localhost:80"), named("localhost", Some(80)));
+        assert_eq!(server("_http._tcp.app.internal"), named("_http._tcp.app.internal", None));
         assert_eq!(server("unix:/run/a.sock"), Ok(ServerAddress::Unix("/run/a.sock".into())));
     }
 
@@ -251,7 +278,7 @@ mod tests {
             ("[::ffff:1.2.3.4]:80", "written as IPv6", "\"1.2.3.4:80\""),
             ("1.2.3:80", "not an IP address", "10.0.0.1:80"),
             ("256.0.0.1:80", "not an IP address", "10.0.0.1:80"),
-            ("localhost:80", "host names are not supported", "127.0.0.1:80"),
+            ("localhost:80", "`localhost` is a host name", "127.0.0.1:80"),
             ("app.example:80", "`app.example` is a host name", "the IP address"),
             ("http://1.2.3.4:80/", "is a URL", "leave out \"http://\""),
             ("/run/a.sock", "no port", "unix:/run/a.sock"),
@@ -269,7 +296,20 @@ mod tests {
 
     #[test]
     fn refuses_servers_that_cannot_be_connected_to() {
-        for text in ["*:80", "0.0.0.0:80", "[::]:80", ":80", "10.0.0.1:0", "fd@3", "unix:x"] {
+        for text in [
+            "*:80",
+            "0.0.0.0:80",
+            "[::]:80",
+            ":80",
+            "10.0.0.1:0",
+            "fd@3",
+            "unix:x",
+            "app",
+            "app:0",
+            "1.2.3:80",
+            "-a.b:80",
+            "_http._tcp.app:80",
+        ] {
             assert!(server(text).is_err(), "{text}");
         }
     }

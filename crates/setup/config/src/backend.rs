@@ -13,12 +13,14 @@ use crate::balance::{self, BalanceDraft};
 use crate::diagnostic::{Problem, Span, quoted};
 use crate::health::{self, CheckDraft};
 use crate::model::{Backend, BackendProtocol, OnMarkedDown, PoolSettings, Server, ServerAddress};
+use crate::names::{self, PlaceDraft};
 use crate::pages::{self, PagesDraft};
 use crate::persistence::{self, PersistenceDraft};
 use crate::retries::RETRY_BUDGET_KEYS;
+use crate::text::Text;
 use crate::tls::BackendTlsDraft;
 use crate::walk::{Key, Node, Problems, entries, key, set, unsupported, walk};
-use crate::{address, compression, defaults, file, passive, retries};
+use crate::{compression, defaults, file, passive, retries};
 
 /// A backend while its file is read.
 pub(crate) struct BackendDraft {
@@ -33,6 +35,8 @@ pub(crate) struct BackendDraft {
     /// `tls` could not be read, which has been reported.
     tls_obscured: bool,
     protocol_span: Span,
+    /// The resolvers that it names.
+    pub resolvers: Option<Text>,
     /// Of all servers.
     health_check: Option<CheckDraft>,
     /// Those of single servers, in their order.
@@ -44,6 +48,7 @@ pub(crate) const BACKEND_KEYS: &[Key<BackendDraft>] = &[
         draft.servers_written = true;
         (draft.backend.servers, draft.server_checks) = servers(node).into_iter().unzip();
     }),
+    key("resolvers", "\"default\"", |draft, node| draft.resolvers = node.text()),
     key("balance", "\"round_robin\"", |draft, node| set(&mut draft.balance, balance::read(node))),
     key("slow_start", "\"10s\"", |draft, node| {
         set(&mut draft.backend.balance.slow_start, node.delay());
@@ -154,8 +159,7 @@ pub(crate) const POOL_KEYS: &[Key<PoolSettings>] = &[
 
 /// A server in its long form while it is read.
 pub(crate) struct ServerDraft {
-    address: Option<ServerAddress>,
-    address_written: bool,
+    place: PlaceDraft,
     weight: Weight,
     max_connections: Option<u32>,
     max_connections_written: bool,
@@ -167,8 +171,20 @@ pub(crate) struct ServerDraft {
 
 pub(crate) const SERVER_KEYS: &[Key<ServerDraft>] = &[
     key("address", "\"10.0.0.1:8080\"", |draft, node| {
-        draft.address_written = true;
-        draft.address = server_address(node);
+        draft.place.address_key = Some(node.name_span);
+        draft.place.address = names::address(node);
+    }),
+    key("name", "\"app.internal\"", |draft, node| {
+        draft.place.name_key = Some(node.name_span);
+        draft.place.name = names::name(node);
+    }),
+    key("port", "8080", |draft, node| {
+        draft.place.port_key = Some(node.name_span);
+        draft.place.port = node.integer(1..=u16::MAX);
+    }),
+    key("slots", "10", |draft, node| {
+        draft.place.slots_key = Some(node.name_span);
+        draft.place.slots = node.integer(defaults::SLOTS_RANGE);
     }),
     key("weight", "1", |draft, node| {
         set(&mut draft.weight, node.integer(defaults::WEIGHT_RANGE).and_then(Weight::new));
@@ -199,6 +215,7 @@ pub(crate) fn read(node: &Node<'_>, template: &Backend, balance: &BalanceDraft) 
         tls: None,
         tls_obscured: false,
         protocol_span: Span::default(),
+        resolvers: None,
         health_check: None,
         server_checks: Vec::new(),
     };
@@ -274,8 +291,17 @@ fn servers(node: &Node<'_>) -> Vec<(Server, Option<CheckDraft>)> {
     if node.too_many(entries.len()) {
         return Vec::new();
     }
-    let servers: Vec<_> = entries.iter().filter_map(|entry| server(entry)).collect();
-    let complete = !servers.is_empty() && servers.len() == entries.len();
+    // No server is a number: the table is one template for all of them, named after the backend.
+    let of_backend = table.get("slots").is_some_and(|slots| slots.get_ref().is_integer());
+    let read: Vec<_> = if of_backend {
+        let backend = node.parent.split_once('.').map_or(node.name, |(_, backend)| backend);
+        let entry = Node { name: backend, ..*node };
+        vec![server(&entry)]
+    } else {
+        entries.iter().map(server).collect()
+    };
+    let complete = !read.is_empty() && read.iter().all(Option::is_some);
+    let servers: Vec<_> = read.into_iter().flatten().flatten().collect();
     if complete && servers.iter().all(|(server, _)| server.weight == Weight::ZERO) {
         let message = format!(
             "every server of {} has weight 0: none would get a request",
@@ -286,15 +312,19 @@ fn servers(node: &Node<'_>) -> Vec<(Server, Option<CheckDraft>)> {
                 .help("give one of them a weight of 1 or more"),
         );
     }
+    names::check_unique(node, servers.iter().map(|(server, _)| server));
+    if node.too_many(servers.len()) {
+        return Vec::new();
+    }
     servers
 }
 
-fn server(entry: &Node<'_>) -> Option<(Server, Option<CheckDraft>)> {
+/// A server, or those that a template stands for; none if it is not to be read.
+fn server(entry: &Node<'_>) -> Option<Vec<(Server, Option<CheckDraft>)>> {
     file::check_name("server", entry);
     let entry = &Node { example: "\"10.0.0.1:8080\"", ..*entry };
     let mut draft = ServerDraft {
-        address: None,
-        address_written: entry.obscures("address"),
+        place: PlaceDraft::default(),
         weight: Weight::default(),
         max_connections: None,
         max_connections_written: entry.obscures("max_connections"),
@@ -304,17 +334,9 @@ fn server(entry: &Node<'_>) -> Option<(Server, Option<CheckDraft>)> {
         health_check: None,
     };
     match entry.value {
-        DeValue::String(_) => draft.address = server_address(entry),
+        DeValue::String(_) => draft.place.address = names::address(entry),
         DeValue::Table(_) => {
             walk(entry, SERVER_KEYS, &mut draft);
-            if !draft.address_written {
-                let message = format!("server {} has no `address`", quoted(entry.name));
-                entry.report(
-                    Problem::error(entry.name_span, message)
-                        .absent()
-                        .help("for example address = \"10.0.0.1:8080\""),
-                );
-            }
             if let Some(span) = draft.max_queue_span
                 && !draft.max_connections_written
             {
@@ -330,24 +352,19 @@ fn server(entry: &Node<'_>) -> Option<(Server, Option<CheckDraft>)> {
             return entry.wrong_type("an address in quotes, or a table with an `address`");
         }
     }
-    let server = Server {
-        name: entry.name.into(),
-        address: draft.address?,
-        weight: draft.weight,
-        max_connections: draft.max_connections,
-        max_queue: draft.max_queue,
-        backup: draft.backup,
-        check: None,
-    };
-    Some((server, draft.health_check))
-}
-
-fn server_address(node: &Node<'_>) -> Option<ServerAddress> {
-    match address::server(node.string()?) {
-        Ok(address) => Some(address),
-        Err(error) => {
-            node.report(Problem::error(node.span, error.message).help(error.help));
-            None
-        }
-    }
+    let place = draft.place.finish(entry)?;
+    let servers = place.servers(entry.name).map(|(name, slot)| {
+        let server = Server {
+            name,
+            address: place.address.clone(),
+            slot,
+            weight: draft.weight,
+            max_connections: draft.max_connections,
+            max_queue: draft.max_queue,
+            backup: draft.backup,
+            check: None,
+        };
+        (server, draft.health_check.clone())
+    });
+    Some(servers.collect())
 }

@@ -20,12 +20,12 @@ use crate::diagnostic::{Problem, Span, quoted};
 use crate::file::FileDraft;
 use crate::files::Files;
 use crate::frontend::{FrontendDraft, Reference};
-use crate::model::{Backend, Bind, BindAddress, Config, Global, HashKey, Stick, Tables};
+use crate::model::{Backend, Bind, BindAddress, Config, Global, HashKey, Resolvers, Stick, Tables};
 use crate::references::Backends;
 use crate::rules::Compiler;
 use crate::tls::BindTlsDraft;
 use crate::walk::Problems;
-use crate::{balance, pages, tables};
+use crate::{balance, pages, resolvers, tables};
 
 /// Checks the file as a whole. The result is usable if `problems` holds no error.
 pub(crate) fn finish(file: FileDraft, directory: &Path, problems: &Problems) -> Config {
@@ -34,6 +34,7 @@ pub(crate) fn finish(file: FileDraft, directory: &Path, problems: &Problems) -> 
         admin,
         frontends,
         backends,
+        resolvers,
         lists,
         user_lists,
         frontends_obscured,
@@ -43,11 +44,8 @@ pub(crate) fn finish(file: FileDraft, directory: &Path, problems: &Problems) -> 
     if frontends.is_empty() && !frontends_obscured {
         problems.push(no_frontend());
     }
-    if let Some((draft, span)) = &admin
-        && !draft.bind_written
-    {
-        let problem = Problem::error(*span, "`admin` has no `bind`").absent();
-        problems.push(problem.help("for example bind = [\"127.0.0.1:8404\"]"));
+    if let Some((_, span)) = admin.as_ref().filter(|(draft, _)| !draft.bind_written) {
+        problems.push(no_admin_bind(*span));
     }
     let admin = admin.map(|(draft, _)| draft.admin);
     let admin_binds = admin.iter().flat_map(|admin| &admin.bind);
@@ -100,9 +98,10 @@ pub(crate) fn finish(file: FileDraft, directory: &Path, problems: &Problems) -> 
     let maps = tables::maps(&maps, &files, problems);
     check_backends(&references, &backends, problems);
     let keys = keys.into_iter().zip(sticks).collect();
-    let backends = finished(backends, keys, &loader, &files, problems);
+    let resolvers = resolvers::with_default(resolvers);
+    let backends = finished(backends, keys, &loader, &resolvers, &files, problems);
     let tables = Tables { names, lists, maps, users_written, files: files.into_list() };
-    Config { global, admin, frontends, backends, tables, warnings: Vec::new() }
+    Config { global, admin, frontends, backends, resolvers, tables, warnings: Vec::new() }
 }
 
 /// The process's settings with the path of the key log as it is, and what makes TLS of all binds and backends.
@@ -131,6 +130,7 @@ fn finished(
     drafts: Vec<BackendDraft>,
     keys: Vec<(Option<HashKey>, Option<Stick>)>,
     loader: &Loader,
+    all_resolvers: &[Resolvers],
     files: &Files<'_>,
     problems: &Problems,
 ) -> Vec<Backend> {
@@ -143,9 +143,15 @@ fn finished(
         balance: Balance { policy: draft.balance.policy, ..draft.backend.balance },
         hash_key,
         stick,
+        resolvers: resolvers::find(draft.resolvers.as_ref(), all_resolvers, problems),
         ..draft.backend
     };
     drafts.into_iter().zip(keys).map(finished).collect()
+}
+
+fn no_admin_bind(admin: Span) -> Problem {
+    let problem = Problem::error(admin, "`admin` has no `bind`").absent();
+    problem.help("for example bind = [\"127.0.0.1:8404\"]")
 }
 
 fn no_frontend() -> Problem {

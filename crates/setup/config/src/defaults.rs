@@ -32,6 +32,44 @@ pub const ENTRIES_MAX: usize = 10_000;
 /// Longest name of a frontend, backend or server, in bytes: names are metric labels and log fields.
 pub const NAME_BYTES_MAX: usize = 128;
 
+/// Slots of one name: as many servers, with their counters on every shard.
+pub const SLOTS_RANGE: RangeInclusive<u32> = 1..=1000;
+
+/// The port of a server whose address is a name without one: that of HTTP.
+pub const SERVER_PORT: u16 = 80;
+
+/// The port of resolvers (RFC 1035 §4.2).
+pub const RESOLVER_PORT: u16 = 53;
+
+/// The system's resolvers (resolv.conf(5)).
+pub const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// The system's names (hosts(5)).
+pub const HOSTS: &str = "/etc/hosts";
+
+/// How long one resolver has for one answer: a resolver that has to ask others itself rarely takes longer, and the next one is
+/// asked while the known addresses go on being used.
+pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How often each resolver is asked before a question has failed: one lost datagram is not a failure.
+pub const RESOLVE_TRIES: u32 = 2;
+
+/// How many there may be.
+pub const RESOLVE_TRIES_RANGE: RangeInclusive<u32> = 1..=10;
+
+/// A name with a TTL of zero would be asked for without end.
+pub const RESOLVE_TTL_MIN: Duration = Duration::from_secs(1);
+
+/// Servers move faster than some zones expect.
+pub const RESOLVE_TTL_MAX: Duration = Duration::from_mins(5);
+
+/// How long addresses are used beyond their TTL while no resolver answers: servers outlive an outage of resolvers, and checks find
+/// those that do not.
+pub const RESOLVE_HOLD: Duration = Duration::from_hours(1);
+
+/// How long they are used while the answer is that there are none: a zone that is being replaced is empty for a moment.
+pub const RESOLVE_HOLD_ABSENT: Duration = Duration::from_secs(30);
+
 /// Longest page or body that is answered from memory, in bytes: a page with its pictures inside. Whatever is larger is a
 /// server's work.
 pub const PAGE_BYTES_MAX: usize = 1 << 20;

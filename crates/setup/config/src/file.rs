@@ -12,11 +12,11 @@ use crate::defaults::NAME_BYTES_MAX;
 use crate::diagnostic::{Problem, Span, quoted};
 use crate::frontend::{self, FrontendDraft};
 use crate::global::{ADMIN_KEYS, AdminDraft, GLOBAL_KEYS};
-use crate::log;
-use crate::model::Global;
+use crate::model::{Global, Resolvers};
 use crate::tables::{self, ListDraft, UserListDraft};
 use crate::templates::{DEFAULTS_KEYS, Templates};
 use crate::walk::{Key, Node, Problems, entries, key, misspells, unsupported, walk, walk_table};
+use crate::{log, resolvers};
 
 /// The file as far as each of its tables can be judged alone.
 #[derive(Default)]
@@ -25,6 +25,7 @@ pub(crate) struct FileDraft {
     pub admin: Option<(AdminDraft, Span)>,
     pub frontends: Vec<FrontendDraft>,
     pub backends: Vec<BackendDraft>,
+    pub resolvers: Vec<Resolvers>,
     pub lists: Vec<ListDraft>,
     pub user_lists: Vec<UserListDraft>,
     /// There may be frontends that were not read: `frontends` is no table, or is misspelt.
@@ -59,6 +60,13 @@ pub(crate) const FILE_KEYS: &[Key<FileDraft>] = &[
             backend::read(entry, &file.templates.backend, &file.templates.balance)
         };
         file.backends = named(node, read);
+    }),
+    key("resolvers", "{ default = { nameservers = [\"10.0.0.2\"] } }", |file, node| {
+        let read = |entry: &Node<'_>| {
+            check_name("set of resolvers", entry);
+            resolvers::read(entry)
+        };
+        file.resolvers = named(node, read);
     }),
     key("lists", "{ blocked = { values = [\"192.0.2.0/24\"] } }", |file, node| {
         let read = |entry: &Node<'_>| {

@@ -356,6 +356,7 @@ impl CheckDraft {
                 let port = match server {
                     ServerAddress::Tcp(socket) => socket.port(),
                     ServerAddress::Unix(_) => self.port.unwrap_or_default(),
+                    ServerAddress::Name { port, .. } => port.unwrap_or(defaults::SERVER_PORT),
                 };
                 ServerAddress::Tcp(SocketAddr::new(*host, port))
             }
@@ -364,6 +365,9 @@ impl CheckDraft {
         match (base, self.port) {
             (ServerAddress::Tcp(socket), Some(port)) => {
                 ServerAddress::Tcp(SocketAddr::new(socket.ip(), port))
+            }
+            (ServerAddress::Name { name, .. }, Some(port)) => {
+                ServerAddress::Name { name, port: Some(port) }
             }
             (base, _) => base,
         }

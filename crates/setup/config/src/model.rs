@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_balance::{Settings as Balance, Weight};
+use tidegate_discovery::{DnsName, Settings as Resolving};
 use tidegate_exchange::{BudgetSettings, Redispatch, RetryOn};
 use tidegate_health::{PassiveSettings, Probe, Timing};
 use tidegate_http1::Limits;
@@ -48,6 +49,8 @@ pub struct Config {
     pub frontends: Vec<Frontend>,
     /// `[backends.NAME]` in the order of the file; [`BackendIndex`] counts in it.
     pub backends: Vec<Backend>,
+    /// `[resolvers.NAME]`; never empty, [`Backend::resolvers`] counts in it.
+    pub resolvers: Vec<Resolvers>,
     /// What the rules of all frontends share: lists, maps, names.
     pub tables: Tables,
     /// What is allowed but probably not meant, in the order of the file.
@@ -263,6 +266,8 @@ pub struct Backend {
     pub protocol: BackendProtocol,
     /// TLS with its servers; `None`: in the clear.
     pub tls: Option<Arc<ClientTls>>,
+    /// Who is asked for the names of its servers, as a place in [`Config::resolvers`].
+    pub resolvers: usize,
     /// How long to wait for its servers.
     pub timeouts: BackendTimeouts,
     /// What is tried again.
@@ -381,6 +386,8 @@ pub struct Server {
     pub name: Arc<str>,
     /// Where it listens.
     pub address: ServerAddress,
+    /// Which addresses of a name it gets; `None` where its address is no name.
+    pub slot: Option<Slot>,
     /// Its share of the requests; 0: none.
     pub weight: Weight,
     /// Connections to it over all shards, idle ones included; the next request waits. `None`: no limit.
@@ -391,6 +398,42 @@ pub struct Server {
     pub backup: bool,
     /// How it is checked; `None`: it is not.
     pub check: Option<ServerCheck>,
+}
+
+/// The place of a server among those that share the addresses of one name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Their key in the file: that of the server, where there is one alone.
+    pub template: Arc<str>,
+    /// Its place among them; they stand one after another.
+    pub index: usize,
+}
+
+/// `[resolvers.NAME]`: who says which addresses a name stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolvers {
+    /// Its key in the file.
+    pub name: Arc<str>,
+    /// Who is asked, first to last; `None`: whom `resolv_conf` names.
+    pub nameservers: Option<Vec<SocketAddr>>,
+    /// The file that names the system's resolvers.
+    pub resolv_conf: PathBuf,
+    /// The file of names that are not asked for; `None`: all are.
+    pub hosts: Option<PathBuf>,
+    /// How they are asked, and how long answers hold.
+    pub settings: Resolving,
+    /// What becomes of a start without an answer.
+    pub init: Init,
+}
+
+/// What becomes of a start when a name has no address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Init {
+    /// The server is down until it has one.
+    #[default]
+    None,
+    /// There is no start.
+    Fail,
 }
 
 /// How one server is checked.
@@ -423,11 +466,20 @@ pub enum ServerAddress {
     Tcp(SocketAddr),
     /// `unix:/path`.
     Unix(PathBuf),
+    /// `app.internal:8080`, `_http._tcp.app.internal`.
+    Name {
+        /// The name.
+        name: DnsName,
+        /// The port; `None`: that of the service's record.
+        port: Option<u16>,
+    },
 }
 
 impl fmt::Display for ServerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Name { name, port: None } => name.fmt(f),
+            Self::Name { name, port: Some(port) } => write!(f, "{name}:{port}"),
             Self::Tcp(socket) => socket.fmt(f),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }

@@ -16,6 +16,7 @@ use crate::health::{CHECK_KEYS, STEP_KEYS};
 use crate::log::{LOG_HEADER_KEYS, LOG_KEYS, SAMPLING_KEYS};
 use crate::passive::PASSIVE_KEYS;
 use crate::persistence::PERSISTENCE_KEYS;
+use crate::resolvers::RESOLVERS_KEYS;
 use crate::retries::{RETRY_BUDGET_KEYS, RETRY_DELAY_KEYS};
 use crate::rules::{
     AUTHENTICATE_KEYS, DENY_KEYS, MIRROR_KEYS, REDIRECT_KEYS, RESPOND_KEYS, RESPONSE_RULE_KEYS,
@@ -96,6 +97,7 @@ pub fn keys() -> Vec<KeyInfo> {
     table("frontends.NAME.response_rules", RESPONSE_RULE_KEYS, &mut keys);
     table("lists.NAME", LIST_KEYS, &mut keys);
     table("user_lists.NAME", USER_LIST_KEYS, &mut keys);
+    table("resolvers.NAME", RESOLVERS_KEYS, &mut keys);
     table("backends.NAME", BACKEND_KEYS, &mut keys);
     table("backends.NAME.balance", BALANCE_KEYS, &mut keys);
     table("backends.NAME.compression", COMPRESSION_KEYS, &mut keys);

@@ -58,6 +58,7 @@ impl Default for Templates {
             tls: None,
             hash_key: None,
             servers: Vec::new(),
+            resolvers: 0,
             timeouts: BackendTimeouts::default(),
             retries: Retries::default(),
             reuse_server_connections: defaults::REUSE_SERVER_CONNECTIONS,

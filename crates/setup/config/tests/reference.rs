@@ -20,9 +20,10 @@ fn read(path: &str) -> String {
 }
 
 /// Tables whose keys are names that the file chooses.
-const NAMED: [&str; 14] = [
+const NAMED: [&str; 15] = [
     "frontends",
     "backends",
+    "resolvers",
     "lists",
     "user_lists",
     "servers",
@@ -136,6 +137,8 @@ fn the_reference_file_changes_no_default() {
     let plain = parse("plain.toml", plain).unwrap_or_else(|report| panic!("{report}"));
     // The default is to have no limit of its own, which cannot be written; the global one is the same.
     assert_eq!(reference.frontends[0].max_connections.take(), Some(plain.global.max_connections));
+    // Those of the system are in a file.
+    assert!(reference.resolvers[0].nameservers.take().is_some());
     // Neither can it be written that nothing is added.
     assert!(reference.frontends[0].request_id.take().is_some());
     assert!(reference.frontends[0].via.take().is_some());
@@ -152,6 +155,10 @@ fn other_value(value: &str) -> String {
     match value {
         "true" => "false".to_owned(),
         "false" => "true".to_owned(),
+        "\"ipv4_first\"" => "\"ipv6\"".to_owned(),
+        "\"none\"" => "\"fail\"".to_owned(),
+        "\"5m\"" => "\"7s\"".to_owned(),
+        path if path.starts_with("\"/etc/") => "\"/other\"".to_owned(),
         "\"auto\"" => "[0]".to_owned(),
         "\"http/1.1\"" => "\"h2\"".to_owned(),
         "[]" => "[\"X\"]".to_owned(),
@@ -193,6 +200,11 @@ fn every_key_with_a_default_changes_something() {
     let tables: BTreeSet<_> = keys().iter().map(|key| key.table.to_owned()).collect();
     // They have no other value in this version, or no default.
     let fixed = [
+        "resolvers",
+        "nameservers",
+        "name",
+        "port",
+        "slots",
         "mode",
         "balance",
         "bind",
@@ -223,7 +235,7 @@ fn every_key_with_a_default_changes_something() {
     ];
     let has_default = |key: &KeyInfo| {
         let table: Vec<_> = key.table.split('.').collect();
-        !table.iter().any(|segment| fixed[7..].contains(segment))
+        !table.iter().any(|segment| fixed[12..].contains(segment))
             && !["forwarded_for", "traceparent", "balance"]
                 .contains(table.last().expect("never empty"))
     };

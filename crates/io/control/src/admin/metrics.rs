@@ -16,6 +16,7 @@ mod families;
 mod tests;
 
 use crate::certificates::CertificateFigures;
+use crate::discovery::figures::DiscoveryFigures;
 use crate::figures::Figures;
 use crate::health::figures::HealthFigures;
 use crate::health::result_label;
@@ -28,8 +29,9 @@ use families::{
     CONFIG_SHARD_GENERATION, CPU_SECONDS, FDS_MAX, FRONTEND_ANSWERED, FRONTEND_COMPRESSED,
     FRONTEND_DURATION, FRONTEND_FAILED, FRONTEND_HTTP2_FLOODS, FRONTEND_REJECTED,
     FRONTEND_REQUESTS, FRONTEND_RULES_DROPPED, FRONTEND_SCALARS, FRONTEND_SHARD_SCALARS,
-    FRONTEND_TLS_DURATION, FRONTEND_TLS_FAILED, Family, Kind, LOG_SUPPRESSED, OPEN_FDS,
-    RESIDENT_BYTES, SERVER_AGENT_CONNECTIONS, SERVER_CHECK_DURATION, SERVER_CHECKS, SERVER_EJECTED,
+    FRONTEND_TLS_DURATION, FRONTEND_TLS_FAILED, Family, Kind, LOG_SUPPRESSED, LOOKUPS_DELAYED,
+    NAME_ADDRESSES, NAME_HELD, NAME_RESOLUTIONS, NAME_SURPLUS, OPEN_FDS, RESIDENT_BYTES,
+    RESOLVER_TRIES, SERVER_AGENT_CONNECTIONS, SERVER_CHECK_DURATION, SERVER_CHECKS, SERVER_EJECTED,
     SERVER_EJECTIONS, SERVER_FAILED, SERVER_REQUESTS, SERVER_SCALARS, SERVER_UP, SHARD_SCALARS,
     START_TIME, Scalar, TLS_CERTIFICATE_EXPIRY, TLS_CERTIFICATES, TLS_FILES_FAILED,
     TLS_FILES_REPLACED,
@@ -124,6 +126,7 @@ impl Exposition {
         scrape.control(figures);
         scrape.health(&figures.health);
         scrape.certificates(&figures.certificates);
+        scrape.discovery(&figures.discovery);
         scrape.entities(registry);
         let mut body = String::with_capacity(self.body_bytes);
         push_sorted(&mut body, &scrape.recorder.handle().render());
@@ -259,6 +262,31 @@ impl Scrape {
             for (cause, count) in counts.dropped.iter() {
                 self.counter(&ACCESS_LOG_DROPPED, count, with(&[], "cause", cause));
             }
+        }
+    }
+
+    fn discovery(&self, discovery: &DiscoveryFigures) {
+        self.counter(&LOOKUPS_DELAYED, discovery.lookups_delayed, Vec::new());
+        for name in &discovery.names {
+            let set = name_label("resolvers", &name.resolvers);
+            let labels = || vec![set.clone(), Label::new("name", name.name.clone())];
+            self.gauge(&NAME_ADDRESSES, name.addresses as f64, labels());
+            self.gauge(&NAME_HELD, if name.held { 1.0 } else { 0.0 }, labels());
+            for (result, count) in &name.results {
+                self.counter(&NAME_RESOLUTIONS, *count, with(&labels(), "result", result));
+            }
+        }
+        for resolver in &discovery.resolvers {
+            let set = name_label("resolvers", &resolver.resolvers);
+            let labels = [set, Label::new("resolver", resolver.address.to_string())];
+            for (result, count) in [("answered", resolver.answered), ("failed", resolver.failed)] {
+                self.counter(&RESOLVER_TRIES, count, with(&labels, "result", result));
+            }
+        }
+        for template in &discovery.templates {
+            let backend = name_label("backend", &template.backend);
+            let labels = vec![backend, Label::new("name", template.name.clone())];
+            self.gauge(&NAME_SURPLUS, template.surplus as f64, labels);
         }
     }
 

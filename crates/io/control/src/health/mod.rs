@@ -8,19 +8,22 @@ pub(crate) mod figures;
 pub(crate) mod probe;
 mod tell;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use socket2::SockAddr;
-use tidegate_config::{Backend, Config, ServerAddress, ServerCheck};
+use tidegate_config::{Backend, Config, Server, ServerAddress, ServerCheck};
 use tidegate_health::{
-    Fault, Group, GroupSettings, MemberSettings, Outcome, Probe, Sample, Schedule, Standing,
+    Fault, Group, GroupSettings, MemberSettings, Named, Outcome, Probe, Sample, Schedule, Standby,
+    Standing,
 };
-use tidegate_proxy::{ServerChange, ServerStates};
+use tidegate_proxy::{ServerChange, ServerStates, Spot};
 use tidegate_telemetry::{PerShard, Registry, ServerStats};
 
 use self::probe::Job;
 pub(crate) use self::tell::tell;
+use crate::discovery::Discovery;
 
 /// Checks in flight at once: each takes a descriptor and a few KiB. Ten thousand servers that are checked every two seconds
 /// have as many in flight only when every second one does not answer; those that find no place wait for one and are counted.
@@ -49,6 +52,8 @@ pub(crate) struct Health {
     /// Checks that had to wait for a place among those in flight.
     delayed_total: u64,
     generation: u64,
+    /// Servers that are at another address than the shards were last told.
+    moved: BTreeSet<(usize, usize)>,
 }
 
 pub(crate) struct WatchedBackend {
@@ -61,16 +66,23 @@ pub(crate) struct WatchedBackend {
 pub(crate) struct WatchedServer {
     pub(crate) name: Arc<str>,
     address: ServerAddress,
+    /// Where its name is, if it has one and that is known.
+    spot: Option<Spot>,
     stats: PerShard<ServerStats>,
     check: Option<Check>,
     pub(crate) counts: Counts,
 }
 
+#[derive(Clone)]
 struct Check {
     key: u32,
     settings: ServerCheck,
-    job: Job,
+    /// None: the server is nowhere.
+    job: Option<Job>,
     begun: Instant,
+    is_in_flight: bool,
+    /// The server has moved since the check in flight was begun: what it comes to is about another address.
+    is_stale: bool,
 }
 
 /// What is counted of a server's checks and ejections.
@@ -109,6 +121,7 @@ impl Health {
             in_flight: 0,
             delayed_total: 0,
             generation: 0,
+            moved: BTreeSet::new(),
         }
     }
 
@@ -116,17 +129,20 @@ impl Health {
     pub(crate) fn apply(
         &mut self,
         config: &Config,
+        discovery: &Discovery,
         registry: &mut Registry,
         generation: u64,
         now: Instant,
     ) {
         self.generation = generation;
         let before = std::mem::take(&mut self.backends);
+        // The snapshot says where they are.
+        self.moved.clear();
         self.places.fill(None);
         let mut fresh = Vec::new();
         for backend in &config.backends {
             let known = before.iter().find(|known| known.name == backend.name);
-            let watched = self.watch(backend, known, registry, &mut fresh, now);
+            let watched = self.watch(backend, known, discovery, registry, &mut fresh, now);
             self.backends.push(watched);
         }
         for gone in before.iter().flat_map(|backend| &backend.servers) {
@@ -149,6 +165,7 @@ impl Health {
         &mut self,
         backend: &Backend,
         known: Option<&WatchedBackend>,
+        discovery: &Discovery,
         registry: &mut Registry,
         fresh: &mut Vec<(u32, Duration)>,
         now: Instant,
@@ -157,28 +174,19 @@ impl Health {
             panic_threshold: backend.panic_threshold,
             passive: backend.passive_health,
         };
-        let members: Vec<_> = backend
-            .servers
-            .iter()
-            .map(|server| MemberSettings {
-                weight: server.weight,
-                backup: server.backup,
-                timing: server.check.as_ref().map(|check| check.timing),
-                has_agent: server
-                    .check
-                    .as_ref()
-                    .is_some_and(|check| matches!(*check.probe, Probe::Agent(_))),
-            })
-            .collect();
-        let mut group = Group::new(settings, &members);
+        let mut group = Group::new(settings, &members(backend));
         if let Some(known) = known {
             group.adopt_alarms(&known.group);
         }
         let mut servers = Vec::new();
         for (index, server) in backend.servers.iter().enumerate() {
+            let place = (self.backends.len(), index);
+            let (spot, standby) = discovery.place(place.0, index).unzip();
             let before = known.and_then(|known| {
                 let same = |other: &WatchedServer| {
-                    other.name == server.name && other.address == server.address
+                    other.name == server.name
+                        && other.address == server.address
+                        && other.spot == spot
                 };
                 let there = known.servers.iter().position(same)?;
                 Some((known, there))
@@ -190,35 +198,64 @@ impl Health {
                     group.adopt_traffic(index, &known.group, there);
                 }
             }
+            group.set_address(index, standby, false);
             let same_check = before.and_then(|(known, there)| {
                 let check = known.servers[there].check.as_ref()?;
                 (server.check.as_ref() == Some(&check.settings)).then_some((known, there, check))
             });
-            let place = (self.backends.len(), index);
             let check = match (&server.check, same_check) {
                 (None, _) => None,
-                (Some(settings), Some((known, there, check))) => {
+                (Some(_), Some((known, there, check))) => {
                     group.adopt_checks(index, &known.group, there);
                     self.places[check.key as usize] = Some(place);
-                    let (settings, job) = (settings.clone(), check.job.clone());
-                    Some(Check { key: check.key, settings, job, begun: check.begun })
+                    Some(check.clone())
                 }
                 (Some(settings), None) => {
                     let key = self.key(place);
-                    fresh.push((key, settings.timing.interval));
-                    let job = job(settings);
-                    Some(Check { key, settings: settings.clone(), job, begun: now })
+                    let check = Check::new(key, settings, spot, now);
+                    fresh.extend(check.job.as_ref().map(|_| (key, settings.timing.interval)));
+                    Some(check)
                 }
             };
             servers.push(WatchedServer {
                 name: server.name.clone(),
                 address: server.address.clone(),
+                spot,
                 stats: registry.server(&backend.name, &server.name).clone(),
                 check,
                 counts,
             });
         }
         WatchedBackend { name: backend.name.clone(), settings, group, servers }
+    }
+
+    /// Takes where a server with a name is now; none: nowhere. It is checked there next, whatever was known of it elsewhere.
+    pub(crate) fn set_place(
+        &mut self,
+        (backend, server): (usize, usize),
+        place: Option<(Spot, Standby)>,
+        now: Instant,
+    ) {
+        let Some(watched) = self.backends.get_mut(backend) else { return };
+        let Some(known) = watched.servers.get_mut(server) else { return };
+        let (spot, standby) = place.unzip();
+        let has_moved = spot.is_some() && known.spot != spot;
+        watched.group.set_address(server, standby, has_moved);
+        if known.spot == spot {
+            return;
+        }
+        known.spot = spot;
+        self.moved.insert((backend, server));
+        let Some(check) = &mut known.check else { return };
+        check.job = job(&check.settings, spot);
+        if check.is_in_flight {
+            check.is_stale = true;
+            return;
+        }
+        self.schedule.cancel(check.key);
+        if check.job.is_some() {
+            self.schedule.plan(check.key, now);
+        }
     }
 
     fn key(&mut self, place: (usize, usize)) -> u32 {
@@ -263,13 +300,15 @@ impl Health {
         let (key, due) = self.schedule.take(now)?;
         let (backend, server) = self.places.get(key as usize).copied().flatten()?;
         let check = self.backends.get_mut(backend)?.servers.get_mut(server)?.check.as_mut()?;
+        let job = check.job.clone()?;
         check.begun = now;
+        check.is_in_flight = true;
         // The timers' own grain is a millisecond.
         if now.saturating_duration_since(due) > LOOK_INTERVAL {
             self.delayed_total += 1;
         }
         self.in_flight += 1;
-        Some(Due { key, job: check.job.clone() })
+        Some(Due { key, job })
     }
 
     /// Takes note of what a check came to.
@@ -283,7 +322,14 @@ impl Health {
         };
         let Some(backend) = self.backends.get_mut(at) else { return };
         let Some(watched) = backend.servers.get_mut(server) else { return };
-        let Some(check) = &watched.check else { return };
+        let Some(check) = &mut watched.check else { return };
+        check.is_in_flight = false;
+        if std::mem::take(&mut check.is_stale) {
+            if check.job.is_some() {
+                self.schedule.plan(key, now);
+            }
+            return;
+        }
         watched.counts.results[result_index(outcome)] += 1;
         watched.counts.last_duration = Some(now.saturating_duration_since(check.begun));
         let begun = check.begun;
@@ -320,8 +366,11 @@ impl Health {
             if !backend.group.is_unsettled(now) {
                 continue;
             }
-            backend.group.settle(now, |server, standing| {
-                changes.push(ServerChange { backend: at, server, standing });
+            let WatchedBackend { group, servers, .. } = backend;
+            group.settle(now, |server, standing| {
+                let spot = servers.get(server).and_then(|server| server.spot);
+                changes.push(ServerChange { backend: at, server, standing, spot });
+                self.moved.remove(&(at, server));
             });
             for event in backend.group.take_events() {
                 if let (tidegate_health::What::Ejected { .. }, Some(server)) =
@@ -332,23 +381,72 @@ impl Health {
                 told(backend, &event);
             }
         }
+        for (at, server) in std::mem::take(&mut self.moved) {
+            let Some(backend) = self.backends.get(at) else { continue };
+            let Some(standing) = backend.group.standing(server) else { continue };
+            let spot = backend.servers.get(server).and_then(|server| server.spot);
+            changes.push(ServerChange { backend: at, server, standing, spot });
+        }
         let generation = self.generation;
         (!changes.is_empty()).then_some(ServerStates { generation, changes })
     }
 }
 
-fn job(check: &ServerCheck) -> Job {
+impl Check {
+    fn new(key: u32, settings: &ServerCheck, spot: Option<Spot>, now: Instant) -> Check {
+        Check {
+            key,
+            settings: settings.clone(),
+            job: job(settings, spot),
+            begun: now,
+            is_in_flight: false,
+            is_stale: false,
+        }
+    }
+}
+
+fn members(backend: &Backend) -> Vec<MemberSettings> {
+    let (mut names, mut template) = (0, None);
+    let member = |server: &Server| MemberSettings {
+        weight: server.weight,
+        backup: server.backup,
+        timing: server.check.as_ref().map(|check| check.timing),
+        has_agent: server
+            .check
+            .as_ref()
+            .is_some_and(|check| matches!(*check.probe, Probe::Agent(_))),
+        named: server.slot.as_ref().map(|slot| {
+            if template.as_ref() != Some(&slot.template) {
+                names += 1;
+                template = Some(slot.template.clone());
+            }
+            let has_shares = matches!(server.address, ServerAddress::Name { port: None, .. });
+            Named { group: names, has_shares }
+        }),
+    };
+    backend.servers.iter().map(member).collect()
+}
+
+/// The check of a server that is there; none: it is nowhere.
+fn job(check: &ServerCheck, spot: Option<Spot>) -> Option<Job> {
     let (address, authority) = match &check.address {
         ServerAddress::Tcp(socket) => (SockAddr::from(*socket), socket.to_string()),
         ServerAddress::Unix(path) => (
             SockAddr::unix(path).expect("the configuration holds the length of socket paths"),
             "localhost".to_owned(),
         ),
+        ServerAddress::Name { name, port } => {
+            let mut socket = spot?.socket;
+            socket.set_port(port.unwrap_or(socket.port()));
+            let named = || format!("{name}:{}", socket.port());
+            let authority = if name.is_service() { socket.to_string() } else { named() };
+            (SockAddr::from(socket), authority)
+        }
     };
-    Job {
+    Some(Job {
         probe: check.probe.clone(),
         address,
         authority: authority.into(),
         timeout: check.timing.timeout,
-    }
+    })
 }

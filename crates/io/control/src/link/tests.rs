@@ -114,6 +114,7 @@ impl Rig {
     /// Servers of the first backend with their new weights, which tell one state from another here.
     fn states(&mut self, generation: u64, weights: &[(usize, u16)]) {
         let change = |(server, weight): &(usize, u16)| ServerChange {
+            spot: None,
             backend: 0,
             server: *server,
             standing: Standing {

@@ -98,6 +98,9 @@ impl Runtime {
         self.forget_admin_but(&[]);
         self.shard.tasks.clear();
         *self.server.borrow_mut() = None;
+        if let Some(error) = self.start_error.take() {
+            return Err(error);
+        }
         if self.failed.get() {
             return Err(StartError("a shard ended by itself".into()));
         }

@@ -142,6 +142,9 @@ impl Runtime {
         if matches!(self.phase.get(), Phase::Draining | Phase::Ending) {
             return;
         }
+        if self.links.borrow().is_empty() {
+            return self.refuse_reload();
+        }
         let path = self.options.borrow().config_path.clone();
         let outcome = self.take(&path);
         let (before, now) = (self.reloads.get(), SystemTime::now());

@@ -168,7 +168,7 @@ impl Driver<'_> {
             return Err(self.input(Input::ConnectFailed(ConnectFailure::Reset)));
         }
         self.marks.note_connecting(self.alarm.now());
-        let mut dialing = match self.ring().connect(&slot.server.address) {
+        let mut dialing = match slot.server.place.connect(self.ring()) {
             Ok(socket) => Dialing::new(socket, &slot.server),
             Err(error) => return Err(failed(connect_failure(&error))),
         };
@@ -186,7 +186,7 @@ impl Driver<'_> {
         })
         .await?;
         match outcome {
-            Ok(()) => Ok(Connection::opened(dialing.established(), &slot.server, self.alarm.now())),
+            Ok(()) => Ok(dialing.established(&slot.server, self.alarm.now())),
             Err(error) => {
                 self.report_dial_error(slot, &error);
                 Err(failed(error.failure()))

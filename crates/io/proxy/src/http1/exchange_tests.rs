@@ -162,7 +162,7 @@ async fn serve_on_a_dead_connection(
     })
     .await;
 
-    let socket = ring.connect(&server.address).expect("a descriptor is left");
+    let socket = server.place.connect(ring).expect("a descriptor is left");
     socket.connected().await.expect("the server listens");
     let peer = first.recv_timeout(PATIENCE).expect("the server accepts");
     SockRef::from(&peer).set_linger(Some(Duration::ZERO)).expect("a TCP socket");

@@ -58,7 +58,7 @@ impl Driver<'_> {
             let sent = self.send_beside(server, slot, connection, incoming, upload);
             return self.hedge.set(Some(Hedge { server, state: State::Sent(sent) }));
         }
-        match self.ring().connect(&known.address) {
+        match known.place.connect(self.ring()) {
             Ok(socket) => {
                 let state = State::Connecting { dialing: Dialing::new(socket, known), slot };
                 self.hedge.set(Some(Hedge { server, state }));
@@ -113,8 +113,7 @@ impl Driver<'_> {
             state = match dialing.poll(context) {
                 Poll::Pending => State::Connecting { dialing, slot },
                 Poll::Ready(Ok(())) => {
-                    let connection =
-                        Connection::opened(dialing.established(), &slot.server, self.alarm.now());
+                    let connection = dialing.established(&slot.server, self.alarm.now());
                     State::Sent(self.send_beside(server, slot, connection, incoming, upload))
                 }
                 Poll::Ready(Err(error)) => {

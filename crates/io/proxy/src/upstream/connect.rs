@@ -50,6 +50,7 @@ pub(crate) struct Dialing {
     /// The rest of the way, with TLS.
     handshake: Option<Handshake>,
     is_limited: bool,
+    epoch: u32,
 }
 
 impl Dialing {
@@ -64,7 +65,12 @@ impl Dialing {
             Some(_) => Stream::Tls(Box::new(Tls::new(socket))),
         };
         let is_limited = server.limited.is_some();
-        Dialing { stream: Some(stream), handshake: handshake.and_then(Result::ok), is_limited }
+        Dialing {
+            stream: Some(stream),
+            handshake: handshake.and_then(Result::ok),
+            is_limited,
+            epoch: server.place.epoch(),
+        }
     }
 
     /// Ready when the connection is there, or cannot be made.
@@ -92,8 +98,9 @@ impl Dialing {
     }
 
     /// The connection that is there; it is not ended any more.
-    pub(crate) fn established(mut self) -> Stream {
-        self.stream.take().expect("taken only here, which consumes it")
+    pub(crate) fn established(mut self, server: &Rc<Server>, now: Instant) -> Connection {
+        let stream = self.stream.take().expect("taken only here, which consumes it");
+        Connection::opened_to(stream, server, self.epoch, now)
     }
 }
 
@@ -131,6 +138,8 @@ pub(crate) struct Held {
     pub(crate) opened: Instant,
     /// Requests that it has carried, the present one included.
     pub(crate) requests: u32,
+    /// Which of the server's addresses it goes to.
+    pub(crate) epoch: u32,
 }
 
 impl Kept for Held {
@@ -153,9 +162,20 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Counts a connection that has just been established.
+    #[cfg(test)]
     pub(crate) fn opened(socket: Stream, server: &Rc<Server>, now: Instant) -> Connection {
+        Connection::opened_to(socket, server, server.place.epoch(), now)
+    }
+
+    fn opened_to(socket: Stream, server: &Rc<Server>, epoch: u32, now: Instant) -> Connection {
         server.stats.connections_total.increment();
-        Connection::received(Held { socket, opened: now, requests: 0 }, server)
+        Connection::received(Held { socket, opened: now, requests: 0, epoch }, server)
+    }
+
+    /// Whether it goes to where the server is now.
+    #[inline]
+    pub(crate) fn is_current(&self) -> bool {
+        self.held().epoch == self.server.place.epoch()
     }
 
     /// Counts a connection that another shard has established.
@@ -194,14 +214,16 @@ impl Connection {
     /// # Errors
     /// The connection, when it cannot go.
     pub(crate) fn into_handed(mut self) -> Result<Handed, Connection> {
-        let Some(Held { socket, opened, requests }) = self.held.take() else { return Err(self) };
+        let Some(Held { socket, opened, requests, epoch }) = self.held.take() else {
+            return Err(self);
+        };
         match socket.into_travelling() {
             Ok(connection) => {
                 self.server.stats.connections_open.decrement();
-                Ok(Handed { connection, opened, requests })
+                Ok(Handed { connection, opened, requests, epoch })
             }
             Err(socket) => {
-                self.held = Some(Held { socket, opened, requests });
+                self.held = Some(Held { socket, opened, requests, epoch });
                 Err(self)
             }
         }

@@ -4,6 +4,7 @@ pub(crate) mod connect;
 pub(crate) mod in_use;
 pub(crate) mod persist;
 pub(crate) mod pick;
+pub(crate) mod place;
 pub(crate) mod queue;
 pub(crate) mod reuse;
 pub(crate) mod shelf;

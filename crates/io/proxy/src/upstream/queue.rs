@@ -30,6 +30,7 @@ pub struct Handed {
     pub(super) connection: Travelling,
     pub(super) opened: Instant,
     pub(super) requests: u32,
+    pub(super) epoch: u32,
 }
 
 impl Kept for Handed {
@@ -264,9 +265,9 @@ impl Desk for At<'_> {
     }
 
     fn pack(&self, connection: Connection) -> Option<Handed> {
-        let Held { socket, opened, requests } = connection.into_sent()?;
+        let Held { socket, opened, requests, epoch } = connection.into_sent()?;
         match socket.into_travelling() {
-            Ok(connection) => Some(Handed { connection, opened, requests }),
+            Ok(connection) => Some(Handed { connection, opened, requests, epoch }),
             Err(socket) => {
                 socket.end_now();
                 None
@@ -280,7 +281,7 @@ impl Desk for At<'_> {
 
     fn park(&self, connection: Connection) -> Result<(), Connection> {
         let Some(worker) = self.worker else { return Err(connection) };
-        if self.server.retired.get() || worker.draining.get() {
+        if self.server.retired.get() || worker.draining.get() || !connection.is_current() {
             return Err(connection);
         }
         // Their number is limited by the slots, unless it is an agent that has set no limit.
@@ -447,9 +448,15 @@ impl Worker {
 
     fn take_slot(&self, server: &Rc<Server>, handed: Option<Handed>) {
         let Some(handed) = handed else { return server.pass_on(None) };
-        let Handed { connection, opened, requests } = handed;
+        let Handed { connection, opened, requests, epoch } = handed;
         server.stats.connections_handed_over.increment();
-        let held = Held { socket: Stream::arrived(&self.shard.ring, connection), opened, requests };
-        self.keep_limited(Pass(Some(server.clone())), Connection::received(held, server));
+        let socket = Stream::arrived(&self.shard.ring, connection);
+        let held = Held { socket, opened, requests, epoch };
+        let connection = Connection::received(held, server);
+        if !connection.is_current() {
+            drop(connection);
+            return server.pass_on(None);
+        }
+        self.keep_limited(Pass(Some(server.clone())), connection);
     }
 }

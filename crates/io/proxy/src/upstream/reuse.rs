@@ -44,10 +44,11 @@ impl Worker {
         self.take_shelved(server, pool)
     }
 
-    /// Whether an idle connection can carry a request: nothing has come on it, and it is not too old.
+    /// Whether an idle connection can carry a request: the server is where it goes, nothing has come on it, and it is not too old.
     #[inline]
     pub(crate) fn is_usable(&self, connection: &Connection, pool: &PoolSettings) -> bool {
-        !connection.socket().has_arrived()
+        connection.is_current()
+            && !connection.socket().has_arrived()
             && pool.may_carry_more(connection.held(), self.shard.clock.now())
     }
 
@@ -67,6 +68,7 @@ impl Worker {
         if slot.server.retired.get()
             || slot.server.down.get()
             || self.draining.get()
+            || !connection.is_current()
             || !pool.may_carry_more(connection.held(), self.shard.clock.now())
         {
             return;

@@ -50,15 +50,16 @@ impl Worker {
         while let Some(handed) = shelf.take() {
             server.stats.connections_unshelved.increment();
             if !pool.may_carry_more(&handed, self.shard.clock.now())
+                || handed.epoch != server.place.epoch()
                 || !handed.connection.is_silent()
             {
                 continue;
             }
-            let Handed { connection, opened, requests } = handed;
+            let Handed { connection, opened, requests, epoch } = handed;
             server.stats.connections_handed_over.increment();
             server.stats.connections_reused.increment();
             let socket = Stream::arrived(&self.shard.ring, connection);
-            let held = Held { socket, opened, requests };
+            let held = Held { socket, opened, requests, epoch };
             return Some(Connection::received(held, server));
         }
         None

@@ -1,17 +1,18 @@
 //! Carrying out what the control plane says of servers.
 //!
-//! Owns what becomes of the connections to a server that goes down, and of requests that wait; leaves picks to the backend. Invariant: what is about another
-//! snapshot than this shard's changes nothing.
+//! Owns what becomes of the connections to a server that goes down or moves to another address, and of requests that wait; leaves
+//! picks to the backend. Invariant: what is about another snapshot than this shard's changes nothing.
 
 use std::rc::Rc;
 
 use crate::command::{ServerChange, ServerStates};
-use crate::site::{Backend, Server};
+use crate::site::{Backend, Server, Site};
+use crate::upstream::place::Location;
 use crate::worker::Worker;
 
 impl Worker {
-    /// Servers that go down lose their idle connections, and where it is configured those in use; those who wait for servers
-    /// look again when others take requests than before.
+    /// Servers that go down lose their idle connections, and where it is configured those in use; servers that move lose their idle
+    /// ones; those who wait for servers look again when others take requests than before.
     pub(crate) fn set_states(&self, states: &ServerStates) {
         let site = self.site.borrow().clone();
         if site.snapshot.generation != states.generation {
@@ -33,6 +34,9 @@ impl Worker {
         for change in changes {
             let Some(server) = backend.servers.get(change.server) else { continue };
             let (was_down, took) = (server.down.get(), backend.takes_new(change.server));
+            if server.place.move_to(change.spot) {
+                self.close_idle(server);
+            }
             backend.set_standing(change.server, &change.standing);
             has_moved |= took != backend.takes_new(change.server);
             if server.down.get() && !was_down {
@@ -56,6 +60,19 @@ impl Worker {
         server.in_use.abort(&self.shard.ring);
         if let Some(limited) = &server.limited {
             limited.rouse();
+        }
+    }
+
+    /// Takes from a new snapshot which servers have moved since this shard was last told.
+    pub(crate) fn follow_names(&self, site: &Site) {
+        for (settings, backend) in site.snapshot.backends.iter().zip(&*site.backends) {
+            for (settings, server) in settings.servers.iter().zip(&backend.servers) {
+                if let Location::Named { spot, .. } = settings.address
+                    && server.place.move_to(spot)
+                {
+                    self.close_idle(server);
+                }
+            }
         }
     }
 }

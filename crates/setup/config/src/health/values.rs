@@ -11,6 +11,7 @@ use tidegate_http1::{is_authority, is_origin_target};
 
 use super::{Elsewhere, STEP_KEYS, StepDraft};
 use crate::diagnostic::{Problem, quoted};
+use crate::model::ServerAddress;
 use crate::walk::{Node, walk};
 use crate::{address, defaults, rules};
 
@@ -105,6 +106,13 @@ pub(super) fn elsewhere(node: &Node<'_>) -> Option<Elsewhere> {
         return Some(Elsewhere::Host(host));
     }
     match address::server(text) {
+        Ok(ServerAddress::Name { .. }) => {
+            let message = format!("{} is a name; a check goes to an address", quoted(text));
+            let help =
+                "write an IP address, or leave it out: checks follow the address of their server";
+            node.report(Problem::error(node.span, message).help(help));
+            None
+        }
         Ok(address) => Some(Elsewhere::Address(address)),
         Err(error) => {
             node.report(Problem::error(node.span, error.message).help(error.help));

@@ -103,6 +103,18 @@ families! {
         "Files of certificates and authorities that were taken after they had changed, without a reload.";
     TLS_FILES_FAILED: Counter "tidegate_tls_files_failed_total" []
         "Files of certificates and authorities that had changed and were wrong, so that the old stayed in use.";
+    LOOKUPS_DELAYED: Counter "tidegate_name_lookups_delayed_total" []
+        "Questions to resolvers that had to wait because as many were on their way as may be.";
+    NAME_ADDRESSES: Gauge "tidegate_name_addresses" ["resolvers", "name"]
+        "Addresses that the name stands for, those that are held included.";
+    NAME_HELD: Gauge "tidegate_name_held" ["resolvers", "name"]
+        "Whether addresses are held that no resolver confirms: 1, or 0.";
+    NAME_RESOLUTIONS: Counter "tidegate_name_resolutions_total" ["resolvers", "name", "result"]
+        "Times that the name was resolved, by result, once there was one: `found`, `no_such_name`, `no_records`, or what went wrong.";
+    NAME_SURPLUS: Gauge "tidegate_name_surplus_addresses" ["backend", "name"]
+        "Addresses of the name that have no slot in the backend.";
+    RESOLVER_TRIES: Counter "tidegate_resolver_tries_total" ["resolvers", "resolver", "result"]
+        "Questions sent to the resolver, by whether it `answered` or `failed` to.";
 
     ACCESS_LOG_DROPPED: Counter "tidegate_access_log_lines_dropped_total" ["cause"]
         "Lines of access logs that were lost, by cause.";
@@ -355,6 +367,12 @@ pub(super) fn all() -> impl Iterator<Item = &'static Family> {
             &TLS_CERTIFICATE_EXPIRY,
             &TLS_FILES_REPLACED,
             &TLS_FILES_FAILED,
+            &NAME_RESOLUTIONS,
+            &NAME_ADDRESSES,
+            &NAME_HELD,
+            &NAME_SURPLUS,
+            &RESOLVER_TRIES,
+            &LOOKUPS_DELAYED,
         ])
         .chain(of(ACCESS_LOG_SCALARS))
         .chain([&ACCESS_LOG_DROPPED])

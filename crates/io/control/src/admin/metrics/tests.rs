@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** the parser takes only what the text format allows, each family whole and once.
 
+mod discovery;
 mod health;
 
 use super::families::{Family, Kind};
@@ -191,6 +192,7 @@ fn figures() -> Figures {
             }],
         },
         sticks: vec![StickFigures { backend: "app".into(), entries: 12, entries_max: 16 }],
+        discovery: discovery::sample(),
         access_log: Some(access_log()),
     }
 }
