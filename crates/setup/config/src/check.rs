@@ -43,8 +43,7 @@ pub(crate) fn finish(file: FileDraft, directory: &Path, problems: &Problems) -> 
     if let Some((draft, span)) = &admin
         && !draft.bind_written
     {
-        let problem = Problem::error(*span, "`admin` has no `bind`").absent();
-        problems.push(problem.help("for example bind = [\"127.0.0.1:8404\"]"));
+        problems.push(no_bind(*span));
     }
     let admin = admin.map(|(draft, _)| draft.admin);
     let admin_binds = admin.iter().flat_map(|admin| &admin.bind);
@@ -85,16 +84,15 @@ pub(crate) fn finish(file: FileDraft, directory: &Path, problems: &Problems) -> 
     let frontends = frontends.into_iter().map(resolved).collect();
     let keys: Vec<_> = backends
         .iter()
-        .map(|draft| balance::finish(&draft.balance, &mut compiler, problems))
-        .collect();
-    let sticks: Vec<_> = backends
-        .iter()
-        .map(|draft| draft.persistence.as_ref()?.stick(&mut compiler, problems))
+        .map(|draft| {
+            let key = balance::finish(&draft.balance, &mut compiler, problems);
+            let persistence = draft.persistence.as_ref();
+            (key, persistence.and_then(|draft| draft.stick(&mut compiler, problems)))
+        })
         .collect();
     let Compiler { names, maps, .. } = compiler;
     let maps = tables::maps(&maps, &files, problems);
     check_backends(&references, &backends, problems);
-    let keys = keys.into_iter().zip(sticks).collect();
     let backends = finished(backends, keys, &files, problems);
     let tables = Tables { names, lists, maps, users_written, files: files.into_list() };
     Config { global, admin, frontends, backends, tables, warnings: Vec::new() }
@@ -118,6 +116,11 @@ fn finished(
         ..draft.backend
     };
     drafts.into_iter().zip(keys).map(finished).collect()
+}
+
+fn no_bind(admin: Span) -> Problem {
+    let problem = Problem::error(admin, "`admin` has no `bind`").absent();
+    problem.help("for example bind = [\"127.0.0.1:8404\"]")
 }
 
 fn no_frontend() -> Problem {
