@@ -40,14 +40,14 @@ fn filled() -> (Pins<RandomState>, Vec<Mark>, Instant) {
 fn mark(iterations: u64) {
     let (pins, ..) = filled();
     for at in 0..iterations {
-        let address = (at as u32).to_be_bytes();
-        black_box(pins.mark(Kind::Address, black_box(&address)));
+        let bytes = at.to_le_bytes();
+        black_box(pins.mark(Kind::Address, black_box(&bytes[..4])));
     }
 }
 
 fn find(iterations: u64) {
     let (pins, marks, now) = filled();
-    for mark in marks.iter().cycle().take(iterations as usize) {
+    for (_, mark) in (0..iterations).zip(marks.iter().cycle()) {
         black_box(pins.find(black_box(*mark), now));
     }
 }
@@ -56,14 +56,14 @@ fn miss(iterations: u64) {
     let (pins, _, now) = filled();
     let unknown: Vec<_> =
         (0..KEYS).map(|key| pins.mark(Kind::Address, &key.to_le_bytes())).collect();
-    for mark in unknown.iter().cycle().take(iterations as usize) {
+    for (_, mark) in (0..iterations).zip(unknown.iter().cycle()) {
         black_box(pins.find(black_box(*mark), now));
     }
 }
 
 fn store_known(iterations: u64) {
     let (pins, marks, now) = filled();
-    for mark in marks.iter().cycle().take(iterations as usize) {
+    for (_, mark) in (0..iterations).zip(marks.iter().cycle()) {
         black_box(pins.store(black_box(*mark), 1, now));
     }
 }

@@ -97,7 +97,8 @@ impl Prequal {
         }
         let best = self.best();
         if best != SERVED {
-            let at = (best % PROBES_MAX as u64) as usize;
+            #[expect(clippy::cast_possible_truncation, reason = "below the length of the pool")]
+            let at = best as usize % PROBES_MAX;
             let member = members.get(self.members[at] as usize)?;
             self.uses_left[at] -= 1;
             self.hot[at] = match self.uses_left[at] {

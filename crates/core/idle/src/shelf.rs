@@ -49,15 +49,15 @@ impl<C: Kept> Shelf<C> {
         self.0.pop().map(|(connection, _)| connection)
     }
 
-    /// Closes those that are too old; how many. Two shards that sweep at the same time, or one that takes meanwhile, find
+    /// Closes those that are too old or not alive; how many. Two shards that sweep at the same time, or one that takes meanwhile, find
     /// less, and lose nothing.
-    pub fn sweep(&self, now: Instant, pool: &PoolSettings) -> u64 {
+    pub fn sweep(&self, now: Instant, pool: &PoolSettings, is_alive: impl Fn(&C) -> bool) -> u64 {
         let mut closed = 0;
         for _ in 0..self.0.len() {
             let Some((connection, since)) = self.0.pop() else { break };
+            let is_good = is_alive(&connection) && is_young(&connection, since, now, pool);
             // One that finds no room any more is surplus.
-            let is_kept =
-                is_good(&connection, since, now, pool) && self.0.push((connection, since)).is_ok();
+            let is_kept = is_good && self.0.push((connection, since)).is_ok();
             closed += u64::from(!is_kept);
         }
         closed
@@ -73,6 +73,6 @@ impl<C: Kept> Shelf<C> {
     }
 }
 
-fn is_good(connection: &impl Kept, since: Instant, now: Instant, pool: &PoolSettings) -> bool {
+fn is_young(connection: &impl Kept, since: Instant, now: Instant, pool: &PoolSettings) -> bool {
     now.saturating_duration_since(since) < pool.idle_timeout && pool.may_carry_more(connection, now)
 }

@@ -84,11 +84,13 @@ fn what_is_too_old_leaves_the_shelf() {
     (0..3).for_each(|number| {
         shelf.offer(connection(number, now), now + number * SECOND).expect("room");
     });
-    assert_eq!(shelf.sweep(now + 9 * SECOND, &pool()), 2);
+    assert_eq!(shelf.sweep(now + 9 * SECOND, &pool(), |_| true), 2);
     assert_eq!(shelf.take().map(|known| known.number), Some(2));
     shelf.offer(connection(3, now), now).expect("room");
+    shelf.offer(connection(4, now), now).expect("room");
+    assert_eq!(shelf.sweep(now, &pool(), |known| known.number != 4), 1, "it has died");
     let pool = PoolSettings { max_lifetime: Some(SECOND), ..pool() };
-    assert_eq!((shelf.sweep(now + SECOND, &pool), shelf.len()), (1, 0));
+    assert_eq!((shelf.sweep(now + SECOND, &pool, |_| true), shelf.len()), (1, 0));
 }
 
 #[test]
@@ -102,7 +104,7 @@ fn shards_that_take_and_leave_at_the_same_time_lose_nothing() {
                     if let Some(taken) = shelf.take() {
                         shelf.offer(taken, now).expect("room for what was here");
                     }
-                    shelf.sweep(now, &pool());
+                    shelf.sweep(now, &pool(), |_| true);
                 }
             });
         }

@@ -116,7 +116,7 @@ impl Server {
         for (list, _) in &self.lists {
             while list.pop_expired(now, pool).is_some() {}
         }
-        self.shelf.sweep(now, pool);
+        self.shelf.sweep(now, pool, |_| true);
     }
 
     fn idle(&self) -> usize {
@@ -141,8 +141,8 @@ pub fn reuse(load: &Load, sharing: Sharing, seed: u64) -> Reuse {
             ..Server::default()
         })
         .collect();
-    let gap = Duration::from_secs_f64(1.0 / load.rate).as_nanos() as Micros;
-    let service = load.service.as_nanos() as Micros;
+    let nanos = |time: Duration| time.as_secs() * 1_000_000_000 + Micros::from(time.subsec_nanos());
+    let (gap, service) = (nanos(Duration::from_secs_f64(1.0 / load.rate)), nanos(load.service));
     let instant = |nanos: Micros| start + Duration::from_nanos(nanos);
     let mut ends: BinaryHeap<Reverse<(Micros, usize)>> = BinaryHeap::new();
     let mut used: Vec<Option<(usize, usize, Connection)>> = Vec::new();

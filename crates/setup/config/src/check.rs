@@ -88,16 +88,15 @@ pub(crate) fn finish(file: FileDraft, directory: &Path, problems: &Problems) -> 
     let frontends = frontends.into_iter().map(resolved).collect();
     let keys: Vec<_> = backends
         .iter()
-        .map(|draft| balance::finish(&draft.balance, &mut compiler, problems))
-        .collect();
-    let sticks: Vec<_> = backends
-        .iter()
-        .map(|draft| draft.persistence.as_ref()?.stick(&mut compiler, problems))
+        .map(|draft| {
+            let key = balance::finish(&draft.balance, &mut compiler, problems);
+            let persistence = draft.persistence.as_ref();
+            (key, persistence.and_then(|draft| draft.stick(&mut compiler, problems)))
+        })
         .collect();
     let Compiler { names, maps, .. } = compiler;
     let maps = tables::maps(&maps, &files, problems);
     check_backends(&references, &backends, problems);
-    let keys = keys.into_iter().zip(sticks).collect();
     let resolvers = resolvers::with_default(resolvers);
     let backends = finished(backends, keys, &loader, &resolvers, &files, problems);
     let tables = Tables { names, lists, maps, users_written, files: files.into_list() };

@@ -43,15 +43,14 @@ pub(crate) enum Travelling {
 }
 
 impl Travelling {
-    /// Whether nothing has come on it, not even its end.
+    /// Whether nothing has come on it, not even its end. What has come is taken away, so that its close is no reset.
     pub(crate) fn is_silent(&self) -> bool {
         let descriptor = match self {
             Travelling::Plain(descriptor) => descriptor,
             Travelling::Tls(parts) => parts.descriptor(),
         };
-        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        let peeked = recv(descriptor.as_fd(), &mut [0_u8; 1][..], flags);
-        peeked.is_err_and(|error| error == Errno::AGAIN)
+        let received = recv(descriptor.as_fd(), &mut [0_u8; 1024][..], RecvFlags::DONTWAIT);
+        received.is_err_and(|error| error == Errno::AGAIN)
     }
 }
 

@@ -320,7 +320,7 @@ impl Server {
     #[inline]
     pub(crate) fn is_full(&self) -> bool {
         self.limited.as_ref().is_some_and(|limited| {
-            let has_room = limited.limit.has_room() || self.idle.len() > 0;
+            let has_room = limited.limit.has_room() || !self.idle.is_empty();
             !has_room || limited.limit.is_waited_for(&limited.backend.borrow().line)
         })
     }

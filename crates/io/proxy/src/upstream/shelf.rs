@@ -65,10 +65,11 @@ impl Worker {
         None
     }
 
-    /// Closes those that are too old; how many are left.
+    /// Closes those that are too old, and those on which something has come; how many are left.
     pub(super) fn sweep_shelf(&self, server: &Server, pool: &PoolSettings) -> usize {
         let Some(shelf) = &server.shelf else { return 0 };
-        let closed = shelf.sweep(self.shard.clock.now(), pool);
+        let closed =
+            shelf.sweep(self.shard.clock.now(), pool, |handed| handed.connection.is_silent());
         server.stats.connections_unshelved.add(closed);
         shelf.len()
     }
