@@ -76,7 +76,7 @@ pub const TABLE: &[Row] = &[
         "tidegate-tls-records",
         Layer::Core,
         &["aws-lc-rs"],
-        &["proptest", "rcgen", "rustls", "stats_alloc"],
+        &["proptest", "rcgen", "rustls", "stats_alloc", "tidegate-testkit"],
     ),
     row("tidegate-persistence", Layer::Core, &["hmac", "sha2"], &["proptest"]),
     row("tidegate-stick", Layer::Core, &[], &["proptest"]),
