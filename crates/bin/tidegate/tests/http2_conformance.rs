@@ -123,7 +123,7 @@ fn frames_on_the_wrong_stream_end_the_connection() {
         "CONTINUATION alone",
         &tidegate,
         protocol,
-        on(kind::CONTINUATION, flag::END_HEADERS, 1, fields.clone()),
+        on(kind::CONTINUATION, flag::END_HEADERS, 1, fields),
     );
     ends_connection("DATA on an idle stream", &tidegate, protocol, on(kind::DATA, 0, 5, vec![1]));
     ends_connection(
@@ -254,7 +254,7 @@ fn a_closed_stream_takes_nothing() {
         client.send(&frame);
         match client.error(1) {
             Error::Stream(code) | Error::Connection(code) => {
-                assert!(closed.contains(&code), "{what}: {code}")
+                assert!(closed.contains(&code), "{what}: {code}");
             }
             Error::Closed => panic!("{what}"),
         }

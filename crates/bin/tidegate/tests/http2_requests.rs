@@ -91,7 +91,7 @@ fn bodies_of_any_size_pass_both_ways_with_and_without_a_length() {
     let tidegate = start_http2(1, [origin.address()], "");
     let address = tidegate.address("web");
     let file = tidegate_testkit::TempDir::new();
-    let path = file.write("body", &String::from_utf8(body.clone()).expect("text"));
+    let path = file.write("body", String::from_utf8(body.clone()).expect("text"));
     let data = format!("@{}", path.display());
     for more in [&["-H", "Transfer-Encoding:"][..], &["-H", "Content-Length:"]] {
         let url = format!("http://{address}/");

@@ -66,7 +66,7 @@ impl Round {
 
     /// What follows from addresses that are known without asking.
     #[must_use]
-    pub fn of_addresses(name: &DnsName, family: Family, addresses: Vec<IpAddr>) -> Outcome {
+    pub fn of_addresses(name: &DnsName, family: Family, addresses: &[IpAddr]) -> Outcome {
         let (mut round, questions) = Self::new(name, family);
         for question in questions {
             let of_kind = |address: &&IpAddr| match question.kind {

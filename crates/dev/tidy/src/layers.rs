@@ -253,7 +253,7 @@ pub const TABLE: &[Row] = &[
 const IO_ONLY: [&str; 3] = ["glommio", "io-uring", "libc"];
 
 /// External packages that the pure crates may name: they do no I/O either.
-const PURE: [&str; 16] = [
+const PURE: [&str; 17] = [
     "aho-corasick",
     "argon2",
     "aws-lc-rs",

@@ -178,15 +178,7 @@ impl Publisher {
 
     fn backend(&mut self, at: usize, backend: &Backend) -> BackendSettings {
         let (line, kept) = self.queue(at, backend);
-        let weighted: Vec<_> = backend
-            .servers
-            .iter()
-            .map(|server| balance::ServerSettings {
-                weight: server.weight,
-                backup: server.backup,
-                identity: balance::identity(&server.name),
-            })
-            .collect();
+        let weighted: Vec<_> = backend.servers.iter().map(weighted).collect();
         let servers = backend
             .servers
             .iter()
@@ -337,6 +329,14 @@ impl Publisher {
                 .filter(|known| *known.name == *backend)
                 .any(|known| known.servers.iter().any(|known| *known.name == *server)),
         });
+    }
+}
+
+fn weighted(server: &config::Server) -> balance::ServerSettings {
+    balance::ServerSettings {
+        weight: server.weight,
+        backup: server.backup,
+        identity: balance::identity(&server.name),
     }
 }
 

@@ -49,18 +49,11 @@ pub(crate) fn finish(file: FileDraft, directory: &Path, problems: &Problems) -> 
     }
     let admin = admin.map(|(draft, _)| draft.admin);
     let admin_binds = admin.iter().flat_map(|admin| &admin.bind);
-    check_binds(
-        admin_binds.chain(frontends.iter().flat_map(|draft| &draft.frontend.binds)),
-        problems,
-    );
-    for draft in &frontends {
-        check_frontend(draft, global.max_connections, problems);
-    }
-    let references = Backends::new(
-        backends.iter().map(|draft| draft.backend.name.clone()).collect(),
-        backends_obscured,
-        problems,
-    );
+    let binds = frontends.iter().flat_map(|draft| &draft.frontend.binds);
+    check_binds(admin_binds.chain(binds), problems);
+    frontends.iter().for_each(|draft| check_frontend(draft, global.max_connections, problems));
+    let names = backends.iter().map(|draft| draft.backend.name.clone()).collect();
+    let references = Backends::new(names, backends_obscured, problems);
     let files = Files::new(directory, problems);
     let (global, loader) = with_tls(global, directory);
     let (user_lists, users_written) = tables::user_lists(user_lists, &files, problems);

@@ -114,6 +114,10 @@ fn half_an_answer_is_better_than_none_and_worse_than_what_is_known() {
     assert_eq!(watch.endpoints(), [endpoint(0, 1)]);
 }
 
+fn below(rng: &mut Rng, bound: usize) -> u32 {
+    u32::try_from(rng.below(bound)).expect("small")
+}
+
 #[test]
 fn whatever_is_answered_the_promises_hold() {
     let seed = tidegate_testkit::seed();
@@ -125,7 +129,7 @@ fn whatever_is_answered_the_promises_hold() {
         let (mut good_until, mut asked_at) = (start, None::<Instant>);
         for _ in 0..120 {
             now = now.max(watch.next_due().expect("never forgotten"))
-                + rng.below(300) as u32 * S / 1000;
+                + S * below(&mut rng, 300) / 1000;
             let had = watch.endpoints().len();
             if watch.gives_up(now).is_some() {
                 assert!(had > 0 && now >= good_until, "given up early");
@@ -142,12 +146,13 @@ fn whatever_is_answered_the_promises_hold() {
                 0 => LATE,
                 1 => GONE,
                 _ => {
-                    let mut last: Vec<u8> =
-                        (0..rng.below(9)).map(|_| rng.below(12) as u8).collect();
+                    let mut last: Vec<u8> = (0..rng.below(9))
+                        .map(|_| u8::try_from(rng.below(12)).expect("small"))
+                        .collect();
                     last.push(200);
                     last.sort_unstable();
                     last.dedup();
-                    let ttl = rng.below(40) as u32;
+                    let ttl = below(&mut rng, 40);
                     good_until = now + S * ttl.max(1);
                     found(ttl, &last)
                 }

@@ -151,7 +151,7 @@ fn the_questions_and_the_addresses_of_one_name_are_bounded() {
 #[test]
 fn addresses_that_are_known_without_asking_are_used_as_if_asked_for() {
     let addresses = ["127.0.0.1", "::1"].map(|text| text.parse().expect("an address"));
-    let of = |family| Round::of_addresses(&name("localhost"), family, addresses.to_vec());
+    let of = |family| Round::of_addresses(&name("localhost"), family, &addresses);
     let found =
         |address: &str| Outcome::Found { endpoints: vec![host(address)], ttl: 0, fault: None };
     assert_eq!(of(Family::Ipv4First), found("127.0.0.1"));

@@ -204,9 +204,9 @@ fn a_lowered_limit_hands_out_nothing_until_fewer_are_in_use() {
                 }),
                 Box::new(move || {
                     if closes {
-                        second.close(other)
+                        second.close(other);
                     } else {
-                        second.keep(other)
+                        second.keep(other);
                     }
                     visit(&second);
                     second

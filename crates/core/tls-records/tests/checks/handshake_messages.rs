@@ -41,7 +41,7 @@ fn read<'a>(
             match messages.next() {
                 Ok(None) => break,
                 Ok(Some(Message::NewSessionTicket(bytes))) => {
-                    said.push(format!("ticket {bytes:?}"))
+                    said.push(format!("ticket {bytes:?}"));
                 }
                 Ok(Some(message)) => said.push(format!("{message:?}")),
                 Err(error) => return (said, Some(error)),

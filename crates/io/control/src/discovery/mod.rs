@@ -447,7 +447,7 @@ impl Set {
         }
         let addresses = self.hosts.find(name)?;
         let family = self.settings.settings.family;
-        Some(Round::of_addresses(name, family, addresses))
+        Some(Round::of_addresses(name, family, &addresses))
     }
 }
 
