@@ -65,7 +65,7 @@ fn count_all() -> Result<Baseline, String> {
         );
     }
     let mut counts = Baseline::default();
-    for case in cases::ALL {
+    for case in cases::ALL.iter().chain(sticks::CASES) {
         counts.insert(case.name, callgrind::instructions_per_iteration(case)?);
     }
     let mut loops = BTreeMap::new();
