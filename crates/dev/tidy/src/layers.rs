@@ -157,6 +157,7 @@ pub const TABLE: &[Row] = &[
             "tidegate-shard",
             "tidegate-telemetry",
             "tidegate-tls",
+            "tidegate-tls-records",
         ],
         &["stats_alloc", "tidegate-testkit"],
     ),
@@ -196,7 +197,7 @@ pub const TABLE: &[Row] = &[
         &["lexopt", "rustix", "tidegate-config", "tidegate-control"],
         &["tidegate-testkit"],
     ),
-    row("tidegate-testkit", Layer::Dev, &["rustix", "socket2"], &[]),
+    row("tidegate-testkit", Layer::Dev, &["rcgen", "rustix", "rustls", "socket2"], &[]),
     row("tidegate-tidy", Layer::Dev, &["cargo_metadata"], &[]),
     row(
         "tidegate-icount",

@@ -201,18 +201,7 @@ impl Publisher {
                 config::BackendProtocol::Http2 => BackendProtocol::Http2,
                 config::BackendProtocol::Auto => BackendProtocol::Auto,
             },
-            exchange: Policy {
-                retries_max: backend.retries.max,
-                redispatch: backend.retries.redispatch,
-                retry_on: backend.retries.on,
-                delay_min: backend.retries.delay_min,
-                delay_max: backend.retries.delay_max,
-                try_timeout: backend.retries.per_try,
-                hedge_after: backend.retries.hedge_after,
-                connect_timeout: backend.timeouts.connect,
-                server_timeout: backend.timeouts.server,
-                queue_timeout: backend.timeouts.queue,
-            },
+            exchange: policy(backend),
             persistence: backend.persistence.as_ref().map(|settings| {
                 let names = backend.servers.iter().map(|server| &*server.name);
                 Arc::new(installation::persistence(settings, &backend.name, names))
@@ -267,6 +256,22 @@ impl Publisher {
                 .filter(|known| *known.name == *backend)
                 .any(|known| known.servers.iter().any(|known| *known.name == *server)),
         });
+    }
+}
+
+/// How requests for a backend are tried, and for how long.
+fn policy(backend: &Backend) -> Policy {
+    Policy {
+        retries_max: backend.retries.max,
+        redispatch: backend.retries.redispatch,
+        retry_on: backend.retries.on,
+        delay_min: backend.retries.delay_min,
+        delay_max: backend.retries.delay_max,
+        try_timeout: backend.retries.per_try,
+        hedge_after: backend.retries.hedge_after,
+        connect_timeout: backend.timeouts.connect,
+        server_timeout: backend.timeouts.server,
+        queue_timeout: backend.timeouts.queue,
     }
 }
 

@@ -20,7 +20,8 @@ use crate::diagnostic::{Problem, Span, quoted};
 use crate::file::FileDraft;
 use crate::files::Files;
 use crate::frontend::{FrontendDraft, Reference};
-use crate::model::{Backend, Bind, BindAddress, Config, Global, HashKey, Tables};
+use crate::global::AdminDraft;
+use crate::model::{Admin, Backend, Bind, BindAddress, Config, Global, HashKey, Tables};
 use crate::references::Backends;
 use crate::rules::Compiler;
 use crate::walk::Problems;
@@ -42,13 +43,7 @@ pub(crate) fn finish(file: FileDraft, directory: &Path, problems: &Problems) -> 
     if frontends.is_empty() && !frontends_obscured {
         problems.push(no_frontend());
     }
-    if let Some((draft, span)) = &admin
-        && !draft.bind_written
-    {
-        let problem = Problem::error(*span, "`admin` has no `bind`").absent();
-        problems.push(problem.help("for example bind = [\"127.0.0.1:8404\"]"));
-    }
-    let admin = admin.map(|(draft, _)| draft.admin);
+    let admin = admin.map(|(draft, span)| finish_admin(draft, span, problems));
     let admin_binds = admin.iter().flat_map(|admin| &admin.bind);
     check_binds(
         admin_binds.chain(frontends.iter().flat_map(|draft| &draft.frontend.binds)),
@@ -100,6 +95,14 @@ pub(crate) fn finish(file: FileDraft, directory: &Path, problems: &Problems) -> 
     let backends = finished(backends, keys, &loader, &files, problems);
     let tables = Tables { names, lists, maps, users_written, files: files.into_list() };
     Config { global, admin, frontends, backends, tables, warnings: Vec::new() }
+}
+
+fn finish_admin(draft: AdminDraft, span: Span, problems: &Problems) -> Admin {
+    if !draft.bind_written {
+        let problem = Problem::error(span, "`admin` has no `bind`").absent();
+        problems.push(problem.help("for example bind = [\"127.0.0.1:8404\"]"));
+    }
+    draft.admin
 }
 
 /// The process's settings with the path of the key log as it is, and what makes TLS of all binds and backends.

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 
 use tidegate_ring::{ParkToken, PeerAddress, RecvBuf, Ring, SendBuf, Socket, SocketKey};
 
+mod ends;
 mod handshake;
 mod keys;
 mod tls;
