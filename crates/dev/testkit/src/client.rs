@@ -350,6 +350,16 @@ impl Client {
         }
     }
 
+    /// Reads and drops whatever comes, until the other side ends the connection, in order or not, and says how.
+    ///
+    /// # Panics
+    /// When it does not end.
+    #[track_caller]
+    pub fn read_until_end(&mut self) -> End {
+        let deadline = self.stream.deadline();
+        self.stream.drain(deadline).unwrap_or_else(|error| self.fail("it does not end", &error))
+    }
+
     /// Expects the other side to end the connection in order, without another byte.
     ///
     /// # Panics

@@ -82,6 +82,19 @@ impl TlsClient {
         Self::builder(authority, name).build()
     }
 
+    /// The records of a client's first message.
+    ///
+    /// # Panics
+    /// Never: a vector takes everything.
+    #[must_use]
+    pub fn hello(&self) -> Vec<u8> {
+        let (mut connection, mut hello) = (self.connection(), Vec::new());
+        while connection.wants_write() {
+            connection.write_tls(&mut hello).expect("a vector takes everything");
+        }
+        hello
+    }
+
     pub(crate) fn connection(&self) -> Connection {
         let connection = rustls::ClientConnection::new(Arc::clone(&self.config), self.name.clone());
         connection.expect("the settings can be used").into()

@@ -280,7 +280,7 @@ fn bind(bind: &config::Bind) -> BindSettings {
 }
 
 /// The name that a server is asked for and has to prove: that of its backend, or the address by which it was configured.
-fn tls_name(tls: &ClientTls, address: &ServerAddress) -> Option<ServerName<'static>> {
+pub(crate) fn tls_name(tls: &ClientTls, address: &ServerAddress) -> Option<ServerName<'static>> {
     tls.settings().server_name.clone().or(match address {
         ServerAddress::Tcp(socket) => Some(ServerName::IpAddress(socket.ip().into())),
         // The configuration refuses a socket without a name.

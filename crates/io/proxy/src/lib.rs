@@ -14,6 +14,7 @@ mod flow;
 mod http1;
 mod journal;
 mod parked;
+mod probing;
 mod rules;
 mod settings;
 mod site;
@@ -29,6 +30,7 @@ pub use command::{
 };
 pub use compression::Compression;
 pub use journal::AccessLog;
+pub use probing::{ProbeDialing, ProbeError, ProbeStream};
 pub use rules::Verifier;
 pub use settings::{
     BackendProtocol, BackendSettings, BindSettings, ClientTimeouts, ForwardedField, Forwarding,

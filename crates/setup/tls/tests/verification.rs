@@ -177,7 +177,7 @@ fn servers_are_verified_unless_the_settings_say_that_they_are_not() {
         ("wrong name", sign(&["b.example"], Validity::Now, 5), false),
         ("self-signed", self_signed(&["a.example"]), false),
         ("of another authority", world.clients.sign(&["a.example"]), false),
-        ("revoked", revoked.clone(), false),
+        ("revoked", revoked, false),
     ];
     for version in VERSIONS {
         for (name, certificate, is_good) in &cases {

@@ -12,15 +12,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use socket2::SockAddr;
-use tidegate_config::{Backend, Config, ServerAddress, ServerCheck};
+use tidegate_config::{Backend, Config, Server, ServerAddress, ServerCheck};
 use tidegate_health::{
     Fault, Group, GroupSettings, MemberSettings, Outcome, Probe, Sample, Schedule, Standing,
 };
 use tidegate_proxy::{ServerChange, ServerStates};
 use tidegate_telemetry::{PerShard, Registry, ServerStats};
+use tidegate_tls::ClientTls;
+use tidegate_tls::rustls::pki_types::ServerName;
 
 use self::probe::Job;
 pub(crate) use self::tell::tell;
+use crate::publish::tls_name;
 
 /// Checks in flight at once: each takes a descriptor and a few KiB. Ten thousand servers that are checked every two seconds
 /// have as many in flight only when every second one does not answer; those that find no place wait for one and are counted.
@@ -200,13 +203,14 @@ impl Health {
                 (Some(settings), Some((known, there, check))) => {
                     group.adopt_checks(index, &known.group, there);
                     self.places[check.key as usize] = Some(place);
-                    let (settings, job) = (settings.clone(), check.job.clone());
+                    let (settings, mut job) = (settings.clone(), check.job.clone());
+                    job.tls = tls(backend, server, &settings);
                     Some(Check { key: check.key, settings, job, begun: check.begun })
                 }
                 (Some(settings), None) => {
                     let key = self.key(place);
                     fresh.push((key, settings.timing.interval));
-                    let job = job(settings);
+                    let job = job(settings, tls(backend, server, settings));
                     Some(Check { key, settings: settings.clone(), job, begun: now })
                 }
             };
@@ -332,7 +336,17 @@ impl Health {
     }
 }
 
-fn job(check: &ServerCheck) -> Job {
+/// How a check speaks TLS: as requests do.
+fn tls(
+    backend: &Backend,
+    server: &Server,
+    check: &ServerCheck,
+) -> Option<(Arc<ClientTls>, ServerName<'static>)> {
+    let tls = backend.tls.as_ref().filter(|_| check.tls)?;
+    Some((tls.clone(), tls_name(tls, &server.address)?))
+}
+
+fn job(check: &ServerCheck, tls: Option<(Arc<ClientTls>, ServerName<'static>)>) -> Job {
     let (address, authority) = match &check.address {
         ServerAddress::Tcp(socket) => (SockAddr::from(*socket), socket.to_string()),
         ServerAddress::Unix(path) => (
@@ -343,6 +357,7 @@ fn job(check: &ServerCheck) -> Job {
     Job {
         probe: check.probe.clone(),
         address,
+        tls,
         authority: authority.into(),
         timeout: check.timing.timeout,
     }

@@ -6,12 +6,15 @@
 
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use rustix::io::Errno;
 use tidegate_exchange::ConnectFailure;
 use tidegate_ring::Socket;
+use tidegate_tls::ClientTls;
+use tidegate_tls::rustls::pki_types::ServerName;
 
 use crate::site::Server;
 use crate::stream::{Handshake, HandshakeError, Stream, Tls};
@@ -54,7 +57,16 @@ pub(crate) struct Dialing {
 impl Dialing {
     /// Goes on from a socket that is being connected to `server`.
     pub(crate) fn new(socket: Socket, server: &Server) -> Dialing {
-        let handshake = server.tls.as_ref().map(|(tls, name)| {
+        Dialing::over(socket, server.tls.as_ref(), server.limited.is_some())
+    }
+
+    /// Goes on from a socket that is being connected, with TLS to a server of this name.
+    pub(crate) fn over(
+        socket: Socket,
+        tls: Option<&(Arc<ClientTls>, ServerName<'static>)>,
+        is_limited: bool,
+    ) -> Dialing {
+        let handshake = tls.map(|(tls, name)| {
             // Fails only on a name that the configuration has refused: the connection is then never there.
             Handshake::connect(tls.config(), name.clone())
         });
@@ -62,7 +74,6 @@ impl Dialing {
             None => Stream::Plain(socket),
             Some(_) => Stream::Tls(Box::new(Tls::new(socket))),
         };
-        let is_limited = server.limited.is_some();
         Dialing { stream: Some(stream), handshake: handshake.and_then(Result::ok), is_limited }
     }
 
