@@ -207,3 +207,97 @@ fn ending(certificate: &Certificate, left: Option<Duration>) -> Line {
         .with("serial", certificate.serial())
         .with("not_after", humantime::format_rfc3339_seconds(certificate.not_after()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    /// A copy of the certificate of the reference configuration, which ends with the year 2123.
+    struct Copy(PathBuf);
+
+    impl Copy {
+        fn new(test: &str) -> Copy {
+            let name = format!("tidegate-control-{test}-{}", std::process::id());
+            let directory = std::env::temp_dir().join(name);
+            fs::create_dir_all(&directory).expect("a directory");
+            let copy = Copy(directory);
+            copy.write(&fs::read(certs().join("site.pem")).expect("readable"));
+            copy
+        }
+
+        fn write(&self, bytes: &[u8]) {
+            fs::write(self.0.join("new"), bytes).expect("writable");
+            fs::rename(self.0.join("new"), self.0.join("site.pem")).expect("a move");
+        }
+
+        fn config(&self) -> Config {
+            let text = "[frontends.web]\ndefault_backend = \"app\"\n\
+                 bind = [{ address = \"127.0.0.1:0\", tls = { certificates = [\"site.pem\"] } }]\n\
+                 [backends.app.servers]\na = \"127.0.0.1:9001\"\n";
+            tidegate_config::parse_beside(&self.0, "test.toml", text).expect("valid")
+        }
+    }
+
+    impl Drop for Copy {
+        fn drop(&mut self) {
+            drop(fs::remove_dir_all(&self.0));
+        }
+    }
+
+    fn certs() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../config/certs")
+    }
+
+    /// How many lines there are at that time.
+    fn lines(certificates: &mut Certificates, now: SystemTime) -> usize {
+        certificates.look(now).0.len()
+    }
+
+    #[test]
+    fn the_end_of_a_certificate_is_warned_about_once_a_day() {
+        let copy = Copy::new("ends");
+        let mut certificates = Certificates::default();
+        certificates.follow(&copy.config());
+        let end = certificates.figures().ends[0].not_after;
+        assert_eq!(lines(&mut certificates, end - 15 * DAY), 0);
+        assert_eq!(lines(&mut certificates, end - 13 * DAY), 1);
+        assert_eq!(lines(&mut certificates, end - 13 * DAY + DAY / 2), 0);
+        assert_eq!(lines(&mut certificates, end - 12 * DAY), 1);
+        // The same one after a reload.
+        certificates.follow(&copy.config());
+        assert_eq!(lines(&mut certificates, end - 12 * DAY + DAY / 2), 0);
+        assert_eq!(lines(&mut certificates, end + DAY), 1);
+    }
+
+    #[test]
+    fn files_that_change_are_counted_and_a_wrong_one_leaves_the_old() {
+        let copy = Copy::new("changes");
+        let mut certificates = Certificates::default();
+        assert_eq!(certificates.look(SystemTime::now()).1, None, "there is nothing to look at");
+        certificates.follow(&copy.config());
+        let now = SystemTime::now();
+        let (none, next) = certificates.look(now);
+        assert!(none.is_empty() && next.is_some_and(|next| next >= LOOK_INTERVAL));
+        copy.write(b"nothing");
+        let mut told = 0;
+        for _ in 0..100 {
+            told += lines(&mut certificates, now);
+            if told > 0 {
+                break;
+            }
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+        let figures = certificates.figures();
+        assert_eq!((told, figures.failures, figures.replaced, figures.loaded), (1, 1, 0, 1));
+        copy.write(&fs::read(certs().join("client.pem")).expect("readable"));
+        assert_eq!(lines(&mut certificates, now), 1);
+        let figures = certificates.figures();
+        assert_eq!((figures.failures, figures.replaced), (1, 1));
+        assert_eq!(figures.ends[0].name, "client.example");
+    }
+}

@@ -222,7 +222,7 @@ impl BackendDraft {
         let Some(tls) = &self.tls else { return };
         let is_local = |server: &&Server| matches!(server.address, ServerAddress::Unix(_));
         if let Some(server) = self.backend.servers.iter().find(is_local)
-            && tls.server_name.is_none()
+            && !tls.server_name_written
         {
             let message =
                 format!("the socket of server {} has no name to prove", quoted(&server.name));

@@ -24,6 +24,7 @@ use crate::global::AdminDraft;
 use crate::model::{Admin, Backend, Bind, BindAddress, Config, Global, HashKey, Tables};
 use crate::references::Backends;
 use crate::rules::Compiler;
+use crate::tls::BindTlsDraft;
 use crate::walk::Problems;
 use crate::{balance, pages, tables};
 
@@ -78,10 +79,7 @@ pub(crate) fn finish(file: FileDraft, directory: &Path, problems: &Problems) -> 
         }
         frontend.error_pages = pages::load(&draft.error_pages, &files, problems);
         frontend.rules = compiler.frontend(&draft.rules);
-        for (bind, tls) in frontend.binds.iter_mut().zip(draft.bind_tls.iter()) {
-            bind.tls =
-                tls.as_ref().and_then(|tls| tls.finish(&bind.protocols, &loader, &files, problems));
-        }
+        give_tls(&mut frontend.binds, &draft.bind_tls, &loader, &files, problems);
         frontend
     };
     let frontends = frontends.into_iter().map(resolved).collect();
@@ -110,6 +108,20 @@ fn with_tls(global: Global, directory: &Path) -> (Global, Loader) {
     let written = global.tls_key_log.as_ref();
     let key_log = written.map(|log| Arc::new(KeyLog::new(directory.join(log.path()))));
     (Global { tls_key_log: key_log.clone(), ..global }, Loader::new(key_log))
+}
+
+/// Reads the files of the binds' TLS.
+fn give_tls(
+    binds: &mut [Bind],
+    drafts: &[Option<BindTlsDraft>],
+    loader: &Loader,
+    files: &Files<'_>,
+    problems: &Problems,
+) {
+    for (bind, draft) in binds.iter_mut().zip(drafts) {
+        let draft = draft.as_ref();
+        bind.tls = draft.and_then(|tls| tls.finish(&bind.protocols, loader, files, problems));
+    }
 }
 
 /// The backends with what could only be read or compiled at the end.

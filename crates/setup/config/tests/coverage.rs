@@ -56,7 +56,7 @@ fn expect_all<T: AsRef<str>>(
 #[test]
 fn every_attribute_and_function_has_an_end_to_end_test() {
     let tests = tests();
-    // Those of TLS are refused by this version, and so is `rate`.
+    // No connection has TLS in this version, and `rate` is refused.
     let attributes =
         ATTRIBUTES.iter().map(|row| row.name).filter(|name| !name.starts_with("connection."));
     expect_all("attributes", attributes, |name| has_word(&tests, name));

@@ -48,7 +48,7 @@ impl PeerIdentity {
         Ok(Self {
             subject: name(certificate_fields.subject()),
             issuer: name(certificate_fields.issuer()),
-            serial: hexadecimal(certificate_fields.serial_number().as_bytes(), Case::Upper),
+            serial: serial(certificate_fields.serial_number().as_bytes()),
             fingerprint: fingerprint(certificate),
             not_after: certificate_fields.validity().not_after.to_system_time(),
         })
@@ -91,7 +91,7 @@ impl Facts {
         Ok(Self {
             names,
             subject: name(fields.subject()),
-            serial: hexadecimal(fields.serial_number().as_bytes(), Case::Upper),
+            serial: serial(fields.serial_number().as_bytes()),
             not_before: fields.validity().not_before.to_system_time(),
             not_after: fields.validity().not_after.to_system_time(),
         })
@@ -101,6 +101,15 @@ impl Facts {
 /// The profile `Raw` takes what real authorities have issued against RFC 5280, such as negative serial numbers.
 fn parse(certificate: &CertificateDer<'_>) -> Result<CertificateInner<Raw>, String> {
     CertificateInner::<Raw>::from_der(certificate).map_err(|error| error.to_string())
+}
+
+/// The digits of a serial number, without the zero byte that DER puts before a high bit (X.690 §8.3).
+fn serial(bytes: &[u8]) -> String {
+    let digits = match bytes {
+        [0, rest @ ..] if !rest.is_empty() => rest,
+        all => all,
+    };
+    hexadecimal(digits, Case::Upper)
 }
 
 fn name(name: &Name) -> String {

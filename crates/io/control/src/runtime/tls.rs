@@ -60,3 +60,36 @@ fn open_key_log(global: &Global) -> Result<(), String> {
         .write();
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_served_is_named() {
+        let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../config");
+        let refused = |bind: &str, backend: &str| {
+            let text = format!(
+                "[frontends.web]\ndefault_backend = \"app\"\n\
+                 bind = [{{ address = \"127.0.0.1:1\"{bind} }}]\n\
+                 [backends.app]\n{backend}\nservers = {{ a = \"127.0.0.1:9001\" }}\n"
+            );
+            let config = tidegate_config::parse_beside(&directory, "test.toml", &text);
+            not_served(&config.unwrap_or_else(|report| panic!("{report}")))
+        };
+        assert_eq!(refused("", ""), None);
+        for (bind, backend, whose) in [
+            (
+                ", tls = { certificates = [\"certs/site.pem\"] }",
+                "",
+                "frontend web at 127.0.0.1:1: ",
+            ),
+            (", protocols = [\"h2\"]", "", "frontend web at 127.0.0.1:1: "),
+            ("", "tls = { ca = \"certs/ca.pem\" }", "backend app: "),
+            ("", "protocol = \"h2\"", "backend app: "),
+        ] {
+            let reason = refused(bind, backend).expect("refused");
+            assert!(reason.starts_with(whose), "{reason}");
+        }
+    }
+}

@@ -23,7 +23,9 @@ pub(crate) struct BackendTlsDraft {
     ca: Vec<Text>,
     verify: bool,
     verify_span: Span,
-    pub server_name: Option<ServerName<'static>>,
+    /// Readable or not.
+    pub server_name_written: bool,
+    server_name: Option<ServerName<'static>>,
     certificate: Vec<CertificateDraft>,
     crl: Vec<Text>,
     crypto: CryptoDraft,
@@ -35,7 +37,10 @@ pub(crate) const BACKEND_TLS_KEYS: &[Key<BackendTlsDraft>] = &[
         draft.verify_span = node.span;
         set(&mut draft.verify, node.boolean());
     }),
-    key("server_name", "\"app.example\"", |draft, node| draft.server_name = server_name(node)),
+    key("server_name", "\"app.example\"", |draft, node| {
+        draft.server_name_written = true;
+        draft.server_name = server_name(node);
+    }),
     key("certificate", "\"certs/client.pem\"", |draft, node| {
         draft.certificate = certificate(node).into_iter().collect();
     }),
@@ -60,6 +65,7 @@ impl BackendTlsDraft {
             ca: Vec::new(),
             verify: true,
             verify_span: Span::default(),
+            server_name_written: false,
             server_name: None,
             certificate: Vec::new(),
             crl: Vec::new(),

@@ -148,7 +148,8 @@ impl BindTlsDraft {
         match (self.client_auth, about) {
             (None, None) => Some(ClientAuth::None),
             (None, Some(text)) => {
-                let message = "authorities of clients are named, and no client is asked";
+                let message =
+                    "there is no `client_auth` beside it: no client is asked for a certificate";
                 let problem = Problem::error(text.span, message);
                 problems.push(problem.help("add client_auth = \"required\", or \"optional\""));
                 None

@@ -126,7 +126,7 @@ fn version(node: &Node<'_>) -> Option<Version> {
         "1.2" => return Some(Version::Tls12),
         "1.3" => return Some(Version::Tls13),
         "1.0" | "1.1" | "1" => {
-            let message = format!("{} is broken, and not spoken", quoted(written));
+            let message = format!("TLS {} is broken, and not spoken", quoted(written));
             let problem = Problem::error(node.span, message);
             node.report(
                 problem.help("write \"1.2\" or \"1.3\" (RFC 8996 forbids what was before)"),
@@ -176,6 +176,12 @@ fn cipher(node: &Node<'_>) -> Option<Cipher> {
     let written = node.string()?;
     if let Some(cipher) = Cipher::named(written) {
         return Some(cipher);
+    }
+    if written.contains(':') {
+        let message = format!("{} is a list in the form of OpenSSL", quoted(written));
+        let help = "write each cipher by itself: [\"TLS_AES_128_GCM_SHA256\", …]";
+        node.report(Problem::error(node.span, message).help(help));
+        return None;
     }
     let upper = written.to_ascii_uppercase();
     let known = CIPHERS.iter().copied();
