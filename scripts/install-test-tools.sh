@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the programs that the tests drive, where they are missing: nginx, curl, wrk, h2load, valgrind, redis and dnsmasq. Needs apt
+# Installs the programs that the tests drive, where they are missing: nginx, curl, openssl, wrk, h2load, valgrind, redis and dnsmasq. Needs apt
 # and either root or sudo. No service that a package brings is started.
 set -euo pipefail
 
@@ -8,6 +8,7 @@ declare -A package_of=(
     [curl]=curl
     [wrk]=wrk
     [h2load]=nghttp2-client
+    [openssl]=openssl
     [valgrind]=valgrind
     [redis-server]=redis-server
     [dnsmasq]=dnsmasq-base

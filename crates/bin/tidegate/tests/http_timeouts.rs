@@ -309,7 +309,7 @@ fn a_client_that_leaves_frees_the_servers_slot() {
                     assert_eq!(client.read_exactly(5), b"hello");
                 }
                 match leaving {
-                    End::Eof => drop(client),
+                    End::Eof | End::Cut => drop(client),
                     End::Reset => client.reset(),
                 }
                 origin.wait_end(index);

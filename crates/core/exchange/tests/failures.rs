@@ -27,6 +27,7 @@ const TABLE: &str = "
     truncated_response        502   S  Server  Never
     loop_detected             508   P  Proxy   Never
     response_status           503   S  Server  Repeat
+    connect_tls               503   S  Server  Connect
 ";
 
 #[test]

@@ -242,11 +242,11 @@ impl<'p> Simulation<'p> {
     }
 
     fn connect_script(&mut self) -> VecDeque<Input> {
-        use ConnectFailure::{LocalResource, Refused, Reset, Unreachable};
+        use ConnectFailure::{LocalResource, Refused, Reset, Tls, Unreachable};
         match self.random.below(8) {
             0 => VecDeque::new(),
             1 | 2 => {
-                let failures = [Refused, Refused, Unreachable, Reset, LocalResource];
+                let failures = [Refused, Refused, Unreachable, Reset, LocalResource, Tls];
                 VecDeque::from([Input::ConnectFailed(self.random.pick(&failures))])
             }
             _ => VecDeque::from([Input::Connected]),

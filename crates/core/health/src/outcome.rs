@@ -66,11 +66,13 @@ pub enum Fault {
     Unexpected,
     /// It says of itself that it is down, or what the agent protocol does not know.
     Agent,
+    /// The connection was there, and the TLS handshake failed.
+    Tls,
 }
 
 impl Fault {
     /// Every fault, in the order of [`Fault::index`].
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Refused,
         Self::Unreachable,
         Self::Reset,
@@ -81,6 +83,7 @@ impl Fault {
         Self::Body,
         Self::Unexpected,
         Self::Agent,
+        Self::Tls,
     ];
 
     /// Its place in [`Fault::ALL`].
@@ -103,6 +106,7 @@ impl Fault {
             Self::Body => "body",
             Self::Unexpected => "unexpected",
             Self::Agent => "agent",
+            Self::Tls => "tls",
         }
     }
 }

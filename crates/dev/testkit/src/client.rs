@@ -6,7 +6,8 @@
 
 use crate::deadline::{Deadline, Gate};
 use crate::message::{Response, read_response, read_response_head};
-use crate::stream::{End, Stream, is_reset};
+use crate::stream::{End, Stream, is_cut, is_reset};
+use crate::tls::{TlsClient, TlsFacts};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
@@ -16,9 +17,103 @@ use std::time::Duration;
 /// One client connection. Every method that waits panics when its deadline passes.
 pub struct Client {
     stream: Stream,
+    facts: Option<TlsFacts>,
 }
 
 impl Client {
+    /// Connects over TCP and makes a TLS handshake; everything sent and read from then on goes through it.
+    ///
+    /// # Panics
+    /// When the handshake fails.
+    #[must_use]
+    #[track_caller]
+    pub fn connect_tls(address: SocketAddr, tls: &TlsClient) -> Self {
+        Self::connect(address).secured(tls)
+    }
+
+    /// As [`Client::connect_tls`].
+    ///
+    /// # Errors
+    /// What the system says, and `InvalidData` with what TLS says, such as `received fatal alert: UnrecognizedName`.
+    pub fn try_connect_tls(address: SocketAddr, tls: &TlsClient) -> io::Result<Self> {
+        Self::try_connect(address)?.try_secured(tls)
+    }
+
+    /// Makes a TLS handshake on a connection.
+    ///
+    /// # Panics
+    /// When it fails.
+    #[must_use]
+    #[track_caller]
+    pub fn secured(self, tls: &TlsClient) -> Self {
+        self.try_secured(tls).unwrap_or_else(|error| panic!("no TLS connection: {error}"))
+    }
+
+    /// As [`Client::secured`].
+    ///
+    /// # Errors
+    /// As [`Client::try_connect_tls`].
+    pub fn try_secured(mut self, tls: &TlsClient) -> io::Result<Self> {
+        let deadline = self.stream.deadline();
+        self.facts = Some(self.stream.secure(tls.connection(), deadline)?);
+        Ok(self)
+    }
+
+    /// What the handshake has agreed on.
+    ///
+    /// # Panics
+    /// When there was none.
+    #[must_use]
+    #[track_caller]
+    pub fn tls(&self) -> &TlsFacts {
+        self.facts.as_ref().expect("the client speaks TLS")
+    }
+
+    /// What TLS makes of these bytes, to be sent by [`Client::send_wire`] in any pieces, in order.
+    #[must_use]
+    pub fn seal(&mut self, bytes: impl AsRef<[u8]>) -> Vec<u8> {
+        self.stream.seal(bytes.as_ref())
+    }
+
+    /// Sends bytes past TLS.
+    ///
+    /// # Panics
+    /// When the other side does not take them.
+    #[track_caller]
+    pub fn send_wire(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        if let Err(error) = self.stream.write_wire(self.stream.deadline(), bytes.as_ref()) {
+            self.fail("cannot send", &error);
+        }
+        self
+    }
+
+    /// Goes over to new keys (RFC 8446 §4.6.3), which is announced with the next bytes.
+    ///
+    /// # Panics
+    /// Without TLS 1.3.
+    pub fn update_keys(&mut self) -> &mut Self {
+        let tls = self.stream.tls().expect("the client speaks TLS");
+        tls.refresh_traffic_keys().expect("it is TLS 1.3");
+        self
+    }
+
+    /// Sends the close_notify of TLS and goes on reading; no FIN follows.
+    ///
+    /// # Panics
+    /// When the connection is gone.
+    #[track_caller]
+    pub fn close_notify(&mut self) -> &mut Self {
+        if let Err(error) = self.stream.say_goodbye() {
+            self.fail("cannot send a close_notify", &error);
+        }
+        self
+    }
+
+    /// Ends the connection without a close_notify.
+    pub fn cut(mut self) {
+        self.stream.end_silently();
+    }
+
     /// Connects over TCP.
     ///
     /// # Panics
@@ -76,7 +171,11 @@ impl Client {
         };
         let socket = connected()
             .unwrap_or_else(|error| panic!("cannot connect to {}: {error}", path.display()));
-        Self { stream: Stream::new(socket) }
+        Self::over(socket)
+    }
+
+    fn over(socket: Socket) -> Self {
+        Self { stream: Stream::new(socket), facts: None }
     }
 
     fn open(
@@ -94,7 +193,7 @@ impl Client {
         let patience = Deadline::default().remaining().unwrap_or_default();
         socket.connect_timeout(&address.into(), patience)?;
         socket.set_tcp_nodelay(true)?;
-        Ok(Self { stream: Stream::new(socket) })
+        Ok(Self::over(socket))
     }
 
     /// Sets how long each operation may take, instead of [`PATIENCE`](crate::PATIENCE).
@@ -251,6 +350,16 @@ impl Client {
         }
     }
 
+    /// Reads and drops whatever comes, until the other side ends the connection, in order or not, and says how.
+    ///
+    /// # Panics
+    /// When it does not end.
+    #[track_caller]
+    pub fn read_until_end(&mut self) -> End {
+        let deadline = self.stream.deadline();
+        self.stream.drain(deadline).unwrap_or_else(|error| self.fail("it does not end", &error))
+    }
+
     /// Expects the other side to end the connection in order, without another byte.
     ///
     /// # Panics
@@ -287,6 +396,7 @@ impl Client {
             Ok(0) => End::Eof,
             Ok(_) => self.fail("expected the end of the connection", &"more bytes came"),
             Err(error) if is_reset(&error) => End::Reset,
+            Err(error) if is_cut(&error) => End::Cut,
             Err(error) => self.fail("expected the end of the connection", &error),
         }
     }
@@ -327,7 +437,7 @@ impl Client {
     ///
     /// # Panics
     /// When the socket does not take the option.
-    pub fn reset(self) {
+    pub fn reset(mut self) {
         self.stream.reset_on_close().expect("an open socket takes SO_LINGER");
     }
 

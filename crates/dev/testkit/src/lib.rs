@@ -21,6 +21,7 @@
 //! assert_eq!(origin.requests_count(), 1);
 //! ```
 
+mod certificates;
 mod client;
 mod corpus;
 mod deadline;
@@ -45,8 +46,10 @@ mod site;
 mod stream;
 mod temp_dir;
 mod tidegate;
+mod tls;
 pub mod tools;
 
+pub use certificates::{Authority, Identity, Validity};
 pub use client::Client;
 pub use corpus::for_each_seed;
 pub use deadline::{Deadline, Gate, PATIENCE};
@@ -68,3 +71,4 @@ pub use site::site;
 pub use stream::End;
 pub use temp_dir::TempDir;
 pub use tidegate::{Builder, Tidegate};
+pub use tls::{TlsClient, TlsClientBuilder, TlsFacts, TlsServer, TlsVersion};

@@ -31,7 +31,21 @@ impl Nginx {
     #[track_caller]
     pub fn start(server: &str) -> Self {
         let program = require_tool("nginx");
-        Self::start_on(&TcpListener::bind("127.0.0.1:0").expect("a port is free"), program, server)
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        Self::start_on(&listener, program, "", server)
+    }
+
+    /// As [`Nginx::start`], speaking TLS with the certificate and key of these files.
+    ///
+    /// # Panics
+    /// When nginx is not installed or does not start.
+    #[must_use]
+    #[track_caller]
+    pub fn start_tls(server: &str, chain: &Path, key: &Path) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let (chain, key) = (chain.display(), key.display());
+        let server = format!("ssl_certificate {chain};\nssl_certificate_key {key};\n{server}");
+        Self::start_on(&listener, require_tool("nginx"), " ssl", &server)
     }
 
     /// As [`Nginx::start`], at an address where one ran before.
@@ -42,15 +56,15 @@ impl Nginx {
     #[track_caller]
     pub fn start_again(address: SocketAddr, server: &str) -> Self {
         let listener = TcpListener::bind(address).expect("nobody took the port");
-        Self::start_on(&listener, require_tool("nginx"), server)
+        Self::start_on(&listener, require_tool("nginx"), "", server)
     }
 
     #[track_caller]
-    fn start_on(listener: &TcpListener, program: PathBuf, server: &str) -> Self {
+    fn start_on(listener: &TcpListener, program: PathBuf, tls: &str, server: &str) -> Self {
         let address = listener.local_addr().expect("a bound socket has an address");
         let directory = TempDir::new();
         directory.write("html/index.html", "index\n");
-        let config = directory.write("nginx.conf", config(directory.path(), address, server));
+        let config = directory.write("nginx.conf", config(directory.path(), address, tls, server));
         let mut command = Command::new(program);
         // nginx takes the listening sockets named in NGINX from its predecessor in an upgrade; here
         // that is the test.
@@ -111,7 +125,7 @@ impl Drop for Nginx {
     }
 }
 
-fn config(directory: &Path, address: SocketAddr, server: &str) -> String {
+fn config(directory: &Path, address: SocketAddr, tls: &str, server: &str) -> String {
     let directory = directory.display();
     format!(
         "daemon off;
@@ -131,7 +145,7 @@ http {{
     scgi_temp_path {directory}/scgi;
     keepalive_requests 1000000;
     server {{
-        listen {address};
+        listen {address}{tls};
         root {directory}/html;
         {server}
     }}

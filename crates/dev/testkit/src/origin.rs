@@ -9,6 +9,7 @@ use crate::deadline::{Deadline, PATIENCE, Watched};
 use crate::message::{Request, read_request, read_request_body, read_request_head};
 use crate::ports;
 use crate::stream::{End, Recording, Stream, timed_out};
+use crate::tls::{TlsFacts, TlsServer};
 use rustix::net::RecvFlags;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{self, ErrorKind};
@@ -31,6 +32,9 @@ struct State {
     open_most: usize,
     /// What scripts met that no product may send, and their panics.
     faults: Vec<String>,
+    /// What TLS handshakes have agreed on, and why others failed.
+    handshakes: Vec<TlsFacts>,
+    failed_handshakes: Vec<String>,
     stopping: bool,
 }
 
@@ -49,7 +53,19 @@ impl Origin {
     /// When no port is free.
     #[must_use]
     pub fn start(script: impl Fn(Connection) -> io::Result<()> + Send + Sync + 'static) -> Self {
-        Self::with_receive_buffer(None, script)
+        Self::launch((Ipv4Addr::LOCALHOST, 0).into(), None, None, script)
+    }
+
+    /// Starts an origin that speaks TLS; a connection whose handshake fails does not come to the script.
+    ///
+    /// # Panics
+    /// When no port is free.
+    #[must_use]
+    pub fn start_tls(
+        tls: &TlsServer,
+        script: impl Fn(Connection) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        Self::launch((Ipv4Addr::LOCALHOST, 0).into(), None, Some(tls.clone()), script)
     }
 
     /// As [`Origin::start`], at an address of this machine.
@@ -62,7 +78,7 @@ impl Origin {
         address: SocketAddr,
         script: impl Fn(Connection) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
-        Self::open(address, None, script)
+        Self::launch(address, None, None, script)
     }
 
     /// Starts an origin whose connections have a small receive buffer, so that a script that does
@@ -76,13 +92,14 @@ impl Origin {
         bytes: Option<usize>,
         script: impl Fn(Connection) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
-        Self::open((Ipv4Addr::LOCALHOST, 0).into(), bytes, script)
+        Self::launch((Ipv4Addr::LOCALHOST, 0).into(), bytes, None, script)
     }
 
     #[track_caller]
-    fn open(
+    fn launch(
         address: SocketAddr,
         bytes: Option<usize>,
+        tls: Option<TlsServer>,
         script: impl Fn(Connection) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))
@@ -98,7 +115,7 @@ impl Origin {
         let state = Arc::new(Watched::new(State::default()));
         let accepting = {
             let state = Arc::clone(&state);
-            std::thread::spawn(move || accept(&listener, &state, &Arc::new(script)))
+            std::thread::spawn(move || accept(&listener, &state, tls.as_ref(), &Arc::new(script)))
         };
         Self { address, state, accepting: Some(accepting) }
     }
@@ -120,6 +137,18 @@ impl Origin {
     #[must_use]
     pub fn connections_open_most(&self) -> usize {
         self.state.look(|state| state.open_most)
+    }
+
+    /// What the TLS handshakes that succeeded have agreed on, in their order.
+    #[must_use]
+    pub fn handshakes(&self) -> Vec<TlsFacts> {
+        self.state.look(|state| state.handshakes.clone())
+    }
+
+    /// Why the other TLS handshakes failed.
+    #[must_use]
+    pub fn failed_handshakes(&self) -> Vec<String> {
+        self.state.look(|state| state.failed_handshakes.clone())
     }
 
     /// How many whole requests (or heads, where the script reads those) its scripts read.
@@ -256,8 +285,12 @@ impl Drop for Origin {
     }
 }
 
-fn accept<S>(listener: &TcpListener, state: &Arc<Watched<State>>, script: &Arc<S>)
-where
+fn accept<S>(
+    listener: &TcpListener,
+    state: &Arc<Watched<State>>,
+    tls: Option<&TlsServer>,
+    script: &Arc<S>,
+) where
     S: Fn(Connection) -> io::Result<()> + Send + Sync + 'static,
 {
     let mut scripts = Vec::new();
@@ -269,7 +302,12 @@ where
         socket.set_nodelay(true).expect("a TCP socket takes TCP_NODELAY");
         let connection = Connection::new(Stream::new(Socket::from(socket)), Arc::clone(state));
         let (index, script) = (connection.index, Arc::clone(script));
-        scripts.push((index, std::thread::spawn(move || script(connection))));
+        let tls = tls.cloned();
+        let run = move || match connection.secured(tls) {
+            Some(connection) => script(connection),
+            None => Ok(()),
+        };
+        scripts.push((index, std::thread::spawn(run)));
     }
     for (index, script) in scripts {
         let fault = match script.join() {
@@ -309,6 +347,38 @@ impl Connection {
             state.connections.len() - 1
         });
         Self { index, stream, state }
+    }
+
+    /// Makes the TLS handshake, if there is to be one.
+    fn secured(mut self, tls: Option<TlsServer>) -> Option<Self> {
+        let Some(tls) = tls else { return Some(self) };
+        match self.stream.secure(tls.connection(), Deadline::default()) {
+            Ok(facts) => {
+                self.state.update(|state| state.handshakes.push(facts));
+                Some(self)
+            }
+            Err(error) => {
+                self.stream.end_silently();
+                self.state.update(|state| state.failed_handshakes.push(error.to_string()));
+                None
+            }
+        }
+    }
+
+    /// Goes over to new keys (RFC 8446 §4.6.3), and tells the other side at once.
+    ///
+    /// # Errors
+    /// Without TLS 1.3.
+    pub fn update_keys(&mut self) -> io::Result<()> {
+        let tls = self.stream.tls().ok_or(ErrorKind::Unsupported)?;
+        tls.refresh_traffic_keys().map_err(io::Error::other)?;
+        let announcement = self.stream.seal(&[]);
+        self.stream.write_wire(Deadline::default(), &announcement)
+    }
+
+    /// Ends the connection without the close_notify of TLS.
+    pub fn cut(mut self) {
+        self.stream.end_silently();
     }
 
     /// The number of this connection, from 0, in the order accepted.
@@ -396,7 +466,7 @@ impl Connection {
     ///
     /// # Errors
     /// When the socket does not take the option.
-    pub fn reset(self) -> io::Result<()> {
+    pub fn reset(mut self) -> io::Result<()> {
         self.stream.reset_on_close()
     }
 

@@ -168,6 +168,7 @@ pub const TABLE: &[Row] = &[
             "tidegate-stick",
             "tidegate-telemetry",
             "tidegate-tls",
+            "tidegate-tls-records",
             "tokio",
         ],
         &["stats_alloc", "tidegate-testkit"],
@@ -224,7 +225,7 @@ pub const TABLE: &[Row] = &[
         ],
         &[],
     ),
-    row("tidegate-testkit", Layer::Dev, &["rustix", "socket2"], &[]),
+    row("tidegate-testkit", Layer::Dev, &["rcgen", "rustix", "rustls", "socket2"], &[]),
     row("tidegate-tidy", Layer::Dev, &["cargo_metadata"], &[]),
     row(
         "tidegate-icount",

@@ -205,18 +205,7 @@ impl Publisher {
                 config::BackendProtocol::Http2 => BackendProtocol::Http2,
                 config::BackendProtocol::Auto => BackendProtocol::Auto,
             },
-            exchange: Policy {
-                retries_max: backend.retries.max,
-                redispatch: backend.retries.redispatch,
-                retry_on: backend.retries.on,
-                delay_min: backend.retries.delay_min,
-                delay_max: backend.retries.delay_max,
-                try_timeout: backend.retries.per_try,
-                hedge_after: backend.retries.hedge_after,
-                connect_timeout: backend.timeouts.connect,
-                server_timeout: backend.timeouts.server,
-                queue_timeout: backend.timeouts.queue,
-            },
+            exchange: policy(backend),
             persistence: backend.persistence.as_ref().map(|settings| {
                 let names = backend.servers.iter().map(|server| &*server.name);
                 Arc::new(installation::persistence(settings, &backend.name, names))
@@ -340,12 +329,28 @@ fn weighted(server: &config::Server) -> balance::ServerSettings {
     }
 }
 
+/// How requests for a backend are tried, and for how long.
+fn policy(backend: &Backend) -> Policy {
+    Policy {
+        retries_max: backend.retries.max,
+        redispatch: backend.retries.redispatch,
+        retry_on: backend.retries.on,
+        delay_min: backend.retries.delay_min,
+        delay_max: backend.retries.delay_max,
+        try_timeout: backend.retries.per_try,
+        hedge_after: backend.retries.hedge_after,
+        connect_timeout: backend.timeouts.connect,
+        server_timeout: backend.timeouts.server,
+        queue_timeout: backend.timeouts.queue,
+    }
+}
+
 fn bind(bind: &config::Bind) -> BindSettings {
     BindSettings { tls: bind.tls.clone(), protocols: bind.protocols.clone() }
 }
 
 /// The name that a server is asked for and has to prove: that of its backend, or the address by which it was configured.
-fn tls_name(tls: &ClientTls, address: &ServerAddress) -> Option<ServerName<'static>> {
+pub(crate) fn tls_name(tls: &ClientTls, address: &ServerAddress) -> Option<ServerName<'static>> {
     tls.settings().server_name.clone().or(match address {
         ServerAddress::Tcp(socket) => Some(ServerName::IpAddress(socket.ip().into())),
         // The configuration refuses a socket without a name.

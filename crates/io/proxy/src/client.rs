@@ -122,6 +122,6 @@ mod tests {
 
     #[test]
     fn an_idle_connection_costs_little() {
-        assert!(size_of::<Client>() <= 104, "{}", size_of::<Client>());
+        assert!(size_of::<Client>() <= 112, "{}", size_of::<Client>());
     }
 }

@@ -15,6 +15,7 @@ mod http1;
 mod http2;
 mod journal;
 mod parked;
+mod probing;
 mod rules;
 mod settings;
 mod site;
@@ -31,6 +32,7 @@ pub use command::{
 };
 pub use compression::Compression;
 pub use journal::AccessLog;
+pub use probing::{ProbeDialing, ProbeError, ProbeStream};
 pub use rules::Verifier;
 pub use settings::{
     BackendProtocol, BackendSettings, BindSettings, ClientTimeouts, ForwardedField, Forwarding,

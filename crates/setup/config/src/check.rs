@@ -20,7 +20,10 @@ use crate::diagnostic::{Problem, Span, quoted};
 use crate::file::FileDraft;
 use crate::files::Files;
 use crate::frontend::{FrontendDraft, Reference};
-use crate::model::{Backend, Bind, BindAddress, Config, Global, HashKey, Resolvers, Stick, Tables};
+use crate::global::AdminDraft;
+use crate::model::{
+    Admin, Backend, Bind, BindAddress, Config, Global, HashKey, Resolvers, Stick, Tables,
+};
 use crate::references::Backends;
 use crate::rules::Compiler;
 use crate::tls::BindTlsDraft;
@@ -44,10 +47,7 @@ pub(crate) fn finish(file: FileDraft, directory: &Path, problems: &Problems) -> 
     if frontends.is_empty() && !frontends_obscured {
         problems.push(no_frontend());
     }
-    if let Some((_, span)) = admin.as_ref().filter(|(draft, _)| !draft.bind_written) {
-        problems.push(no_admin_bind(*span));
-    }
-    let admin = admin.map(|(draft, _)| draft.admin);
+    let admin = admin.map(|(draft, span)| finish_admin(draft, span, problems));
     let admin_binds = admin.iter().flat_map(|admin| &admin.bind);
     let binds = frontends.iter().flat_map(|draft| &draft.frontend.binds);
     check_binds(admin_binds.chain(binds), problems);
@@ -96,6 +96,14 @@ pub(crate) fn finish(file: FileDraft, directory: &Path, problems: &Problems) -> 
     Config { global, admin, frontends, backends, resolvers, tables, warnings: Vec::new() }
 }
 
+fn finish_admin(draft: AdminDraft, span: Span, problems: &Problems) -> Admin {
+    if !draft.bind_written {
+        let problem = Problem::error(span, "`admin` has no `bind`").absent();
+        problems.push(problem.help("for example bind = [\"127.0.0.1:8404\"]"));
+    }
+    draft.admin
+}
+
 /// The process's settings with the path of the key log as it is, and what makes TLS of all binds and backends.
 fn with_tls(global: Global, directory: &Path) -> (Global, Loader) {
     let written = global.tls_key_log.as_ref();
@@ -139,11 +147,6 @@ fn finished(
         ..draft.backend
     };
     drafts.into_iter().zip(keys).map(finished).collect()
-}
-
-fn no_admin_bind(admin: Span) -> Problem {
-    let problem = Problem::error(admin, "`admin` has no `bind`").absent();
-    problem.help("for example bind = [\"127.0.0.1:8404\"]")
 }
 
 fn no_frontend() -> Problem {

@@ -38,7 +38,7 @@ pub(crate) const GLOBAL_KEYS: &[Key<Global>] = &[
     key("tls_handshake_share", "50", |global, node| {
         set(&mut global.tls_handshake_share, node.integer(defaults::PERCENT_RANGE));
     }),
-    key("tls_key_log", "\"/root/keys.log\"", |global, node| {
+    key("tls_key_log", "\"keys.log\"", |global, node| {
         global.tls_key_log = node.string().map(|path| Arc::new(KeyLog::new(path.into())));
     }),
     unsupported("user"),

@@ -20,10 +20,13 @@ use tidegate_health::{
 };
 use tidegate_proxy::{ServerChange, ServerStates, Spot};
 use tidegate_telemetry::{PerShard, Registry, ServerStats};
+use tidegate_tls::ClientTls;
+use tidegate_tls::rustls::pki_types::ServerName;
 
 use self::probe::Job;
 pub(crate) use self::tell::tell;
 use crate::discovery::Discovery;
+use crate::publish::tls_name;
 
 /// Checks in flight at once: each takes a descriptor and a few KiB. Ten thousand servers that are checked every two seconds
 /// have as many in flight only when every second one does not answer; those that find no place wait for one and are counted.
@@ -77,6 +80,7 @@ pub(crate) struct WatchedServer {
 struct Check {
     key: u32,
     settings: ServerCheck,
+    tls: CheckTls,
     /// None: the server is nowhere.
     job: Option<Job>,
     begun: Instant,
@@ -208,11 +212,17 @@ impl Health {
                 (Some(_), Some((known, there, check))) => {
                     group.adopt_checks(index, &known.group, there);
                     self.places[check.key as usize] = Some(place);
-                    Some(check.clone())
+                    let mut adopted = check.clone();
+                    adopted.tls = tls(backend, server, &check.settings);
+                    if let Some(job) = &mut adopted.job {
+                        job.tls = adopted.tls.clone();
+                    }
+                    Some(adopted)
                 }
                 (Some(settings), None) => {
                     let key = self.key(place);
-                    let check = Check::new(key, settings, spot, now);
+                    let tls = tls(backend, server, settings);
+                    let check = Check::new(key, settings, (spot, tls), now);
                     fresh.extend(check.job.as_ref().map(|_| (key, settings.timing.interval)));
                     Some(check)
                 }
@@ -247,7 +257,7 @@ impl Health {
         known.spot = spot;
         self.moved.insert((backend, server));
         let Some(check) = &mut known.check else { return };
-        check.job = job(&check.settings, spot);
+        check.job = job(&check.settings, spot, check.tls.clone());
         if check.is_in_flight {
             check.is_stale = true;
             return;
@@ -392,12 +402,27 @@ impl Health {
     }
 }
 
+/// How a check speaks TLS; none: it does not.
+type CheckTls = Option<(Arc<ClientTls>, ServerName<'static>)>;
+
+/// How a check speaks TLS: as requests do.
+fn tls(backend: &Backend, server: &Server, check: &ServerCheck) -> CheckTls {
+    let tls = backend.tls.as_ref().filter(|_| check.tls)?;
+    Some((tls.clone(), tls_name(tls, &server.address)?))
+}
+
 impl Check {
-    fn new(key: u32, settings: &ServerCheck, spot: Option<Spot>, now: Instant) -> Check {
+    fn new(
+        key: u32,
+        settings: &ServerCheck,
+        (spot, tls): (Option<Spot>, CheckTls),
+        now: Instant,
+    ) -> Check {
         Check {
             key,
             settings: settings.clone(),
-            job: job(settings, spot),
+            job: job(settings, spot, tls.clone()),
+            tls,
             begun: now,
             is_in_flight: false,
             is_stale: false,
@@ -428,7 +453,7 @@ fn members(backend: &Backend) -> Vec<MemberSettings> {
 }
 
 /// The check of a server that is there; none: it is nowhere.
-fn job(check: &ServerCheck, spot: Option<Spot>) -> Option<Job> {
+fn job(check: &ServerCheck, spot: Option<Spot>, tls: CheckTls) -> Option<Job> {
     let (address, authority) = match &check.address {
         ServerAddress::Tcp(socket) => (SockAddr::from(*socket), socket.to_string()),
         ServerAddress::Unix(path) => (
@@ -446,6 +471,7 @@ fn job(check: &ServerCheck, spot: Option<Spot>) -> Option<Job> {
     Some(Job {
         probe: check.probe.clone(),
         address,
+        tls,
         authority: authority.into(),
         timeout: check.timing.timeout,
     })

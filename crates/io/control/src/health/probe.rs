@@ -6,19 +6,23 @@
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use socket2::SockAddr;
 use tidegate_health::{Conversation, Failure, Fault, Next, Outcome, Probe};
-use tidegate_ring::{SendBuf, Socket};
+use tidegate_proxy::{ProbeDialing, ProbeError, ProbeStream};
 use tidegate_shard::{Alarm, Shard};
+use tidegate_tls::ClientTls;
+use tidegate_tls::rustls::pki_types::ServerName;
 
 /// What a check needs to know.
 #[derive(Clone)]
 pub(crate) struct Job {
     pub(crate) probe: Arc<Probe>,
     pub(crate) address: SockAddr,
+    /// How it speaks TLS, if it does, and the name it has to prove.
+    pub(crate) tls: Option<(Arc<ClientTls>, ServerName<'static>)>,
     /// The address as HTTP servers are told.
     pub(crate) authority: Arc<str>,
     pub(crate) timeout: Duration,
@@ -33,31 +37,35 @@ pub(crate) async fn run(shard: &Rc<Shard>, job: &Job) -> Outcome {
         Ok(socket) => socket,
         Err(error) => return failed(&error, &job.address),
     };
-    match alarm.within(deadline, |context| socket.poll_connected(context)).await {
+    let mut dialing = ProbeDialing::new(socket, job.tls.as_ref());
+    match alarm.within(deadline, |context| dialing.poll(context)).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => return failed(&error, &job.address),
+        Ok(Err(ProbeError::Connect(error))) => return failed(&error, &job.address),
+        Ok(Err(ProbeError::Tls(detail))) => return Failure { fault: Fault::Tls, detail }.into(),
         Err(_) => {
             let detail = "no connection".to_owned();
             return Failure { fault: Fault::TimedOut, detail }.into();
         }
     }
+    let stream = dialing.established();
+    let mut conversation = Conversation::new(&job.probe, &job.authority);
+    let talked = talk(&alarm, deadline, &stream, &mut conversation, &job.address).await;
     // Thousands of checks a second would otherwise leave as many ports waiting for a minute each. An exchange may end with
     // a farewell, which a reset would overtake.
     if !matches!(*job.probe, Probe::Exchange(_)) {
-        socket.reset_when_closed();
+        stream.reset();
     }
-    let mut conversation = Conversation::new(&job.probe, &job.authority);
-    match alarm_within(&alarm, deadline, &socket, &mut conversation, &job.address).await {
+    match talked {
         Some(outcome) => outcome,
         None => conversation.timed_out(),
     }
 }
 
 /// Talks until the verdict; `None` when the time is over.
-async fn alarm_within(
+async fn talk(
     alarm: &Alarm,
-    deadline: std::time::Instant,
-    socket: &Socket,
+    deadline: Instant,
+    stream: &ProbeStream,
     conversation: &mut Conversation<'_>,
     address: &SockAddr,
 ) -> Option<Outcome> {
@@ -66,20 +74,22 @@ async fn alarm_within(
         next = match next {
             Next::Ended(outcome) => return Some(outcome),
             Next::Send(bytes) => {
-                socket.queue(SendBuf::Vec(bytes));
-                socket.flush();
-                match alarm.within(deadline, |context| socket.poll_flushed(context, 0)).await {
+                stream.send(bytes);
+                match alarm.within(deadline, |context| stream.poll_sent(context)).await {
                     Ok(Ok(())) => conversation.sent(),
                     Ok(Err(error)) => return Some(failed(&error, address)),
                     Err(_) => return None,
                 }
             }
             Next::Receive => {
-                // One buffer at a time: what is behind the verdict is nobody's business.
-                socket.set_recv_on_demand(true);
-                match alarm.within(deadline, |context| socket.poll_recv(context)).await {
+                // What is behind the verdict is nobody's business.
+                match alarm.within(deadline, |context| stream.poll_recv(context)).await {
                     Ok(Ok(Some(bytes))) => conversation.received(&bytes),
                     Ok(Ok(None)) => return Some(conversation.closed()),
+                    // With TLS: it has ended without saying so.
+                    Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                        return Some(conversation.closed());
+                    }
                     Ok(Err(error)) => return Some(failed(&error, address)),
                     Err(_) => return None,
                 }

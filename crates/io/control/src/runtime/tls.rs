@@ -71,18 +71,14 @@ mod tests {
             not_served(&config.unwrap_or_else(|report| panic!("{report}")))
         };
         assert_eq!(refused("", ""), None);
-        for (bind, backend, whose) in [
-            (
-                ", tls = { certificates = [\"certs/site.pem\"] }",
-                "",
-                "frontend web at 127.0.0.1:1: ",
-            ),
-            (", protocols = [\"h2\"]", "", "frontend web at 127.0.0.1:1: "),
-            ("", "tls = { ca = \"certs/ca.pem\" }", "backend app: "),
-            ("", "protocol = \"h2\"", "backend app: "),
+        for (bind, backend) in [
+            (", tls = { certificates = [\"certs/site.pem\"] }", ""),
+            (", protocols = [\"h2\"]", ""),
+            ("", "tls = { ca = \"certs/ca.pem\" }"),
         ] {
-            let reason = refused(bind, backend).expect("refused");
-            assert!(reason.starts_with(whose), "{reason}");
+            assert_eq!(refused(bind, backend), None);
         }
+        let reason = refused("", "protocol = \"h2\"").expect("refused");
+        assert!(reason.starts_with("backend app: "), "{reason}");
     }
 }

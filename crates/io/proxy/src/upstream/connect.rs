@@ -6,6 +6,7 @@
 
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -13,6 +14,8 @@ use rustix::io::Errno;
 use tidegate_exchange::ConnectFailure;
 use tidegate_idle::Kept;
 use tidegate_ring::Socket;
+use tidegate_tls::ClientTls;
+use tidegate_tls::rustls::pki_types::ServerName;
 
 use crate::site::Server;
 use crate::stream::{Handshake, HandshakeError, Stream, Tls};
@@ -56,7 +59,18 @@ pub(crate) struct Dialing {
 impl Dialing {
     /// Goes on from a socket that is being connected to `server`.
     pub(crate) fn new(socket: Socket, server: &Server) -> Dialing {
-        let handshake = server.tls.as_ref().map(|(tls, name)| {
+        let mut dialing = Dialing::over(socket, server.tls.as_ref(), server.limited.is_some());
+        dialing.epoch = server.place.epoch();
+        dialing
+    }
+
+    /// Goes on from a socket that is being connected, with TLS to a server of this name.
+    pub(crate) fn over(
+        socket: Socket,
+        tls: Option<&(Arc<ClientTls>, ServerName<'static>)>,
+        is_limited: bool,
+    ) -> Dialing {
+        let handshake = tls.map(|(tls, name)| {
             // Fails only on a name that the configuration has refused: the connection is then never there.
             Handshake::connect(tls.config(), name.clone())
         });
@@ -64,12 +78,11 @@ impl Dialing {
             None => Stream::Plain(socket),
             Some(_) => Stream::Tls(Box::new(Tls::new(socket))),
         };
-        let is_limited = server.limited.is_some();
         Dialing {
             stream: Some(stream),
             handshake: handshake.and_then(Result::ok),
             is_limited,
-            epoch: server.place.epoch(),
+            epoch: 0,
         }
     }
 
@@ -97,10 +110,15 @@ impl Dialing {
         }
     }
 
-    /// The connection that is there; it is not ended any more.
-    pub(crate) fn established(mut self, server: &Rc<Server>, now: Instant) -> Connection {
-        let stream = self.stream.take().expect("taken only here, which consumes it");
-        Connection::opened_to(stream, server, self.epoch, now)
+    /// The connection that is there, counted; it is not ended any more.
+    pub(crate) fn established(self, server: &Rc<Server>, now: Instant) -> Connection {
+        let epoch = self.epoch;
+        Connection::opened_to(self.into_stream(), server, epoch, now)
+    }
+
+    /// The same, counted by nobody.
+    pub(crate) fn into_stream(mut self) -> Stream {
+        self.stream.take().expect("taken only here, which consumes it")
     }
 }
 
