@@ -68,9 +68,9 @@ fn a_hello_that_ends_at_any_byte_leaves_nothing_behind() {
                 let mut client = plain(&world);
                 client.send(&hello[..end]);
                 if resets {
-                    client.reset()
+                    client.reset();
                 } else {
-                    drop(client)
+                    drop(client);
                 }
                 closed += 1;
             }

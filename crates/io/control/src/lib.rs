@@ -19,6 +19,7 @@ mod process;
 mod publish;
 mod queues;
 mod runtime;
+mod server_name;
 mod shards;
 mod signals;
 

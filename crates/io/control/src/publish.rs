@@ -26,8 +26,6 @@ use tidegate_rules::ValueList;
 use tidegate_semantics::compressible;
 use tidegate_stick::Keeper;
 use tidegate_telemetry::{EntityName, Registry};
-use tidegate_tls::ClientTls;
-use tidegate_tls::rustls::pki_types::ServerName;
 
 use crate::discovery::Discovery;
 use crate::figures::StickFigures;
@@ -36,6 +34,7 @@ use crate::installation;
 use crate::log::{Level, Line};
 use crate::process;
 use crate::queues::{Kept, Queue};
+use crate::server_name::tls_name;
 
 /// What is kept from one configuration to the next.
 pub(crate) struct Publisher {
@@ -347,23 +346,6 @@ fn policy(backend: &Backend) -> Policy {
 
 fn bind(bind: &config::Bind) -> BindSettings {
     BindSettings { tls: bind.tls.clone(), protocols: bind.protocols.clone() }
-}
-
-/// The name that a server is asked for and has to prove: that of its backend, or the address by which it was configured.
-pub(crate) fn tls_name(tls: &ClientTls, address: &ServerAddress) -> Option<ServerName<'static>> {
-    tls.settings().server_name.clone().or(match address {
-        ServerAddress::Tcp(socket) => Some(ServerName::IpAddress(socket.ip().into())),
-        // The configuration refuses a socket without a name.
-        ServerAddress::Unix(_) => None,
-        ServerAddress::Name { name, .. } => {
-            // Of a service's record it is the domain that has to be proved, not the name that the record leads to, which anybody
-            // could have put there (RFC 6125 §6.2.1).
-            let name = name.to_string();
-            let labels = name.trim_end_matches('.').split('.');
-            let domain: Vec<&str> = labels.skip_while(|label| label.starts_with('_')).collect();
-            ServerName::try_from(domain.join(".")).ok()
-        }
-    })
 }
 
 fn tables(tables: &config::Tables) -> Tables {

@@ -26,7 +26,7 @@ use tidegate_tls::rustls::pki_types::ServerName;
 use self::probe::Job;
 pub(crate) use self::tell::tell;
 use crate::discovery::Discovery;
-use crate::publish::tls_name;
+use crate::server_name::tls_name;
 
 /// Checks in flight at once: each takes a descriptor and a few KiB. Ten thousand servers that are checked every two seconds
 /// have as many in flight only when every second one does not answer; those that find no place wait for one and are counted.
