@@ -332,15 +332,12 @@ fn the_example_of_every_key_is_accepted() {
         };
         // One key alone is no complete file; only what is missing besides may be reported.
         for diagnostic in report.diagnostics {
-            let missing = [
-                "has no `",
-                "there is no ",
-                "the rule has no edit",
-                "has no destination",
-                // It has the table of all binds, and speaks HTTP/1.1 in the clear.
-                "of `admin.bind` is not supported",
-            ];
-            assert!(missing.iter().any(|part| diagnostic.message.contains(part)), "{diagnostic}");
+            // `admin.bind` has the table of all binds, and a key may lie in another file than the chain.
+            let missing = "has no `|there is no |the rule has no edit|has no destination|of `admin.bind` is not|holds no private key";
+            assert!(
+                missing.split('|').any(|part| diagnostic.message.contains(part)),
+                "{diagnostic}"
+            );
         }
     }
 }
@@ -451,7 +448,7 @@ fn every_piece_of_toml_in_the_documentation_is_accepted() {
         if let Err(report) = parse_beside(&project("config"), "docs", piece) {
             for diagnostic in &report.diagnostics {
                 let missing = ["has no `", "there is no ", "the rule has no edit"];
-                let allowed = missing.iter().any(|part| diagnostic.message.contains(part));
+                let allowed = missing.split('|').any(|part| diagnostic.message.contains(part));
                 assert!(allowed, "{diagnostic}");
             }
         }
