@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the programs that the tests drive, where they are missing: nginx, curl, openssl, wrk, h2load, valgrind, redis and dnsmasq. Needs apt
+# Installs the programs that the tests drive, where they are missing: nginx, curl, openssl, wrk, h2load, valgrind, redis, dnsmasq and pebble. Needs apt
 # and either root or sudo. No service that a package brings is started.
 set -euo pipefail
 
@@ -12,6 +12,7 @@ declare -A package_of=(
     [valgrind]=valgrind
     [redis-server]=redis-server
     [dnsmasq]=dnsmasq-base
+    [pebble]=pebble
 )
 
 export PATH="$PATH:/usr/local/sbin:/usr/sbin"

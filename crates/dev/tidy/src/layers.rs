@@ -174,6 +174,25 @@ pub const TABLE: &[Row] = &[
         &["stats_alloc", "tidegate-testkit"],
     ),
     row(
+        "tidegate-acme",
+        Layer::Io,
+        &[
+            "base64",
+            "bytes",
+            "http",
+            "httpdate",
+            "instant-acme",
+            "rcgen",
+            "rustix",
+            "serde",
+            "serde_json",
+            "tidegate-tls",
+            "ureq",
+            "zeroize",
+        ],
+        &[],
+    ),
+    row(
         "tidegate-control",
         Layer::Io,
         &[
@@ -184,6 +203,7 @@ pub const TABLE: &[Row] = &[
             "signal-hook",
             "socket2",
             "tidegate-access-log",
+            "tidegate-acme",
             "tidegate-balance",
             "tidegate-compression",
             "tidegate-config",

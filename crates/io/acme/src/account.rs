@@ -64,8 +64,7 @@ impl Dialogue<'_> {
         let kept = if self.settings.external_account.is_none() { self.kept()? } else { None };
         let Some(kept) = kept else { return self.register() };
         let (account, credentials) = self.call(STEP, || {
-            let credentials: AccountCredentials =
-                serde_json::from_value(kept.credentials.clone())?;
+            let credentials: AccountCredentials = serde_json::from_value(kept.credentials.clone())?;
             let key = credentials.private_key().clone_key();
             let pair = (Key::from_pkcs8_der(key.clone_key())?, key.into());
             now(self.builder().create_from_key(pair, self.settings.directory.clone()))

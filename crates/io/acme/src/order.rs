@@ -218,11 +218,8 @@ impl Dialogue<'_> {
         Ok(())
     }
 
-    /// Why an order has failed: what the authority says of it, or of the first domain that it does not believe.
+    /// Why an order has failed: what the authority says of the first domain that it does not believe, or else of the order.
     fn refused(&self, order: &mut Order, step: Step) -> Failure {
-        if let Some(problem) = &order.state().error {
-            return Failure::told(step, problem);
-        }
         let mut all = order.authorizations();
         while let Ok(Some(Ok(mut one))) = now(async { Ok(all.next().await) }) {
             let domain = one.identifier().to_string();
@@ -234,6 +231,9 @@ impl Dialogue<'_> {
                 failure.detail = format!("{domain}: {}", failure.detail);
                 return failure;
             }
+        }
+        if let Some(problem) = &order.state().error {
+            return Failure::told(step, problem);
         }
         Failure::new(step, "the authority refused the order and does not say why")
     }

@@ -44,7 +44,8 @@ impl Https {
     pub(crate) fn new(settings: &Automatic) -> Result<Self, String> {
         let believed = directory_authorities(&settings.directory_ca);
         let believed = believed.map_err(|problem| problem.to_string())?;
-        let roots: Vec<_> = believed.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
+        let roots: Vec<_> =
+            believed.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = TlsConfig::builder()
             .provider(TlsProvider::Rustls)

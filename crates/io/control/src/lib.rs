@@ -5,6 +5,7 @@
 //! not validate changes nothing.
 
 mod access;
+mod acme;
 mod admin;
 mod certificates;
 mod discovery;

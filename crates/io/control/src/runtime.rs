@@ -25,6 +25,7 @@ use tidegate_shard::{
 };
 
 use crate::access::AccessLogs;
+use crate::acme::Orders;
 use crate::admin::metrics::{Exposition, ProcessInfo};
 use crate::admin::{Admin, Status};
 use crate::certificates::Certificates;
@@ -194,6 +195,7 @@ struct Runtime {
     traffic_look: TimerId,
     certificate_look: TimerId,
     certificates: RefCell<Certificates>,
+    orders: RefCell<Orders>,
     names_due: TimerId,
     first_answers: TimerId,
     ids: Ids,
@@ -249,6 +251,7 @@ impl Runtime {
             traffic_look: timer(TRAFFIC_LOOK),
             certificate_look: timer(CERTIFICATE_LOOK),
             certificates: RefCell::default(),
+            orders: RefCell::default(),
             names_due: timer(NAMES_DUE),
             first_answers: timer(FIRST_ANSWERS),
             ids: Ids::default(),
@@ -423,6 +426,7 @@ impl Status for Runtime {
             shards: self.links.borrow().iter().map(ShardFigures::of).collect(),
             health: self.publisher.borrow().health.figures(),
             certificates: self.certificates.borrow().figures(),
+            orders: self.orders.borrow().figures(),
             sticks: self.publisher.borrow().stick_figures(self.shard.clock.now()),
             discovery: self.publisher.borrow().discovery.figures(),
             access_log: self.logs.borrow().as_ref().map(AccessLogs::totals),

@@ -24,7 +24,9 @@ use crate::rules::{
 };
 use crate::tables::{LIST_KEYS, USER_LIST_KEYS};
 use crate::templates::{DEFAULT_TIMEOUT_KEYS, DEFAULTS_KEYS};
-use crate::tls::{ACME_KEYS, BACKEND_TLS_KEYS, BIND_TLS_KEYS, CERTIFICATE_KEYS, EXTERNAL_ACCOUNT_KEYS};
+use crate::tls::{
+    ACME_KEYS, BACKEND_TLS_KEYS, BIND_TLS_KEYS, CERTIFICATE_KEYS, EXTERNAL_ACCOUNT_KEYS,
+};
 use crate::walk::{Key, Reader};
 
 /// One key of the format.

@@ -107,10 +107,7 @@ fn read(files: &[(At, PathBuf)]) -> Result<Contents, Vec<Problem>> {
 }
 
 /// The authorities in one file.
-pub(crate) fn certificates(
-    at: At,
-    path: &Path,
-) -> Result<Vec<CertificateDer<'static>>, Problem> {
+pub(crate) fn certificates(at: At, path: &Path) -> Result<Vec<CertificateDer<'static>>, Problem> {
     let contents = read(&[(at, path.to_path_buf())]);
     contents.map(|contents| contents.authorities).map_err(|mut problems| problems.remove(0))
 }

@@ -103,8 +103,7 @@ impl ClientTls {
         let system = system.map_err(&mut take).ok();
         let authorities = Authorities::load(ca, crl).map_err(&mut take).ok();
         let certificate = settings.certificate.as_ref();
-        let certificate =
-            certificate.map(|one| Store::load(&shown(one), warnings));
+        let certificate = certificate.map(|one| Store::load(&shown(one), warnings));
         let certificate = certificate.transpose().map_err(&mut take).ok();
         let (Some(system), Some(authorities), Some(certificate), true) =
             (system, authorities, certificate, problems.is_empty())

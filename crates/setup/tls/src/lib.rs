@@ -31,8 +31,8 @@ pub use rustls;
 pub use automatic::{
     Automatic, ChallengeKind, DOMAINS_MAX, ExternalAccount, directory_authorities, read_stored,
 };
-pub use challenges::Challenges;
 pub use certificate::{Certificate, CertificateSource, KeyKind};
+pub use challenges::Challenges;
 pub use client::{ClientSettings, ClientTls, Trust};
 pub use crypto::{CIPHERS, Cipher, GROUPS, Group, Protocol, Version, Versions};
 pub use identity::PeerIdentity;

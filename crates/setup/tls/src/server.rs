@@ -263,7 +263,10 @@ fn config(
 fn finish(config: &mut ServerConfig, settings: &ServerSettings, tickets: Option<Arc<Tickets>>) {
     config.alpn_protocols =
         settings.protocols.iter().map(|protocol| protocol.alpn().as_bytes().to_vec()).collect();
-    let is_asked = settings.automatic.as_ref().is_some_and(|automatic| automatic.challenge == ChallengeKind::TlsAlpn01);
+    let is_asked = settings
+        .automatic
+        .as_ref()
+        .is_some_and(|automatic| automatic.challenge == ChallengeKind::TlsAlpn01);
     // The last, so that who offers anything else gets that. Where nothing is chosen, it would refuse everybody else.
     if is_asked && !config.alpn_protocols.is_empty() {
         config.alpn_protocols.push(ACME_ALPN.to_vec());

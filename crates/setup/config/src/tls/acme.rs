@@ -62,9 +62,13 @@ pub(crate) const ACME_KEYS: &[Key<AcmeDraft>] = &[
         set(&mut draft.challenge, node.word(&CHALLENGES));
     }),
     key("storage", "\"/var/lib/tidegate/acme\"", |draft, node| draft.storage = node.text()),
-    key("external_account", "{ key_id = \"kid-1\", hmac_key_file = \"eab.key\" }", |draft, node| {
-        draft.external_account = external_account(node);
-    }),
+    key(
+        "external_account",
+        "{ key_id = \"kid-1\", hmac_key_file = \"eab.key\" }",
+        |draft, node| {
+            draft.external_account = external_account(node);
+        },
+    ),
     key("retry_delay", "\"2m\"", |draft, node| {
         set(&mut draft.retry_delay, node.time_in(defaults::ACME_RETRY_DELAY_RANGE));
     }),
@@ -149,10 +153,13 @@ pub(crate) fn check_challenges(frontends: &[FrontendDraft], problems: &Problems)
     }
     let binds = frontends.iter().flat_map(|one| one.bind_tls.iter().flatten());
     for acme in binds.filter_map(|tls| tls.acme()).filter(|acme| !acme.asks_in_handshake()) {
-        let message = "no frontend has a bind without TLS: nothing would answer a challenge \"http-01\"";
-        problems.push(Problem::error(acme.span, message).help(
-            "add a frontend with a bind at port 80, or write challenge = \"tls-alpn-01\"",
-        ));
+        let message =
+            "no frontend has a bind without TLS: nothing would answer a challenge \"http-01\"";
+        problems.push(
+            Problem::error(acme.span, message).help(
+                "add a frontend with a bind at port 80, or write challenge = \"tls-alpn-01\"",
+            ),
+        );
     }
 }
 
@@ -228,7 +235,8 @@ fn email(node: &Node<'_>) -> Option<String> {
     let written = node.string()?;
     let is_plain = |c: char| c.is_ascii_graphic() && !",;?&<>\"".contains(c);
     let halves = written.split_once('@');
-    if halves.is_some_and(|(one, other)| !one.is_empty() && !other.is_empty() && !other.contains('@'))
+    if halves
+        .is_some_and(|(one, other)| !one.is_empty() && !other.is_empty() && !other.contains('@'))
         && written.chars().all(is_plain)
         && !written.starts_with("mailto:")
     {
@@ -256,7 +264,9 @@ fn external_account(node: &Node<'_>) -> Option<ExternalDraft> {
     let table = node.table()?;
     let mut draft = ExternalDraft::default();
     walk(node, EXTERNAL_ACCOUNT_KEYS, &mut draft);
-    for (key, example) in [("key_id", "key_id = \"kid-1\""), ("hmac_key_file", "hmac_key_file = \"eab.key\"")] {
+    for (key, example) in
+        [("key_id", "key_id = \"kid-1\""), ("hmac_key_file", "hmac_key_file = \"eab.key\"")]
+    {
         if !table.contains_key(key) && !node.obscures(key) {
             missing(node, key, &format!("both come from the authority: {example}"));
         }
