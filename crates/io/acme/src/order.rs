@@ -120,7 +120,8 @@ impl Dialogue<'_> {
             Some(replaced) => {
                 let order = NewOrder::new(&identifiers).replaces(replaced.clone());
                 match now(account.new_order(&order)) {
-                    Err(Error::Unsupported(_)) => plain(),
+                    // The second: one that says when to renew and yet does not repeat what is replaced, as it should.
+                    Err(Error::Unsupported(_) | Error::Other(_)) => plain(),
                     Err(Error::Api(problem)) if problem.status == Some(409) => plain(),
                     order => order,
                 }
