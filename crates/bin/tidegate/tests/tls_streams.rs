@@ -9,7 +9,7 @@ mod tls;
 
 use http::{chunked, patterned};
 use std::time::Duration;
-use tidegate_testkit::{Client, Connection, End, Framing, Gate, Origin, TlsVersion, script};
+use tidegate_testkit::{Client, Connection, End, Framing, Origin, TlsVersion, script};
 use tls::{Ground, World};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
