@@ -44,6 +44,16 @@ const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const POOL: PoolSettings =
     PoolSettings { idle_max: 16, idle_timeout: PATIENCE, max_lifetime: None, max_requests: None };
 
+fn up() -> Standing {
+    Standing {
+        availability: Availability::Up,
+        weight: Weight::default(),
+        since: None,
+        healthy: true,
+        max_connections: None,
+    }
+}
+
 fn snapshot(server: SocketAddr) -> Arc<Snapshot> {
     let mut registry = Registry::new(1, reasons());
     let backend = BackendSettings {
@@ -56,13 +66,7 @@ fn snapshot(server: SocketAddr) -> Arc<Snapshot> {
             name: "a".into(),
             address: server.into(),
             tls_name: None,
-            standing: Standing {
-                availability: Availability::Up,
-                weight: Weight::default(),
-                since: None,
-                healthy: true,
-                max_connections: None,
-            },
+            standing: up(),
             stats: registry.server("app", "a").clone(),
         }],
         tls: None,
@@ -110,6 +114,7 @@ fn snapshot(server: SocketAddr) -> Arc<Snapshot> {
         backends: vec![backend],
         tables: Arc::default(),
         verifier: None,
+        challenges: Arc::default(),
         hub: Arc::new(Hub::new(1)),
         connections: Arc::new(Budget::new(u32::MAX)),
         handshakes: HandshakeLimits { concurrent_max: 100, share_percent: 50 },
