@@ -221,6 +221,18 @@ fn limits_of_an_authority_are_respected() {
 }
 
 #[test]
+fn a_fault_of_the_program_is_a_failure_like_others() {
+    let fake = Fake::new();
+    // A path without any answer makes the authority of the test panic.
+    fake.answers("/dir", []);
+    let world = World::new("fault", fake);
+    world.start();
+    let (step, _, detail, pause) = world.failure();
+    assert_eq!(step, Step::Order);
+    assert!(detail.contains("fault of this program") && pause > 3_000, "{detail} {pause}");
+}
+
+#[test]
 fn answers_that_are_none_are_told_as_what_they_are() {
     let answered = |path: &'static str, answer: Answer| {
         let fake = Fake::new();

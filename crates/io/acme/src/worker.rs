@@ -6,6 +6,7 @@
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
@@ -208,7 +209,12 @@ fn run(shared: &Shared) {
         for job in &mut jobs {
             let settings = job.settings.clone();
             if shared.wait(Duration::ZERO, |wanted| wanted.goes_on_with(&settings)) {
-                shared.attend(job);
+                let attended = catch_unwind(AssertUnwindSafe(|| shared.attend(job)));
+                if attended.is_err() {
+                    shared.challenges.clear();
+                    let detail = "a fault of this program, which has said more on standard error";
+                    shared.failed(job, Failure::new(Step::Order, detail));
+                }
             }
         }
         let next = |job: &Job| (job.settings.domains[0].clone(), job.due);

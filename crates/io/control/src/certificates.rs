@@ -20,7 +20,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// And not more often than a look takes, times this.
 const LOOK_SHARE: u32 = 100;
 
-/// Before its end a certificate is warned about for so long, or for a quarter of its life if that is less: a renewal that goes wrong is seen with time to spare.
+/// Before its end a certificate is warned about for so long, or for a quarter of its life if that is less: a renewal that goes
+/// wrong is seen with time to spare.
 const WARN_BEFORE: Duration = Duration::from_secs(14 * 86_400);
 
 /// As often as a certificate is warned about.
