@@ -109,6 +109,7 @@ pub const TABLE: &[Row] = &[
         "tidegate-config",
         Layer::Setup,
         &[
+            "nix",
             "strsim",
             "tidegate-access-log",
             "tidegate-balance",
@@ -180,6 +181,7 @@ pub const TABLE: &[Row] = &[
             "humantime",
             "metrics",
             "metrics-exporter-prometheus",
+            "nix",
             "rustix",
             "signal-hook",
             "socket2",

@@ -15,6 +15,7 @@ mod installation;
 mod link;
 mod listen;
 mod log;
+mod privileges;
 mod process;
 mod publish;
 mod queues;

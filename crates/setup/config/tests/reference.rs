@@ -143,6 +143,8 @@ fn the_reference_file_changes_no_default() {
     assert!(reference.frontends[0].request_id.take().is_some());
     assert!(reference.frontends[0].via.take().is_some());
     assert!(reference.global.tls_key_log.take().is_some());
+    assert!(reference.global.user.take().is_some());
+    assert!(reference.global.group.take().is_some());
     // The rest has no default and stands under frontends, backends and tables of its own.
     reference.frontends.truncate(1);
     reference.backends.truncate(1);
