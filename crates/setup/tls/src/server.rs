@@ -46,7 +46,7 @@ pub struct ServerSettings {
     pub strict_sni: bool,
     /// Versions of TLS.
     pub versions: Versions,
-    /// Cipher suites in the order of preference, which then goes before the client's; empty: all, in the client's order.
+    /// Cipher suites in the order of preference, which goes before the client's; empty: all.
     pub ciphers: Vec<Cipher>,
     /// Groups in the order of preference; empty: X25519MLKEM768, x25519, secp256r1, secp384r1.
     pub groups: Vec<Group>,
@@ -248,7 +248,8 @@ fn config(
 fn finish(config: &mut ServerConfig, settings: &ServerSettings, tickets: Option<Arc<Tickets>>) {
     config.alpn_protocols =
         settings.protocols.iter().map(|protocol| protocol.alpn().as_bytes().to_vec()).collect();
-    config.ignore_client_order = !settings.ciphers.is_empty();
+    // So that what is negotiated is known, as in HAProxy; scanners mark the other as a weakness, although all that is offered is strong.
+    config.ignore_client_order = true;
     // Sessions live in tickets alone: nothing is kept for clients, on any shard.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = if tickets.is_some() { TICKETS_EACH } else { 0 };
