@@ -119,7 +119,7 @@ fn a_reload_serves_on_and_opens_low_ports() {
     let origin = Origin::start(script::answer_ok("served"));
     let (first, second) = (low_address(1), low_address(2));
     let user = "global.user = \"nobody\"\n";
-    let tidegate = tidegate().start(&site_on(&origin, &[first.clone()], user));
+    let tidegate = tidegate().start(&site_on(&origin, std::slice::from_ref(&first), user));
     let mut kept = connect(&first);
     assert_eq!(kept.get("/").text(), "served");
     let both = [first, second];
