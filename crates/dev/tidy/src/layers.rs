@@ -109,6 +109,7 @@ pub const TABLE: &[Row] = &[
         "tidegate-config",
         Layer::Setup,
         &[
+            "nix",
             "strsim",
             "tidegate-access-log",
             "tidegate-balance",
@@ -199,6 +200,7 @@ pub const TABLE: &[Row] = &[
             "humantime",
             "metrics",
             "metrics-exporter-prometheus",
+            "nix",
             "rustix",
             "signal-hook",
             "socket2",

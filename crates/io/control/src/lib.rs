@@ -16,6 +16,7 @@ mod installation;
 mod link;
 mod listen;
 mod log;
+mod privileges;
 mod process;
 mod publish;
 mod queues;

@@ -35,9 +35,9 @@ use crate::flood::Flood;
 use crate::link::{LAG_PATIENCE, ShardLink};
 use crate::listen::{Addresses, Place, places};
 use crate::log::{self, Level, Line, topic_name, write_event};
-use crate::process;
 use crate::publish::Publisher;
 use crate::signals::{self, Request};
+use crate::{privileges, process};
 
 /// How to run.
 pub struct Options {
@@ -115,6 +115,7 @@ const FIRST_ANSWERS: u32 = 7;
 /// # Errors
 /// It cannot start (io_uring, an address, a CPU), or a shard ended by itself.
 pub fn run(options: Options, config: Config) -> Result<(), StartError> {
+    privileges::gain_no_more(&config.global);
     tidegate_ring::probe().map_err(StartError::new)?;
     log::start().map_err(StartError::new)?;
     let (sender, outcome) = std::sync::mpsc::channel();
@@ -368,6 +369,7 @@ impl Runtime {
             log::flush(LOG_PATIENCE);
             on_ready(&ready);
         }
+        self.check_reading();
     }
 
     /// Tells the log what is listened on, as far as it does not know.

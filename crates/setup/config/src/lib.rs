@@ -19,6 +19,7 @@
 //! assert_eq!(config.backends[0].servers.len(), 1);
 //! ```
 
+mod account;
 mod address;
 mod backend;
 mod balance;
@@ -63,6 +64,7 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
+pub use account::{Group, User};
 pub use diagnostic::{Diagnostic, MASK, Place, Report, Severity, Span};
 pub use model::*;
 pub use schema::{KeyInfo, keys};

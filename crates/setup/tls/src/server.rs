@@ -50,7 +50,7 @@ pub struct ServerSettings {
     pub strict_sni: bool,
     /// Versions of TLS.
     pub versions: Versions,
-    /// Cipher suites in the order of preference, which then goes before the client's; empty: all, in the client's order.
+    /// Cipher suites in the order of preference, which goes before the client's; empty: all.
     pub ciphers: Vec<Cipher>,
     /// Groups in the order of preference; empty: X25519MLKEM768, x25519, secp256r1, secp384r1.
     pub groups: Vec<Group>,
@@ -271,7 +271,8 @@ fn finish(config: &mut ServerConfig, settings: &ServerSettings, tickets: Option<
     if is_asked && !config.alpn_protocols.is_empty() {
         config.alpn_protocols.push(ACME_ALPN.to_vec());
     }
-    config.ignore_client_order = !settings.ciphers.is_empty();
+    // So that what is negotiated is known, as in HAProxy; scanners mark the other as a weakness, although all that is offered is strong.
+    config.ignore_client_order = true;
     // Sessions live in tickets alone: nothing is kept for clients, on any shard.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = if tickets.is_some() { TICKETS_EACH } else { 0 };

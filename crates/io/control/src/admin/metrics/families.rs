@@ -278,6 +278,8 @@ scalars! {
             "HTTP/2 streams that were refused because the shard has too many.";
         Counter "tidegate_frontend_http2_streams_reset_total" = http2_streams_reset:
             "HTTP/2 streams that ended without a whole response, reset by either side.";
+        Counter "tidegate_frontend_http2_queues_full_total" = http2_queues_full:
+            "Times that a response waited because its HTTP/2 connection had as much queued as it may.";
         Counter "tidegate_frontend_http2_goaways_total" = http2_goaways:
             "GOAWAY frames sent, each of which ends a connection.";
     }
