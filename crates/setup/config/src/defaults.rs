@@ -158,8 +158,11 @@ pub const TLS_HANDSHAKE_SHARE: u8 = 50;
 /// Three round trips and a slow client's computing; ten seconds outlast lost packets.
 pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// HTTP/2 is spoken where it is asked for.
+/// In the clear HTTP/2 is spoken where it is asked for: a client has to know beforehand.
 pub const PROTOCOLS: [Protocol; 1] = [Protocol::Http1];
+
+/// In TLS the two sides agree, and every browser prefers HTTP/2.
+pub const TLS_PROTOCOLS: [Protocol; 2] = [Protocol::Http2, Protocol::Http1];
 
 /// A resumed handshake costs a tenth of a full one.
 pub const SESSION_TICKETS: bool = true;

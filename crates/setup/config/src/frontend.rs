@@ -212,7 +212,10 @@ impl BindDraft {
     fn finish(self) -> Option<(Bind, Option<BindTlsDraft>)> {
         let alpn = self.tls.as_ref().and_then(BindTlsDraft::alpn);
         let protocols = alpn.or(self.protocols.as_ref()).map(|(protocols, _)| protocols.clone());
-        let protocols = protocols.unwrap_or_else(|| defaults::PROTOCOLS.to_vec());
+        let protocols = protocols.unwrap_or_else(|| match &self.tls {
+            Some(_) => defaults::TLS_PROTOCOLS.to_vec(),
+            None => defaults::PROTOCOLS.to_vec(),
+        });
         let bind = Bind { address: self.address?, span: self.span, protocols, tls: None };
         Some((bind, self.tls))
     }

@@ -99,7 +99,7 @@ fn the_example_of_the_contract_is_taken_as_it_is_written() {
     assert_eq!(tls.settings().client_auth, ClientAuth::None);
     let tls = mutual.tls.as_ref().expect("set");
     assert_eq!(tls.settings().client_auth, ClientAuth::Required);
-    assert_eq!(tls.settings().protocols, [Protocol::Http1]);
+    assert_eq!(tls.settings().protocols, [Protocol::Http2, Protocol::Http1]);
     assert_eq!((clear.tls.is_none(), &clear.protocols[..]), (true, &[Protocol::Http2][..]));
     let [app, grpc] = &config.backends[..] else { panic!("two backends") };
     let tls = app.tls.as_ref().expect("set");
