@@ -286,6 +286,15 @@ impl<'p> Exchange<'p> {
                 self.reconnect(now, FailureKind::ServerReset)
             }
             Input::PoolLost => self.fail(now, FailureKind::ServerReset),
+            Input::StreamRefused if !self.touched && !self.response_begun => {
+                self.fail(now, FailureKind::StreamRefused)
+            }
+            Input::StreamRefused => self.give_up(FailureKind::StreamRefused),
+            Input::StreamReset => {
+                // The connection had not died while it was idle.
+                self.reused = false;
+                self.fail(now, FailureKind::ServerReset)
+            }
             _ => Action::Wait,
         }
     }
@@ -309,7 +318,10 @@ impl<'p> Exchange<'p> {
                 Action::Wait
             }
             Input::ServerClosed => self.fail(now, FailureKind::TruncatedResponse),
-            Input::ServerReset | Input::PoolLost => self.fail(now, FailureKind::ServerReset),
+            Input::ServerReset
+            | Input::PoolLost
+            | Input::StreamReset
+            | Input::StreamRefused => self.fail(now, FailureKind::ServerReset),
             Input::BadResponse(detail) => self.fail(now, FailureKind::BadResponse { detail }),
             _ => Action::Wait,
         }

@@ -55,6 +55,11 @@ pub enum Input {
     /// The connection to the server broke, and everything received before was handled. A failed send
     /// after the response's head is no such input: the rest of the request is dropped instead.
     ServerReset,
+    /// The server has ended the request's stream; the connection, which carries others, is there.
+    StreamReset,
+    /// The request's stream was refused, or never opened: proof that the server has done nothing with the request (RFC 9113
+    /// §8.7). Not to be given once something of a response has come.
+    StreamRefused,
     /// What the server sent is not a valid response; the reason names the rule it breaks.
     BadResponse(&'static str),
     /// The reused connection turned out to be dead before the kernel took one byte of the request for

@@ -8,9 +8,9 @@ use crate::failure::{ConnectFailure, FailureKind};
 /// What a try may have failed by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RetryCause {
-    /// No connection was established, for whatever reason.
+    /// No connection was established, for whatever reason, or the server did not take the request on the one there was.
     ConnectFailure,
-    /// The server refused the connection.
+    /// The server refused the connection, or the request before it did anything with it.
     Refused,
     /// The server closed the connection before it sent anything.
     EmptyResponse,
@@ -37,7 +37,7 @@ impl RetryCause {
     ];
 
     const fn kinds(self) -> &'static [FailureKind] {
-        use ConnectFailure::{LocalResource, Refused, Reset, TimedOut, Tls, Unreachable};
+        use ConnectFailure::{LocalResource, Protocol, Refused, Reset, TimedOut, Tls, Unreachable};
         use FailureKind::Connect;
         match self {
             Self::ConnectFailure => &[
@@ -47,8 +47,10 @@ impl RetryCause {
                 Connect(Reset),
                 Connect(LocalResource),
                 Connect(Tls),
+                Connect(Protocol),
+                FailureKind::StreamRefused,
             ],
-            Self::Refused => &[Connect(Refused)],
+            Self::Refused => &[Connect(Refused), FailureKind::StreamRefused],
             Self::EmptyResponse => &[FailureKind::EmptyResponse],
             Self::JunkResponse => {
                 &[FailureKind::IncompleteHead, FailureKind::BadResponse { detail: "" }]

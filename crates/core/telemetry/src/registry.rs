@@ -216,6 +216,7 @@ mod tests {
         codings: &["gzip"],
         handshakes: &["timeout"],
         floods: &["pings"],
+        server_endings: &["idle"],
     };
 
     fn server_names(registry: &Registry) -> Vec<String> {

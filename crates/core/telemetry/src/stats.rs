@@ -32,6 +32,8 @@ pub struct Reasons {
     pub handshakes: &'static [&'static str],
     /// What HTTP/2 connections are ended for: [`FrontendStats::http2_floods`].
     pub floods: &'static [&'static str],
+    /// Why HTTP/2 connections to servers have ended: [`ServerStats::http2_ended`].
+    pub server_endings: &'static [&'static str],
 }
 
 /// A group of cells with one writer, and the values it can be read into.
@@ -288,6 +290,10 @@ stats! {
         connections_unshelved: Counter = Counter::new(),
         /// Connections that came from another shard.
         connections_handed_over: Counter = Counter::new(),
+        /// Requests open now on HTTP/2 connections.
+        http2_streams_open: Gauge = Gauge::new(),
+        /// HTTP/2 connections that have ended, by why.
+        http2_ended: CounterSet = CounterSet::new(reasons.server_endings),
     }
 }
 
@@ -340,6 +346,7 @@ mod tests {
         codings: &["gzip"],
         handshakes: &["timeout"],
         floods: &["pings"],
+        server_endings: &["idle"],
     };
 
     #[test]
@@ -358,7 +365,7 @@ mod tests {
     fn groups_stay_small() {
         assert!(size_of::<FrontendStats>() <= 8_448);
         assert!(size_of::<BackendStats>() <= 4_224);
-        assert!(size_of::<ServerStats>() <= 256);
+        assert!(size_of::<ServerStats>() <= 384);
         assert!(size_of::<ShardStats>() <= 128);
     }
 

@@ -41,6 +41,8 @@ impl ProbeDialing {
         self.0.poll(context).map_err(|error| match error {
             DialError::Connect(error) => ProbeError::Connect(error),
             DialError::Handshake(error) => ProbeError::Tls(error.to_string()),
+            DialError::Protocol(detail) => ProbeError::Tls(detail),
+            DialError::Shared(_) => ProbeError::Connect(std::io::ErrorKind::Other.into()),
         })
     }
 

@@ -28,6 +28,8 @@ use tidegate_tls::{ClientTls, Protocol, ServerTls};
 
 use crate::budget::Budget;
 use crate::compression::{self, Compression};
+pub use crate::http2::servers::ServerHttp2Settings;
+use crate::http2::servers::Ended;
 use crate::journal::AccessLog;
 use crate::rules::{Answered, Dropped, Verifier};
 use crate::stream::HandshakeError;
@@ -195,6 +197,8 @@ pub struct BackendSettings {
     pub tls: Option<Arc<ClientTls>>,
     /// What is spoken with its servers.
     pub protocol: BackendProtocol,
+    /// What connections with HTTP/2 to them may carry.
+    pub http2: ServerHttp2Settings,
     /// Attempts and deadlines.
     pub exchange: Policy,
     /// How a client stays with its server; none: it does not.
@@ -367,6 +371,7 @@ pub fn reasons() -> Reasons {
         codings: &compression::LABELS,
         handshakes: &HandshakeFailure::LABELS,
         floods: &Flood::LABELS,
+        server_endings: &Ended::LABELS,
     }
 }
 

@@ -12,7 +12,7 @@ use toml::de::DeValue;
 use crate::balance::{self, BalanceDraft};
 use crate::diagnostic::{Problem, Span, quoted};
 use crate::health::{self, CheckDraft};
-use crate::model::{Backend, BackendProtocol, OnMarkedDown, PoolSettings, Server, ServerAddress};
+use crate::model::{Backend, BackendHttp2, BackendProtocol, OnMarkedDown, PoolSettings, Server, ServerAddress};
 use crate::names::{self, PlaceDraft};
 use crate::pages::{self, PagesDraft};
 use crate::persistence::{self, PersistenceDraft};
@@ -126,6 +126,9 @@ pub(crate) const BACKEND_KEYS: &[Key<BackendDraft>] = &[
         draft.protocol_span = node.span;
         set(&mut draft.backend.protocol, node.word(&words));
     }),
+    key("http2", "{ max_streams = 100 }", |draft, node| {
+        walk(node, HTTP2_KEYS, &mut draft.backend.http2);
+    }),
     unsupported("send_proxy"),
     key("tls", "true", |draft, node| {
         draft.tls_obscured = true;
@@ -155,6 +158,14 @@ pub(crate) const POOL_KEYS: &[Key<PoolSettings>] = &[
     key("max_requests", "1000", |pool, node| {
         set(&mut pool.max_requests, node.integer(defaults::POOL_MAX_REQUESTS_RANGE).map(Some));
     }),
+];
+
+pub(crate) const HTTP2_KEYS: &[Key<BackendHttp2>] = &[
+    key("max_streams", "100", |http2, node| {
+        set(&mut http2.max_streams, node.integer(defaults::HTTP2_MAX_STREAMS_RANGE));
+    }),
+    key("ping_after", "\"30s\"", |http2, node| set(&mut http2.ping_after, node.timeout())),
+    key("ping_timeout", "\"10s\"", |http2, node| set(&mut http2.ping_timeout, node.timeout())),
 ];
 
 /// A server in its long form while it is read.

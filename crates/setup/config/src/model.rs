@@ -264,6 +264,8 @@ pub struct Backend {
     pub servers: Vec<Server>,
     /// What is spoken with its servers.
     pub protocol: BackendProtocol,
+    /// What connections with HTTP/2 to them may carry.
+    pub http2: BackendHttp2,
     /// TLS with its servers; `None`: in the clear.
     pub tls: Option<Arc<ClientTls>>,
     /// Who is asked for the names of its servers, as a place in [`Config::resolvers`].
@@ -292,6 +294,27 @@ pub struct Backend {
     pub persistence: Option<tidegate_persistence::Settings>,
     /// What is in its place where clients are known by a table.
     pub stick: Option<Stick>,
+}
+
+/// What connections with HTTP/2 to servers may carry, and how it is found out that they are dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackendHttp2 {
+    /// Requests at a time on one connection, unless the server allows fewer.
+    pub max_streams: u32,
+    /// Silence after which the server is asked whether it is there.
+    pub ping_after: Duration,
+    /// How long it may take to answer.
+    pub ping_timeout: Duration,
+}
+
+impl Default for BackendHttp2 {
+    fn default() -> Self {
+        Self {
+            max_streams: defaults::HTTP2_MAX_STREAMS,
+            ping_after: defaults::HTTP2_PING_AFTER,
+            ping_timeout: defaults::HTTP2_PING_TIMEOUT,
+        }
+    }
 }
 
 /// What is spoken with servers.

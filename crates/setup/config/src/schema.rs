@@ -5,7 +5,9 @@
 //! Invariant: a table that the walk knows is listed here; the tests hold the reference file and the
 //! documentation to it.
 
-use crate::backend::{BACKEND_KEYS, BACKEND_TIMEOUT_KEYS, POOL_KEYS, SERVER_KEYS};
+use crate::backend::{
+    BACKEND_KEYS, BACKEND_TIMEOUT_KEYS, HTTP2_KEYS, POOL_KEYS, SERVER_KEYS,
+};
 use crate::balance::BALANCE_KEYS;
 use crate::compression::{COMPRESSION_KEYS, COMPRESSION_LEVEL_KEYS};
 use crate::file::FILE_KEYS;
@@ -107,6 +109,7 @@ pub fn keys() -> Vec<KeyInfo> {
     table("backends.NAME.health_check.steps", STEP_KEYS, &mut keys);
     table("backends.NAME.passive_health", PASSIVE_KEYS, &mut keys);
     table("backends.NAME.pool", POOL_KEYS, &mut keys);
+    table("backends.NAME.http2", HTTP2_KEYS, &mut keys);
     table("backends.NAME.retry_budget", RETRY_BUDGET_KEYS, &mut keys);
     table("backends.NAME.retry_delay", RETRY_DELAY_KEYS, &mut keys);
     table("backends.NAME.servers.NAME", SERVER_KEYS, &mut keys);

@@ -32,7 +32,7 @@ use families::{
     FRONTEND_TLS_DURATION, FRONTEND_TLS_FAILED, Family, Kind, LOG_SUPPRESSED, LOOKUPS_DELAYED,
     NAME_ADDRESSES, NAME_HELD, NAME_RESOLUTIONS, NAME_SURPLUS, OPEN_FDS, RESIDENT_BYTES,
     RESOLVER_TRIES, SERVER_AGENT_CONNECTIONS, SERVER_CHECK_DURATION, SERVER_CHECKS, SERVER_EJECTED,
-    SERVER_EJECTIONS, SERVER_FAILED, SERVER_REQUESTS, SERVER_SCALARS, SERVER_UP, SHARD_SCALARS,
+    SERVER_EJECTIONS, SERVER_FAILED, SERVER_HTTP2_ENDED, SERVER_REQUESTS, SERVER_SCALARS, SERVER_UP, SHARD_SCALARS,
     START_TIME, Scalar, TLS_CERTIFICATE_EXPIRY, TLS_CERTIFICATES, TLS_FILES_FAILED,
     TLS_FILES_REPLACED,
 };
@@ -379,6 +379,9 @@ impl Scrape {
         self.statuses(&SERVER_REQUESTS, &total.requests, labels);
         for (reason, count) in total.failures.iter().filter(|(_, count)| *count > 0) {
             self.counter(&SERVER_FAILED, count, with(labels, "reason", reason));
+        }
+        for (reason, count) in total.http2_ended.iter().filter(|(_, count)| *count > 0) {
+            self.counter(&SERVER_HTTP2_ENDED, count, with(labels, "reason", reason));
         }
     }
 

@@ -1,4 +1,5 @@
-//! HTTP/2 from clients: a connection is a carrier of streams, and each stream one request as HTTP/1.1 text (ADR 0018).
+//! HTTP/2: a connection is a carrier of streams, and each stream one request as HTTP/1.1 text (ADR 0018). Here that of clients; that of
+//! servers is in `servers`.
 //!
 //! Owns telling the two versions apart on a connection in the clear, the settings that clients get, and who of the shard speaks
 //! HTTP/2; leaves frames to the h2 library, fields to `tidegate-http2`, and requests to `http1`. Invariant: what a stream's
@@ -6,7 +7,10 @@
 
 mod carrier;
 mod connection;
+mod outgoing;
 mod piece;
+mod receiving;
+pub(crate) mod servers;
 mod shared;
 mod stream;
 

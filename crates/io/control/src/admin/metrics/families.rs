@@ -182,6 +182,8 @@ families! {
         "Responses received from the server, by status class.";
     SERVER_FAILED: Counter "tidegate_server_attempts_failed_total" ["backend", "server", "reason"]
         "Attempts that failed, by reason, once there was one, retried or not: connections that failed, and requests without a whole and valid response.";
+    SERVER_HTTP2_ENDED: Counter "tidegate_server_http2_connections_ended_total" ["backend", "server", "reason"]
+        "HTTP/2 connections to the server that have ended, by why, once there was one.";
 }
 
 scalars! {
@@ -338,6 +340,8 @@ scalars! {
             "Requests waiting now for this server and no other.";
         Counter "tidegate_server_connections_handed_over_total" = connections_handed_over:
             "Idle connections, and those with a slot, that came from another shard.";
+        Gauge "tidegate_server_http2_streams_open" = http2_streams_open:
+            "HTTP/2 streams open to the server now.";
         Counter "tidegate_server_received_bytes_total" = bytes_in:
             "Bytes received from the server.";
         Counter "tidegate_server_sent_bytes_total" = bytes_out:
@@ -408,6 +412,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Family> {
         .chain([
             &SERVER_REQUESTS,
             &SERVER_FAILED,
+            &SERVER_HTTP2_ENDED,
             &SERVER_UP,
             &SERVER_EJECTED,
             &SERVER_EJECTIONS,

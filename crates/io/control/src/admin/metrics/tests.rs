@@ -24,6 +24,7 @@ const REASONS: Reasons = Reasons {
     codings: &["gzip"],
     handshakes: &["timeout"],
     floods: &["pings"],
+    server_endings: &["idle"],
 };
 
 type Labels = Vec<(String, String)>;
