@@ -92,6 +92,9 @@ pub enum FailureKind {
     /// The server has refused the request before it did anything with it, and said so, or took no more on its connection (RFC 9113
     /// §8.7).
     StreamRefused,
+    /// A response that is nothing but this gRPC status, which the policy lists. Like [`FailureKind::Status`] it fails a try and
+    /// never a request.
+    GrpcStatus(u8),
 }
 
 /// How a failure may be made good.
@@ -124,7 +127,7 @@ pub(crate) struct Row {
 
 impl FailureKind {
     /// One value of every kind, in the order of their indices.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::RequestHeadTimeout,
         Self::BadRequest { status: 400, detail: "" },
         Self::ClientTimeout,
@@ -149,6 +152,7 @@ impl FailureKind {
         Self::Connect(ConnectFailure::Tls),
         Self::Connect(ConnectFailure::Protocol),
         Self::StreamRefused,
+        Self::GrpcStatus(14),
     ];
 
     /// The total function: what follows from each kind. The letters are those HAProxy logs: who ended
@@ -185,6 +189,7 @@ impl FailureKind {
             Self::Connect(Tls) => (21, "connect_tls", Server, Some(503), b'S', Connect),
             Self::Connect(Protocol) => (22, "connect_protocol", Server, Some(503), b'S', Connect),
             Self::StreamRefused => (23, "stream_refused", Server, Some(503), b'S', Connect),
+            Self::GrpcStatus(_) => (24, "grpc_status", Server, Some(503), b'S', Repeat),
         };
         Row { index, reason, origin, status, cause, retry }
     }

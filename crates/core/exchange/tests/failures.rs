@@ -30,6 +30,7 @@ const TABLE: &str = "
     connect_tls               503   S  Server  Connect
     connect_protocol          503   S  Server  Connect
     stream_refused            503   S  Server  Connect
+    grpc_status               503   S  Server  Repeat
 ";
 
 #[test]

@@ -217,6 +217,7 @@ mod tests {
         handshakes: &["timeout"],
         floods: &["pings"],
         server_endings: &["idle"],
+        grpc: &["ok"],
     };
 
     fn server_names(registry: &Registry) -> Vec<String> {

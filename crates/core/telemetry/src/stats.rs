@@ -34,6 +34,8 @@ pub struct Reasons {
     pub floods: &'static [&'static str],
     /// Why HTTP/2 connections to servers have ended: [`ServerStats::http2_ended`].
     pub server_endings: &'static [&'static str],
+    /// The statuses of calls of gRPC: [`BackendStats::grpc`].
+    pub grpc: &'static [&'static str],
 }
 
 /// A group of cells with one writer, and the values it can be read into.
@@ -248,6 +250,8 @@ stats! {
         queued_total: Counter = Counter::new(),
         /// How long these have waited together, in microseconds.
         queued_micros: Counter = Counter::new(),
+        /// Calls of gRPC, by the status that their callers got.
+        grpc: CounterSet = CounterSet::new(reasons.grpc),
     }
 }
 
@@ -347,6 +351,7 @@ mod tests {
         handshakes: &["timeout"],
         floods: &["pings"],
         server_endings: &["idle"],
+        grpc: &["ok"],
     };
 
     #[test]

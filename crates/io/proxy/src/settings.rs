@@ -10,7 +10,7 @@ use tidegate_balance as balance;
 use tidegate_exchange::{BudgetSettings, Failure, Policy};
 use tidegate_health::{Standing, StatusSet};
 use tidegate_http1::{ChunkedError, Limits, RequestError};
-use tidegate_http2::{Flood, Malformed};
+use tidegate_http2::{Flood, GRPC_STATUSES, Malformed};
 pub use tidegate_idle::PoolSettings;
 use tidegate_idle::Shelf;
 use tidegate_persistence::Persistence;
@@ -372,6 +372,7 @@ pub fn reasons() -> Reasons {
         handshakes: &HandshakeFailure::LABELS,
         floods: &Flood::LABELS,
         server_endings: &Ended::LABELS,
+        grpc: &GRPC_STATUSES,
     }
 }
 

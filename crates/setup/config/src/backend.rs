@@ -12,7 +12,8 @@ use toml::de::DeValue;
 use crate::balance::{self, BalanceDraft};
 use crate::diagnostic::{Problem, Span, quoted};
 use crate::health::{self, CheckDraft};
-use crate::model::{Backend, BackendHttp2, BackendProtocol, OnMarkedDown, PoolSettings, Server, ServerAddress};
+use crate::http2::HTTP2_KEYS;
+use crate::model::{Backend, BackendProtocol, OnMarkedDown, PoolSettings, Server, ServerAddress};
 use crate::names::{self, PlaceDraft};
 use crate::pages::{self, PagesDraft};
 use crate::persistence::{self, PersistenceDraft};
@@ -160,14 +161,6 @@ pub(crate) const POOL_KEYS: &[Key<PoolSettings>] = &[
     }),
 ];
 
-pub(crate) const HTTP2_KEYS: &[Key<BackendHttp2>] = &[
-    key("max_streams", "100", |http2, node| {
-        set(&mut http2.max_streams, node.integer(defaults::HTTP2_MAX_STREAMS_RANGE));
-    }),
-    key("ping_after", "\"30s\"", |http2, node| set(&mut http2.ping_after, node.timeout())),
-    key("ping_timeout", "\"10s\"", |http2, node| set(&mut http2.ping_timeout, node.timeout())),
-];
-
 /// A server in its long form while it is read.
 pub(crate) struct ServerDraft {
     place: PlaceDraft,
@@ -280,7 +273,16 @@ impl BackendDraft {
                 problems.push(problem.help("add tls = true to the backend"));
             }
         }
-        let checks = health::finish(self.health_check.as_ref(), own.zip(addresses), tls);
+        let drafts = self.health_check.iter().chain(self.server_checks.iter().flatten());
+        for span in drafts.filter_map(CheckDraft::asks_for_http2) {
+            if self.backend.protocol == BackendProtocol::Http1 {
+                let message = "the health service of gRPC is asked by HTTP/2, and the backend speaks HTTP/1.1";
+                let problem = Problem::error(span, message);
+                problems.push(problem.help("add protocol = \"h2\" to the backend"));
+            }
+        }
+        let speech = (tls, self.backend.protocol);
+        let checks = health::finish(self.health_check.as_ref(), own.zip(addresses), speech);
         for (server, check) in self.backend.servers.iter_mut().zip(checks) {
             server.check = check;
         }

@@ -27,6 +27,7 @@ use tidegate_tls::{ClientTls, KeyLog, Protocol, ServerTls};
 
 pub use log::{FrontendLog, LogTargets};
 
+pub use crate::http2::BackendHttp2;
 use crate::{Diagnostic, Span, defaults};
 
 mod headers;
@@ -296,27 +297,6 @@ pub struct Backend {
     pub stick: Option<Stick>,
 }
 
-/// What connections with HTTP/2 to servers may carry, and how it is found out that they are dead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BackendHttp2 {
-    /// Requests at a time on one connection, unless the server allows fewer.
-    pub max_streams: u32,
-    /// Silence after which the server is asked whether it is there.
-    pub ping_after: Duration,
-    /// How long it may take to answer.
-    pub ping_timeout: Duration,
-}
-
-impl Default for BackendHttp2 {
-    fn default() -> Self {
-        Self {
-            max_streams: defaults::HTTP2_MAX_STREAMS,
-            ping_after: defaults::HTTP2_PING_AFTER,
-            ping_timeout: defaults::HTTP2_PING_TIMEOUT,
-        }
-    }
-}
-
 /// What is spoken with servers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BackendProtocol {
@@ -470,6 +450,8 @@ pub struct ServerCheck {
     pub address: ServerAddress,
     /// Whether it is asked over the TLS of its backend.
     pub tls: bool,
+    /// What carries a check by HTTP.
+    pub protocol: BackendProtocol,
 }
 
 /// What becomes of the connections to a server when it goes down.

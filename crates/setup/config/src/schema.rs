@@ -5,9 +5,7 @@
 //! Invariant: a table that the walk knows is listed here; the tests hold the reference file and the
 //! documentation to it.
 
-use crate::backend::{
-    BACKEND_KEYS, BACKEND_TIMEOUT_KEYS, HTTP2_KEYS, POOL_KEYS, SERVER_KEYS,
-};
+use crate::backend::{BACKEND_KEYS, BACKEND_TIMEOUT_KEYS, POOL_KEYS, SERVER_KEYS};
 use crate::balance::BALANCE_KEYS;
 use crate::compression::{COMPRESSION_KEYS, COMPRESSION_LEVEL_KEYS};
 use crate::file::FILE_KEYS;
@@ -15,6 +13,7 @@ use crate::frontend::{BIND_KEYS, FRONTEND_KEYS, FRONTEND_TIMEOUT_KEYS, HEADER_LI
 use crate::global::{ADMIN_KEYS, GLOBAL_KEYS};
 use crate::headers::{FORWARDED_KEYS, TRACE_KEYS};
 use crate::health::{CHECK_KEYS, STEP_KEYS};
+use crate::http2::HTTP2_KEYS;
 use crate::log::{LOG_HEADER_KEYS, LOG_KEYS, SAMPLING_KEYS};
 use crate::passive::PASSIVE_KEYS;
 use crate::persistence::PERSISTENCE_KEYS;

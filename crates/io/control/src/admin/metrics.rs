@@ -22,7 +22,7 @@ use crate::health::figures::HealthFigures;
 use crate::health::result_label;
 use families::{
     ACCESS_LOG_DROPPED, ACCESS_LOG_SCALARS, BACKEND_COMPRESSED, BACKEND_DURATION,
-    BACKEND_EJECTIONS_CAPPED, BACKEND_FAILED, BACKEND_PANIC, BACKEND_QUEUED_SECONDS,
+    BACKEND_EJECTIONS_CAPPED, BACKEND_FAILED, BACKEND_GRPC, BACKEND_PANIC, BACKEND_QUEUED_SECONDS,
     BACKEND_REQUESTS, BACKEND_SCALARS, BACKEND_SERVERS_UP, BACKEND_STICK_ENTRIES,
     BACKEND_STICK_ENTRIES_MAX, BUILD_INFO, CHECKS_DELAYED, CHECKS_IN_FLIGHT, CONFIG_COMMANDS_HELD,
     CONFIG_GENERATION, CONFIG_LAST_RELOAD_OK, CONFIG_LAST_RELOAD_TIME, CONFIG_RELOADS,
@@ -360,6 +360,9 @@ impl Scrape {
             self.statuses(&BACKEND_REQUESTS, &total.requests, &labels);
             self.reasons(&BACKEND_FAILED, &total.failures, &labels);
             self.counts(&BACKEND_COMPRESSED, "coding", &total.compressed, &labels);
+            for (status, count) in total.grpc.iter().filter(|(_, count)| *count > 0) {
+                self.counter(&BACKEND_GRPC, count, with(&labels, "grpc_status", status));
+            }
         }
         for (backend, server, stats) in registry.servers() {
             let labels = [name_label("backend", backend), name_label("server", server)];

@@ -23,6 +23,7 @@ use super::trace::{Marks, Witness};
 use super::upload::{self, Kept, Upload};
 use super::{Next, Server, response};
 use crate::client::Client;
+use crate::http2::servers::Grpc;
 use crate::rules::Notes;
 use crate::site::{Backend, Frontend};
 use crate::upstream::connect::{Connection, Slot, connect_failure};
@@ -105,6 +106,11 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
+    /// What the response has said of its call of gRPC so far.
+    pub(super) fn grpc(&self) -> Option<Grpc> {
+        self.connection.socket().grpc()
+    }
+
     /// Takes note of what may have come on the connection behind the response.
     pub(super) fn persists_only_if(&self, nothing_came: bool) {
         self.persists.set(self.persists.get() && nothing_came);

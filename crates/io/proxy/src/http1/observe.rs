@@ -73,7 +73,7 @@ impl Driver<'_> {
     /// Counts an attempt that a server has failed. What its status says was noted with its answer.
     pub(super) fn count_attempt_failure(&self, slot: &Slot, kind: FailureKind) {
         slot.server.stats.failures.increment(kind.index());
-        if kind.origin() == Origin::Server && !matches!(kind, FailureKind::Status(_) | FailureKind::StreamRefused) {
+        if kind.origin() == Origin::Server && !is_no_error(kind) {
             self.backend.note_error(&slot.server);
         }
     }
@@ -85,6 +85,14 @@ impl Driver<'_> {
             self.backend.ended(ServerId(server), self.alarm.now());
         }
     }
+}
+
+/// What a response says was noted with it, and a request that was not taken says nothing.
+fn is_no_error(kind: FailureKind) -> bool {
+    matches!(
+        kind,
+        FailureKind::Status(_) | FailureKind::GrpcStatus(_) | FailureKind::StreamRefused
+    )
 }
 
 fn is_of_server(failure: Failure) -> bool {

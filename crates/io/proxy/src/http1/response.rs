@@ -329,6 +329,7 @@ impl Relay<'_, '_> {
     fn what_broke(&self) -> Input {
         match self.attempt.connection.socket().fault() {
             Some(Fault::Refused) => Input::StreamRefused,
+            Some(Fault::Goaway) => Input::StreamUnseen,
             Some(Fault::Reset) => Input::StreamReset,
             Some(Fault::Malformed(detail)) => Input::BadResponse(detail),
             Some(Fault::Lost) => Input::ServerReset,
@@ -346,7 +347,7 @@ impl Relay<'_, '_> {
     pub(super) fn server_failed(&self, input: Input) -> Action {
         let kind = match input {
             Input::ServerClosed => FailureKind::EmptyResponse,
-            Input::StreamRefused => FailureKind::StreamRefused,
+            Input::StreamRefused | Input::StreamUnseen => FailureKind::StreamRefused,
             _ => FailureKind::ServerReset,
         };
         if let Some(action) = self.driver.promote_hedge(&self.attempt.slot, kind) {

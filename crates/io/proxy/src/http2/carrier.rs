@@ -11,17 +11,17 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use tidegate_ring::{RecvBuf, SendBuf};
+use tidegate_shard::Shard;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::stream::Stream;
-use crate::worker::Worker;
 
 /// Bytes queued towards the peer that stop the library from writing more: enough for the kernel to always have something to
 /// send.
 const QUEUED_BYTES_MAX: usize = 64 * 1024;
 
 /// Whose connection it is.
-pub(super) trait End {
+pub(crate) trait End {
     fn stream(&self) -> &Stream;
 
     /// These bytes have come and go to the library.
@@ -34,17 +34,17 @@ pub(super) trait End {
 }
 
 /// One connection.
-pub(super) struct Carrier<E> {
+pub(crate) struct Carrier<E> {
     end: E,
-    worker: Rc<Worker>,
+    shard: Rc<Shard>,
     /// Received and not yet read by the library.
     received: RefCell<Option<RecvBuf>>,
 }
 
 impl<E: End> Carrier<E> {
     /// `first` came before the library was there.
-    pub(super) fn new(end: E, worker: &Rc<Worker>, first: Option<RecvBuf>) -> Carrier<E> {
-        let carrier = Carrier { end, worker: worker.clone(), received: RefCell::new(None) };
+    pub(crate) fn new(end: E, shard: &Rc<Shard>, first: Option<RecvBuf>) -> Carrier<E> {
+        let carrier = Carrier { end, shard: shard.clone(), received: RefCell::new(None) };
         if let Some(piece) = first {
             carrier.meter(&piece);
             *carrier.received.borrow_mut() = Some(piece);
@@ -54,13 +54,13 @@ impl<E: End> Carrier<E> {
 
     /// Meters what has come.
     fn meter(&self, piece: &RecvBuf) {
-        self.end.note_received(self.worker.shard.clock.now(), piece);
+        self.end.note_received(self.shard.clock.now(), piece);
     }
 
     fn write(&self, context: &Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let socket = self.end.stream();
         ready!(socket.poll_flushed(context, QUEUED_BYTES_MAX))?;
-        let mut bytes = self.worker.shard.ring.take_vec();
+        let mut bytes = self.shard.ring.take_vec();
         slices.iter().for_each(|slice| bytes.extend_from_slice(slice));
         let written = bytes.len();
         socket.queue(SendBuf::Vec(bytes));

@@ -105,7 +105,7 @@ pub(crate) async fn serve(
     worker.http2.tasks.borrow_mut().insert(task.0);
     let _listed = Listed(worker, task, client.clone());
     let side = ClientSide { client: client.clone(), shared: shared.clone() };
-    let carrier = Carrier::new(side, worker, first);
+    let carrier = Carrier::new(side, &worker.shard, first);
     let deadline = alarm.now() + frontend.timeouts.request_head;
     let mut handshake = pin!(settings(&frontend.limits).handshake::<_, Piece>(carrier));
     let begun = alarm.within(deadline, |context| handshake.as_mut().poll(context)).await;

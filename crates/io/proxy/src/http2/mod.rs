@@ -29,7 +29,8 @@ use crate::worker::Worker;
 pub(crate) use connection::serve;
 pub(crate) use stream::Http2Stream;
 
-use piece::Piece;
+pub(crate) use carrier::{Carrier, End};
+pub(crate) use piece::Piece;
 
 /// Streams of one connection at a time; what browsers and libraries take for the usual number. A further one is refused.
 const STREAMS_MAX: u32 = 100;

@@ -5,7 +5,8 @@
 use std::task::{Context, Poll};
 
 use h2::RecvStream;
-use tidegate_http2::{Body, push_chunk, push_trailers};
+use http::HeaderMap;
+use tidegate_http2::{Body, push_chunk, push_trailers, read_grpc_status};
 
 use super::outgoing::fields;
 
@@ -17,6 +18,7 @@ pub(super) struct Receiving {
     body: Body,
     receive: RecvStream,
     has_ended: bool,
+    grpc_status: Option<u8>,
 }
 
 /// Why there is no more of it.
@@ -29,7 +31,12 @@ pub(super) enum Cut {
 
 impl Receiving {
     pub(super) fn new(body: Body, receive: RecvStream) -> Receiving {
-        Receiving { body, receive, has_ended: body == Body::None }
+        Receiving { body, receive, has_ended: body == Body::None, grpc_status: None }
+    }
+
+    /// What its trailers have said of a gRPC call.
+    pub(super) fn grpc_status(&self) -> Option<u8> {
+        self.grpc_status
     }
 
     /// The next text, or `None` when all of it has been taken. What `out` holds already is given with it.
@@ -86,6 +93,7 @@ impl Receiving {
         self.receive.poll_trailers(context).map(|trailers| {
             let trailers = trailers.map_err(Cut::Error)?;
             self.has_ended = true;
+            self.grpc_status = trailers.as_ref().and_then(grpc_status);
             if self.body == Body::Chunked {
                 let trailers = trailers.unwrap_or_default();
                 push_trailers(fields(&trailers), out).map_err(|_| Cut::Malformed)?;
@@ -93,4 +101,9 @@ impl Receiving {
             Ok(())
         })
     }
+}
+
+/// The gRPC status among fields.
+pub(super) fn grpc_status(fields: &HeaderMap) -> Option<u8> {
+    fields.get("grpc-status").map(|value| read_grpc_status(value.as_bytes()))
 }

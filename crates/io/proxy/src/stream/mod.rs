@@ -23,7 +23,7 @@ pub(crate) use tls::{Facts, Tls};
 pub(crate) use turnstile::Turnstile;
 
 use crate::http2::Http2Stream;
-use crate::http2::servers::{Fault, TrunkStream};
+use crate::http2::servers::{Fault, Grpc, TrunkStream};
 
 /// A connection as the protocols see it.
 pub(crate) enum Stream {
@@ -87,6 +87,14 @@ impl Stream {
     pub(crate) fn fault(&self) -> Option<Fault> {
         match self {
             Stream::Trunk(stream) => stream.fault(),
+            Stream::Plain(_) | Stream::Tls(_) | Stream::Http2(_) => None,
+        }
+    }
+
+    /// What the response on it has said of its call of gRPC, if it is a stream of a shared connection.
+    pub(crate) fn grpc(&self) -> Option<Grpc> {
+        match self {
+            Stream::Trunk(stream) => stream.grpc(),
             Stream::Plain(_) | Stream::Tls(_) | Stream::Http2(_) => None,
         }
     }

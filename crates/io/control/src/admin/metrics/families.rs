@@ -173,6 +173,8 @@ families! {
         "Requests that failed for good, by reason.";
     BACKEND_COMPRESSED: Counter "tidegate_backend_responses_compressed_total" ["backend", "coding"]
         "Responses that were compressed, by coding.";
+    BACKEND_GRPC: Counter "tidegate_backend_grpc_calls_total" ["backend", "grpc_status"]
+        "Calls of gRPC by the status that their callers got, once there was one.";
     BACKEND_QUEUED_SECONDS: FractionalCounter "tidegate_backend_queued_seconds_total" ["backend"]
         "Time that requests have waited for a server's slot, together.";
     BACKEND_DURATION: Histogram "tidegate_backend_request_duration_seconds" ["backend"]
@@ -400,6 +402,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Family> {
         .chain([
             &BACKEND_FAILED,
             &BACKEND_COMPRESSED,
+            &BACKEND_GRPC,
             &BACKEND_QUEUED_SECONDS,
             &BACKEND_DURATION,
             &BACKEND_SERVERS_UP,

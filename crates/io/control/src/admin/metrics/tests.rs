@@ -25,6 +25,7 @@ const REASONS: Reasons = Reasons {
     handshakes: &["timeout"],
     floods: &["pings"],
     server_endings: &["idle"],
+    grpc: &["ok"],
 };
 
 type Labels = Vec<(String, String)>;

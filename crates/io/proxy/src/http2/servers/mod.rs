@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tidegate_idle::Kept;
 
-pub(crate) use stream::{Fault, TrunkStream};
+pub(crate) use stream::{Fault, Grpc, TrunkStream};
 pub(crate) use trunk::{Ended, Outcome, Trunk, Wait};
 
 use crate::settings::PoolSettings;

@@ -13,7 +13,7 @@ use h2::Reason;
 use h2::client::{ResponseFuture, SendRequest};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{HeaderValue, Method, Request, header};
-use tidegate_http1::Limits;
+use tidegate_http1::{Limits, RequestHead};
 use tidegate_http2::{
     Answered, ContentSink, MalformedResponse, RequestDecoder, RequestKind, RequestSink, Target,
     write_interim, write_response,
@@ -23,13 +23,15 @@ use tidegate_ring::{RecvBuf, SendBuf};
 use super::trunk::Trunk;
 use crate::http2::outgoing::{Content, Outgoing, collect, fields};
 use crate::http2::piece::{Piece, Queued};
-use crate::http2::receiving::{Cut, Receiving};
+use crate::http2::receiving::{Cut, Receiving, grpc_status};
 
 /// What a stream that failed says of its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// The server has done nothing with it and says so, or it was never sent (RFC 9113 §8.7).
+    /// The server has done nothing with it and says so (RFC 9113 §8.7).
     Refused,
+    /// The connection was told to take no more before the server had seen it (RFC 9113 §6.8).
+    Goaway,
     /// The server has ended the stream.
     Reset,
     /// The connection is gone.
@@ -40,15 +42,29 @@ pub(crate) enum Fault {
 
 /// A request's stream as the protocols see it.
 pub(crate) struct TrunkStream {
-    trunk: Rc<Trunk>,
+    /// The connection that it has a place on; none: it is all that its connection carries.
+    trunk: Option<Rc<Trunk>>,
+    /// Room for the request's head.
+    head: Rc<RefCell<RequestHead>>,
+    is_secure: bool,
     output: RefCell<Output>,
     input: RefCell<Input>,
     queued: Rc<Queued>,
     fault: Cell<Option<Fault>>,
-    /// Bytes of text that were handed over, and of them those that are not content.
+    /// Bytes of text that were handed over.
     handed_over: Cell<u64>,
     /// Blocks of fields that came and were waited for.
     blocks: Cell<u32>,
+    grpc: Cell<Option<Grpc>>,
+}
+
+/// What a response says of its gRPC call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Grpc {
+    /// As in [`GRPC_STATUSES`](tidegate_http2::GRPC_STATUSES).
+    pub(crate) status: u8,
+    /// It says nothing else.
+    pub(crate) is_alone: bool,
 }
 
 /// The request's side.
@@ -69,7 +85,13 @@ enum Input {
 }
 
 impl TrunkStream {
-    pub(super) fn new(trunk: &Rc<Trunk>, send: SendRequest<Piece>) -> Rc<TrunkStream> {
+    /// `is_secure`: the connection has TLS.
+    pub(crate) fn new(
+        trunk: Option<&Rc<Trunk>>,
+        head: &Rc<RefCell<RequestHead>>,
+        is_secure: bool,
+        send: SendRequest<Piece>,
+    ) -> Rc<TrunkStream> {
         let limits = Limits {
             head_bytes_max: usize::MAX,
             headers_count_max: usize::MAX,
@@ -77,7 +99,9 @@ impl TrunkStream {
             ..Limits::default()
         };
         Rc::new(TrunkStream {
-            trunk: trunk.clone(),
+            trunk: trunk.cloned(),
+            head: head.clone(),
+            is_secure,
             output: RefCell::new(Output {
                 decoder: RequestDecoder::new(limits),
                 send,
@@ -90,22 +114,23 @@ impl TrunkStream {
             fault: Cell::new(None),
             handed_over: Cell::new(0),
             blocks: Cell::new(0),
+            grpc: Cell::new(None),
         })
-    }
-
-    /// The connection.
-    pub(crate) fn trunk(&self) -> &Rc<Trunk> {
-        &self.trunk
     }
 
     /// Which of the server's addresses it goes to.
     pub(crate) fn epoch(&self) -> u32 {
-        self.trunk.epoch
+        self.trunk.as_ref().map_or(0, |trunk| trunk.epoch)
     }
 
     /// Why it failed, once it has.
     pub(crate) fn fault(&self) -> Option<Fault> {
         self.fault.get()
+    }
+
+    /// What the response has said of its gRPC call so far.
+    pub(crate) fn grpc(&self) -> Option<Grpc> {
+        self.grpc.get()
     }
 
     /// Takes a piece of the request's text.
@@ -118,8 +143,9 @@ impl TrunkStream {
         let whole = Rc::new(piece);
         let Output { decoder, send, content, response, is_gone } = output;
         let content = Content::new(Some(&whole), &self.queued, content);
-        let mut frames = Frames { trunk: &self.trunk, send, response, content, fault: None };
-        let fed = decoder.feed(whole.as_bytes(), &mut self.trunk.head.borrow_mut(), &mut frames);
+        let is_secure = self.is_secure;
+        let mut frames = Frames { is_secure, send, response, content, fault: None };
+        let fed = decoder.feed(whole.as_bytes(), &mut self.head.borrow_mut(), &mut frames);
         frames.content.release();
         let unreadable = fed.is_err().then_some(Fault::Malformed("h2_request_unsendable"));
         *is_gone |= frames.content.failed;
@@ -131,7 +157,8 @@ impl TrunkStream {
         let output = &mut *self.output.borrow_mut();
         let Output { decoder, send, content, response, is_gone } = output;
         let content = Content::new(None, &self.queued, content);
-        let mut frames = Frames { trunk: &self.trunk, send, response, content, fault: None };
+        let is_secure = self.is_secure;
+        let mut frames = Frames { is_secure, send, response, content, fault: None };
         decoder.finish(&mut frames);
         *is_gone |= frames.content.failed;
     }
@@ -166,6 +193,9 @@ impl TrunkStream {
         }
         let Input::Content(content) = input else { return Poll::Ready(Ok(None)) };
         let text = ready!(content.poll(context, out));
+        if let Some(status) = content.grpc_status() {
+            self.grpc.set(Some(Grpc { status, is_alone: false }));
+        }
         Poll::Ready(match text {
             Ok(None) => {
                 *input = Input::Done;
@@ -200,6 +230,9 @@ impl TrunkStream {
             Err(error) => return Poll::Ready(Err(fault_of(&error, false))),
         };
         self.blocks.set(1);
+        if let Some(status) = grpc_status(&head.headers) {
+            self.grpc.set(Some(Grpc { status, is_alone: receive.is_end_stream() }));
+        }
         let (kind, accept) = (output.decoder.kind(), output.decoder.accept());
         let answered = Answered { kind, accept, ends: receive.is_end_stream() };
         let body =
@@ -277,7 +310,9 @@ impl Drop for TrunkStream {
         if let Some(send) = output.content.send.as_mut().filter(|_| !is_whole) {
             send.send_reset(reason);
         }
-        self.trunk.close_stream(self.blocks.get());
+        if let Some(trunk) = &self.trunk {
+            trunk.close_stream(self.blocks.get());
+        }
     }
 }
 
@@ -286,7 +321,7 @@ fn fault_of(error: &h2::Error, begun: bool) -> Fault {
     let by_server = error.is_remote();
     match error.reason() {
         // RFC 9113 §6.8: streams above the last one that GOAWAY names.
-        Some(_) if error.is_go_away() && by_server && !begun => Fault::Refused,
+        Some(_) if error.is_go_away() && by_server && !begun => Fault::Goaway,
         Some(_) if error.is_go_away() && by_server => Fault::Lost,
         Some(Reason::REFUSED_STREAM) if by_server && !begun => Fault::Refused,
         Some(Reason::HTTP_1_1_REQUIRED) if by_server => {
@@ -301,7 +336,7 @@ fn fault_of(error: &h2::Error, begun: bool) -> Fault {
 
 /// Where the decoder sends a request: to the library.
 struct Frames<'a> {
-    trunk: &'a Trunk,
+    is_secure: bool,
     send: &'a mut SendRequest<Piece>,
     response: &'a mut Option<ResponseFuture>,
     content: Content<'a>,
@@ -320,7 +355,7 @@ impl RequestSink for Frames<'_> {
             self.fault = Some(Fault::Malformed("h2_no_extended_connect"));
             return;
         }
-        let Some(mut request) = request(target, self.trunk.is_secure) else {
+        let Some(mut request) = request(target, self.is_secure) else {
             self.fault = Some(Fault::Malformed("h2_request_unsendable"));
             return;
         };
@@ -335,7 +370,7 @@ impl RequestSink for Frames<'_> {
                 self.content.outgoing.send = Some(send);
             }
             // The connection has been told to take no more, or is gone: nothing has been sent.
-            Err(_) => self.fault = Some(Fault::Refused),
+            Err(_) => self.fault = Some(Fault::Goaway),
         }
     }
 }

@@ -172,7 +172,7 @@ async fn speak(
     stream: &Rc<Stream>,
 ) -> Over {
     let side = ServerSide { stream: stream.clone(), trunk: trunk.clone() };
-    let carrier = Carrier::new(side, worker, None);
+    let carrier = Carrier::new(side, &worker.shard, None);
     let deadline = trunk.opened + trunk.settings.connect_timeout;
     let mut handshake = pin!(builder(trunk).handshake::<_, Piece>(carrier));
     let begun = alarm.within(deadline, |context| handshake.as_mut().poll(context)).await;

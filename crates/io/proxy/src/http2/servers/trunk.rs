@@ -90,7 +90,7 @@ pub(crate) struct Trunk {
     /// When it had a stream last.
     pub(super) active_at: Cell<Instant>,
     /// Room for the heads of requests.
-    pub(super) head: RefCell<RequestHead>,
+    pub(super) head: Rc<RefCell<RequestHead>>,
     pub(super) failure: Cell<Option<ConnectFailure>>,
     /// The same with its cause, for whoever asks first.
     pub(super) error: RefCell<Option<DialError>>,
@@ -123,7 +123,7 @@ impl Trunk {
             flood: Cell::new(None),
             heard_at: Cell::new(now),
             active_at: Cell::new(now),
-            head: RefCell::default(),
+            head: Rc::default(),
             failure: Cell::new(None),
             error: RefCell::new(None),
             is_finished: Cell::new(false),
@@ -157,10 +157,6 @@ impl Trunk {
 
     pub(super) fn streams(&self) -> u32 {
         self.streams.get()
-    }
-
-    pub(super) fn is_waited_for(&self) -> bool {
-        self.waiting.get() > 0
     }
 
     pub(super) fn is_aborted(&self) -> bool {
@@ -197,12 +193,6 @@ impl Trunk {
             && self.epoch == self.server.place.epoch()
     }
 
-    /// Whether requests for other protocols can be made on it (RFC 8441 §3).
-    pub(crate) fn extends_connect(&self) -> bool {
-        let send = self.send.borrow();
-        send.as_ref().is_some_and(SendRequest::is_extended_connect_protocol_enabled)
-    }
-
     /// Takes a place.
     pub(super) fn open_stream(self: &Rc<Self>) -> Option<Rc<TrunkStream>> {
         let send = self.send.borrow().clone()?;
@@ -211,7 +201,7 @@ impl Trunk {
         self.requests.set(self.requests.get().saturating_add(1));
         self.note_idle(was_idle);
         self.server.stats.http2_streams_open.increment();
-        Some(TrunkStream::new(self, send))
+        Some(TrunkStream::new(Some(self), &self.head, self.is_secure, send))
     }
 
     /// A stream has ended. `fields`: so many of its blocks of fields were waited for and came.
