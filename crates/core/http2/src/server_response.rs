@@ -24,8 +24,6 @@ pub enum MalformedResponse {
     ContentLengthInvalid,
     /// `Content-Length` promises content and the stream ends without, or has another length (§8.1.1).
     ContentLengthUnmet,
-    /// There is content where the status or the method says that there is none.
-    ContentUnexpected,
 }
 
 impl MalformedResponse {
@@ -39,7 +37,6 @@ impl MalformedResponse {
             MalformedResponse::ConnectionField => "h2_connection_field",
             MalformedResponse::ContentLengthInvalid => "h2_content_length_invalid",
             MalformedResponse::ContentLengthUnmet => "h2_content_length_unmet",
-            MalformedResponse::ContentUnexpected => "h2_content_unexpected",
         }
     }
 }
