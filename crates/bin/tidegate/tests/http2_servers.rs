@@ -467,7 +467,7 @@ fn nginx_is_spoken_to_over_tls_as_it_chooses() {
             .map(|_| tidegate.address("web"))
             .map(|address| thread::spawn(move || {
                 let mut client = Client::connect(address);
-                (0..5).map(|_| client.get("/").text().into_owned()).collect::<Vec<_>>()
+                (0..5).map(|_| client.get("/").text().to_owned()).collect::<Vec<_>>()
             }))
             .collect();
         for answer in answers {

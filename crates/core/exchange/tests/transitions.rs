@@ -197,7 +197,7 @@ fn what_a_server_has_not_looked_at_is_sent_again_whatever_it_is() {
     assert_eq!(unrepeatable(&[reused(0), Input::RequestSent]).word(Input::StreamUnseen), "connect:0");
     // Once: the next connection that takes no more is a refusal.
     let again = [reused(0), Input::StreamUnseen, Input::Connected, Input::RequestSent];
-    assert_eq!(unrepeatable(&again).word(Input::StreamUnseen), "pick!0");
+    assert_eq!(unrepeatable(&again).word(Input::StreamUnseen), "fresh!0");
     // A body that is not there any more cannot be.
     let taken = [reused(0), Input::RequestProgress { kept: false }];
     assert_eq!(unrepeatable(&taken).word(Input::StreamRefused), "503");
