@@ -30,7 +30,7 @@ pub const SETTINGS_MAX: Rate = Rate { burst: 100, per_second: 10 };
 /// PRIORITY: deprecated; browsers sent a handful at the beginning and one or two with each stream.
 pub const PRIORITIES_MAX: Rate = Rate { burst: 1_000, per_second: 1_000 };
 
-/// WINDOW_UPDATE, of which one with an increment below [`TINY_INCREMENT_BYTES`] counts four times: it makes for a tiny frame of
+/// WINDOW_UPDATE, of which one with an increment below `TINY_INCREMENT_BYTES` counts four times: it makes for a tiny frame of
 /// data. Simple clients send two for each frame of data that they get.
 pub const WINDOW_UPDATES_MAX: Rate = Rate { burst: 20_000, per_second: 10_000 };
 

@@ -14,6 +14,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
+/// Received bytes that a failure shows.
+const SHOWN_BYTES_MAX: usize = 4_096;
+
 /// One client connection. Every method that waits panics when its deadline passes.
 pub struct Client {
     stream: Stream,
@@ -433,6 +436,12 @@ impl Client {
         self
     }
 
+    /// As [`Client::half_close`], of a connection that the other side may have ended already.
+    pub fn try_half_close(&mut self) -> &mut Self {
+        let _ended = self.stream.half_close();
+        self
+    }
+
     /// Ends the connection with a reset.
     ///
     /// # Panics
@@ -449,7 +458,13 @@ impl Client {
 
     #[track_caller]
     fn fail(&self, what: &str, error: &dyn std::fmt::Display) -> ! {
-        panic!("{what}: {error}; received on this connection:\n{}", self.received().escape_ascii())
+        let received = self.received();
+        let shown = &received[..received.len().min(SHOWN_BYTES_MAX)];
+        panic!(
+            "{what}: {error}; received on this connection, {} bytes:\n{}",
+            received.len(),
+            shown.escape_ascii()
+        )
     }
 }
 

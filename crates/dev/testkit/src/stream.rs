@@ -298,7 +298,8 @@ fn write_out(socket: &Socket, tls: &mut Tls, deadline: Deadline) -> io::Result<(
 
 /// Reads from the wire once and hands it to TLS; 0 at its end.
 fn feed(socket: &Socket, tls: &mut Tls, deadline: Deadline, bytes_max: usize) -> io::Result<usize> {
-    let mut chunk = vec![0; bytes_max.clamp(1, READ_BYTES_MAX)];
+    // As much as it takes at once: it takes nothing while opened bytes wait to be read.
+    let mut chunk = vec![0; bytes_max.clamp(1, 4_096)];
     let count = read_wire(socket, deadline, &mut chunk)?;
     let mut rest = &chunk[..count];
     loop {

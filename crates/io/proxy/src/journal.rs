@@ -122,7 +122,7 @@ impl Worker {
     /// A record with what is known of the connection.
     pub(crate) fn record<'a>(
         &self,
-        client: &Client,
+        client: &'a Client,
         frontend: &'a Frontend,
         log: &FrontendLog,
         started: Instant,
@@ -140,12 +140,14 @@ impl Worker {
             frontend: client.entrance.connections.open(),
             ..Connections::default()
         };
-        let tls = client.socket.tls_facts().map(|facts| Tls {
+        let facts = client.socket.tls_facts();
+        let sni = facts.and_then(|facts| facts.server_name.as_deref()).map(str::as_bytes);
+        let tls = facts.map(|facts| Tls {
             version: facts.session.version,
             cipher: facts.session.cipher,
             alpn: facts.session.protocol.map(|protocol| protocol.alpn().as_bytes()),
         });
-        Record { started_at: self.journal.timestamp(started), connections, tls, ..new }
+        Record { started_at: self.journal.timestamp(started), connections, tls, sni, ..new }
     }
 
     /// Logs a connection that sends nothing and is over.

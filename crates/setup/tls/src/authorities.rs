@@ -58,6 +58,7 @@ impl Authorities {
             return Ok(None);
         }
         let settled = stamps.iter().flatten().all(|stamp| stamp.is_settled());
+        let read_before = self.stamps == stamps;
         self.stamps = stamps;
         match read(&self.files) {
             Ok(contents) => {
@@ -67,7 +68,8 @@ impl Authorities {
             Err(_) if !settled => Ok(None),
             Err(problems) => {
                 let first = problems.into_iter().next();
-                if first == self.failed {
+                // A file that is not there is looked for each time.
+                if read_before && first == self.failed {
                     return Ok(None);
                 }
                 self.failed = first.clone();

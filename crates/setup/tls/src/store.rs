@@ -216,7 +216,7 @@ impl Watched {
         let settled = stamps.iter().flatten().all(|stamp| stamp.is_settled());
         let loaded = self.files.load(self.at);
         // The stamps of before reading: what is written meanwhile is seen the next time.
-        self.stamps = stamps;
+        let read_before = std::mem::replace(&mut self.stamps, stamps) == stamps;
         let what = match loaded {
             Ok(certificate) => {
                 self.failed = None;
@@ -231,7 +231,8 @@ impl Watched {
             // Whoever writes may not have finished: two files are not replaced at once.
             Err(_) if !settled => return None,
             Err(problem) => {
-                if self.failed.as_ref() == Some(&problem.fault) {
+                // A file that is not there is looked for each time.
+                if read_before && self.failed.as_ref() == Some(&problem.fault) {
                     return None;
                 }
                 self.failed = Some(problem.fault.clone());

@@ -71,6 +71,8 @@ impl Driver<'_> {
                 drop(attempt);
                 if ending.get() == Ending::Undelimited {
                     self.client.socket.reset_when_closed();
+                } else {
+                    self.client.socket.cut_when_closed();
                 }
                 let sent = self.record(incoming.started, Some(failure));
                 let (ending, status) = (access_log::Ending::Failed(failure), self.status_sent());

@@ -66,8 +66,8 @@ pub(crate) struct Handshake {
     side: Side,
     incoming: Vec<u8>,
     outgoing: Vec<u8>,
-    /// The peer's first bytes of application data, which came with its last message.
-    early: Vec<u8>,
+    /// So many bytes at the start of `incoming` are whole records that rustls has seen.
+    seen: usize,
     hello: Option<Hello>,
     state: State,
 }
@@ -117,7 +117,7 @@ impl Handshake {
             side,
             incoming: Vec::new(),
             outgoing: Vec::new(),
-            early: Vec::new(),
+            seen: 0,
             hello: None,
             state: State::New,
         }
@@ -180,23 +180,36 @@ impl Handshake {
         outcome
     }
 
+    /// Shows rustls one record more. What comes behind the handshake is not for it: it would answer a change of keys with
+    /// a message that it keeps for its own next record, and those are ours.
     fn ask(&mut self) -> Next {
+        let is_over = self.state == State::Running && !self.common().is_handshaking();
+        let record = if is_over { Some(self.seen) } else { record_end(&self.incoming, self.seen) };
+        let length = record.unwrap_or(self.incoming.len());
+        let shown = &mut self.incoming[..length];
         let (discard, next) = match &mut self.side {
             Side::Server(connection) => {
-                let status = connection.process_tls_records(&mut self.incoming);
-                turn(status, &mut self.outgoing, &mut self.early)
+                turn(connection.process_tls_records(shown), &mut self.outgoing)
             }
             Side::Client(connection) => {
-                let status = connection.process_tls_records(&mut self.incoming);
-                turn(status, &mut self.outgoing, &mut self.early)
+                turn(connection.process_tls_records(shown), &mut self.outgoing)
             }
         };
-        self.incoming.drain(..discard.min(self.incoming.len()));
-        match next {
-            // A server may write before it has heard the client's last message.
-            Next::Done if self.common().is_handshaking() => Next::More,
-            next => next,
+        self.incoming.drain(..discard.min(length));
+        self.seen = self.seen.saturating_sub(discard);
+        // A server may write before it has heard the client's last message.
+        let wants_more = match &next {
+            Next::More => true,
+            Next::Done => self.common().is_handshaking(),
+            Next::Again | Next::Failed(_) => false,
+        };
+        if !wants_more {
+            return next;
         }
+        if record.is_some() {
+            self.seen = length.saturating_sub(discard);
+        }
+        if self.incoming.len() > self.seen && record.is_some() { Next::Again } else { Next::More }
     }
 
     fn common(&self) -> &CommonState {
@@ -206,12 +219,11 @@ impl Handshake {
         }
     }
 
-    /// Has the alert encoded.
+    /// Has the alert encoded. Nothing more is read: rustls would find the same fault again, or miss bytes that it remembers.
     fn failed(&mut self, error: Error) -> HandshakeError {
-        self.incoming.clear();
         for _ in 0..LAST_RECORDS_MAX {
             let before = self.outgoing.len();
-            if !matches!(self.ask(), Next::Again) {
+            if !self.common().wants_write() || !matches!(self.ask(), Next::Again) {
                 break;
             }
             if self.hello.as_ref().is_some_and(|hello| hello.refused) {
@@ -244,7 +256,7 @@ impl Handshake {
             Side::Client(connection) => Keys::of_client(*connection),
         };
         let keys = keys.map_err(HandshakeError::Unusable)?;
-        Ok(Finished { keys, session, server_name, early: self.early, rest: self.incoming })
+        Ok(Finished { keys, session, server_name, rest: self.incoming })
     }
 }
 
@@ -253,18 +265,19 @@ pub(super) struct Finished {
     pub(super) keys: Keys,
     pub(super) session: Session,
     pub(super) server_name: Option<Box<str>>,
-    /// Application data that came behind it and was opened already.
-    pub(super) early: Vec<u8>,
     /// Records that came behind it, or the start of one.
     pub(super) rest: Vec<u8>,
 }
 
+/// Where the record ends that begins at `start`, if it is whole (RFC 8446 §5.1).
+fn record_end(bytes: &[u8], start: usize) -> Option<usize> {
+    let header = bytes.get(start..start + 5)?;
+    let end = start + 5 + usize::from(u16::from_be_bytes([header[3], header[4]]));
+    (end <= bytes.len()).then_some(end)
+}
+
 /// Does what rustls asks for; how many received bytes it is done with.
-fn turn<Data>(
-    status: UnbufferedStatus<'_, '_, Data>,
-    outgoing: &mut Vec<u8>,
-    early: &mut Vec<u8>,
-) -> (usize, Next) {
+fn turn<Data>(status: UnbufferedStatus<'_, '_, Data>, outgoing: &mut Vec<u8>) -> (usize, Next) {
     let UnbufferedStatus { discard, state } = status;
     let next = match state {
         Ok(ConnectionState::EncodeTlsData(mut record)) => {
@@ -288,18 +301,12 @@ fn turn<Data>(
             transmit.done();
             Next::Again
         }
-        Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-            while let Some(Ok(record)) = traffic.next_record() {
-                early.extend_from_slice(record.payload);
-            }
-            Next::Again
-        }
         Ok(ConnectionState::BlockedHandshake) => Next::More,
         Ok(ConnectionState::WriteTraffic(_)) => Next::Done,
         Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => {
             Next::Failed(Error::General("closed in the middle of the handshake".to_owned()))
         }
-        // Early data is not offered.
+        // Early data is not offered, and later data not shown.
         Ok(_) => Next::Failed(Error::General("an unexpected state".to_owned())),
         Err(error) => Next::Failed(error),
     };

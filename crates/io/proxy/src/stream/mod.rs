@@ -350,12 +350,17 @@ impl Stream {
 
     /// Makes closing a reset, so that a peer that reads until the end cannot take a cut answer for a whole one.
     pub(crate) fn reset_when_closed(&self) {
-        if let Some(tls) = self.tls() {
-            tls.forget_goodbye();
-        }
+        self.cut_when_closed();
         // A stream whose response was cut is reset by its drop.
         if let Some(socket) = self.socket() {
             socket.reset_when_closed();
+        }
+    }
+
+    /// Lets the end look like a cut where the carrier can tell one from an end in order: what was sent is not whole.
+    pub(crate) fn cut_when_closed(&self) {
+        if let Some(tls) = self.tls() {
+            tls.forget_goodbye();
         }
     }
 

@@ -95,7 +95,7 @@ impl Tls {
     /// # Errors
     /// What was agreed on cannot be used.
     pub(crate) fn establish(&self, handshake: Handshake) -> Result<(), HandshakeError> {
-        let Finished { keys, session, server_name, early, rest } = handshake.finish()?;
+        let Finished { keys, session, server_name, rest } = handshake.finish()?;
         let core = Core {
             version: if session.version == "TLSv1.2" { Version::Tls12 } else { Version::Tls13 },
             keys,
@@ -106,13 +106,6 @@ impl Tls {
         let mut state = State::new(Box::new(core));
         if !rest.is_empty() {
             state.feed(RecvBuf::from_vec(rest));
-        }
-        if !early.is_empty() {
-            let mut early = early;
-            if let Some(more) = state.received.take() {
-                early.extend_from_slice(&more);
-            }
-            state.received = Some(RecvBuf::from_vec(early));
         }
         self.send_queued(&mut state);
         *self.state.borrow_mut() = Some(state);
@@ -268,11 +261,11 @@ impl Tls {
         }
     }
 
-    /// Tells a peer that is between two messages, and about to be left, that nothing more comes. Where something is on its way
-    /// it is not told: it will see a cut, which it is.
+    /// Tells a peer that is between two messages, and about to be left, that nothing more comes; also one that has said so
+    /// itself (RFC 5246 §7.2.1). Where something is on its way it is not told: it will see a cut, which it is.
     pub(super) fn say_goodbye_at_once(&self) {
         if let Some(state) = &mut *self.state.borrow_mut()
-            && state.core.end == End::Open
+            && matches!(state.core.end, End::Open | End::Closed)
             && !state.core.has_said_goodbye
             && state.outgoing.is_empty()
             && self.socket().queued_bytes() == 0
