@@ -9,8 +9,8 @@ mod http2;
 
 use http::wait_nothing_in_flight;
 use http2::start_http2;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tidegate_testkit::http2::kind;
 use tidegate_testkit::{Http2Client, Http2Origin, Tidegate, refused_address};
 
@@ -92,14 +92,19 @@ fn messages_stream_both_ways_at_once() {
     let tidegate = start_http2(1, [origin.address()], H2);
     let mut client = Http2Client::connect(tidegate.address("web"));
     client.send_headers(1, &CALL, false);
-    assert!(client.find_frame(|frame| frame.kind == kind::HEADERS).is_some(), "the head comes first");
+    assert!(
+        client.find_frame(|frame| frame.kind == kind::HEADERS).is_some(),
+        "the head comes first"
+    );
     for round in 0..20_u8 {
         let message = [0, 0, 0, 0, 1, round];
         client.send_data(1, &message, round == 19);
         let echo = client.find_frame(|frame| frame.kind == kind::DATA && !frame.payload.is_empty());
         assert_eq!(echo.expect("an echo").payload, message);
     }
-    assert!(client.find_frame(|frame| frame.kind == kind::HEADERS && frame.flags & 1 != 0).is_some());
+    assert!(
+        client.find_frame(|frame| frame.kind == kind::HEADERS && frame.flags & 1 != 0).is_some()
+    );
     wait_nothing_in_flight(&tidegate);
     assert_eq!(calls(&tidegate, "ok"), 1);
 }

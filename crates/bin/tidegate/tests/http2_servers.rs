@@ -114,9 +114,12 @@ fn nginx_takes_its_leave_and_no_request_is_lost() {
     clients.into_iter().for_each(|client| client.join().expect("every request was answered"));
     let metrics = tidegate.metrics();
     assert_eq!(metrics.count("tidegate_backend_requests_total", &[("status", "2xx")]), 800);
-    let left = metrics.count("tidegate_server_http2_connections_ended_total", &[("reason", "goaway")]);
+    let left =
+        metrics.count("tidegate_server_http2_connections_ended_total", &[("reason", "goaway")]);
     assert!(left >= 20, "{left}");
-    assert!(!tidegate.process().lines().iter().any(|line| line.is_event("server_connection_ended")));
+    assert!(
+        !tidegate.process().lines().iter().any(|line| line.is_event("server_connection_ended"))
+    );
 }
 
 #[test]
@@ -179,7 +182,9 @@ fn interim_responses_come_first_and_a_body_waits_for_its_100() {
         let hints = client.read_head();
         assert_eq!((hints.status, hints.headers.value("link")), (103, Some("</a>")));
         assert_eq!(client.read_response().text(), "done");
-        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n");
+        client.send(
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n",
+        );
         assert_eq!(client.read_head().status, 103);
         assert_eq!(client.read_head().status, 100);
         client.send("abc");
@@ -271,7 +276,10 @@ fn limits_and_queues_count_streams() {
             Ok(())
         }
     });
-    let more = format!("{H2}backends.app.servers.s2 = {{ address = \"{}\", max_connections = 2 }}\n", origin.address());
+    let more = format!(
+        "{H2}backends.app.servers.s2 = {{ address = \"{}\", max_connections = 2 }}\n",
+        origin.address()
+    );
     let none: [&str; 0] = [];
     let tidegate = start_http2(1, none, &more);
     let mut client = Http2Client::connect(tidegate.address("web"));
@@ -441,7 +449,8 @@ fn a_server_that_takes_no_websockets_is_told_of_and_others_go_on() {
 fn start_tls(server: &str, with_http2: bool, backend: &str) -> (Nginx, Tidegate) {
     let ground = Ground::new();
     let identity = ground.authority.sign(&["s1.example"]);
-    let (chain, key) = (ground.write("s1.pem", &identity.chain), ground.write("s1.key", &identity.key));
+    let (chain, key) =
+        (ground.write("s1.pem", &identity.chain), ground.write("s1.key", &identity.key));
     let nginx = if with_http2 {
         Nginx::start_tls_http2(server, &chain, &key)
     } else {
@@ -465,10 +474,12 @@ fn nginx_is_spoken_to_over_tls_as_it_chooses() {
         let (_nginx, tidegate) = start_tls(SAY, with_http2, &backend);
         let answers: Vec<_> = (0..4)
             .map(|_| tidegate.address("web"))
-            .map(|address| thread::spawn(move || {
-                let mut client = Client::connect(address);
-                (0..5).map(|_| client.get("/").text().to_owned()).collect::<Vec<_>>()
-            }))
+            .map(|address| {
+                thread::spawn(move || {
+                    let mut client = Client::connect(address);
+                    (0..5).map(|_| client.get("/").text().to_owned()).collect::<Vec<_>>()
+                })
+            })
             .collect();
         for answer in answers {
             let texts = answer.join().expect("all were answered");
@@ -496,11 +507,13 @@ fn servers_are_checked_as_requests_are_made() {
     let nginx = Nginx::start_http2("location = /health { return 200 \"$server_protocol\"; }\n");
     let check = "backends.app.health_check = { path = \"/health\", expect_body = \"HTTP/2.0\", interval = \"50ms\", initial = \"down\" }\n";
     let tidegate = start(1, [nginx.address()], &format!("{H2}{check}"));
-    tidegate.wait_metrics("the server is up", |metrics| {
-        metrics.count("tidegate_server_up", &[]) == 1
-    });
+    tidegate
+        .wait_metrics("the server is up", |metrics| metrics.count("tidegate_server_up", &[]) == 1);
     thread::sleep(Duration::from_millis(200));
     let metrics = tidegate.metrics();
     assert!(metrics.count("tidegate_server_checks_total", &[("result", "passed")]) >= 2);
-    assert_eq!(metrics.count("tidegate_server_checks_total", &[]), metrics.count("tidegate_server_checks_total", &[("result", "passed")]));
+    assert_eq!(
+        metrics.count("tidegate_server_checks_total", &[]),
+        metrics.count("tidegate_server_checks_total", &[("result", "passed")])
+    );
 }

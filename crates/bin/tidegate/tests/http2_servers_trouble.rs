@@ -13,7 +13,9 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tidegate_testkit::http2::{code, flag, kind};
-use tidegate_testkit::{Http2Client, Http2Connection, Http2Origin, Http2Request, Origin, Tidegate, hpack, script};
+use tidegate_testkit::{
+    Http2Client, Http2Connection, Http2Origin, Http2Request, Origin, Tidegate, hpack, script,
+};
 
 const H2: &str = "backends.app.protocol = \"h2\"\n";
 const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n";
@@ -89,7 +91,10 @@ fn what_may_have_been_done_is_not_done_twice() {
     type Fail = fn(&mut Http2Connection, &Http2Request) -> io::Result<()>;
     let failures: [(Fail, &str); 4] = [
         (|connection, request| connection.reset(request.stream, code::CANCEL), "server_reset"),
-        (|connection, request| connection.reset(request.stream, code::INTERNAL_ERROR), "server_reset"),
+        (
+            |connection, request| connection.reset(request.stream, code::INTERNAL_ERROR),
+            "server_reset",
+        ),
         (|_, _| Err(io::ErrorKind::ConnectionReset.into()), "server_reset"),
         (
             // GOAWAY with an error does not say that this stream was not processed.
@@ -146,14 +151,21 @@ fn malformed_responses_are_bad_gateways() {
 #[test]
 fn lengths_that_disagree_with_data_are_cut_or_refused() {
     let short = Http2Origin::answering(&[], |connection, request| {
-        connection.send_fields(request.stream, &[(":status", "200"), ("content-length", "5")], false)?;
+        connection.send_fields(
+            request.stream,
+            &[(":status", "200"), ("content-length", "5")],
+            false,
+        )?;
         connection.send_data(request.stream, b"abc", true)
     });
     let tidegate = start(1, [short.address()], H2);
     let mut client = client(&tidegate);
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     let bytes = client.read_to_end();
-    assert!(!bytes.ends_with(b"abc") || bytes.starts_with(b"HTTP/1.1 200"), "a response is never completed");
+    assert!(
+        !bytes.ends_with(b"abc") || bytes.starts_with(b"HTTP/1.1 200"),
+        "a response is never completed"
+    );
     wait_nothing_in_flight(&tidegate);
     let failed = tidegate.metrics().count("tidegate_backend_requests_failed_total", &[]);
     assert_eq!(failed, 1);
@@ -198,7 +210,9 @@ fn a_silent_server_is_asked_and_given_up() {
         while connection.read_frame()?.is_some() {}
         Ok(())
     });
-    let more = format!("{H2}backends.app.http2 = {{ ping_after = \"200ms\", ping_timeout = \"200ms\" }}\n");
+    let more = format!(
+        "{H2}backends.app.http2 = {{ ping_after = \"200ms\", ping_timeout = \"200ms\" }}\n"
+    );
     let tidegate = start(1, [silent.address()], &more);
     let mut client = client(&tidegate);
     client.send(POST);
@@ -226,7 +240,9 @@ fn a_slow_server_that_answers_pings_is_waited_for() {
         }
         Ok(())
     });
-    let more = format!("{H2}backends.app.http2 = {{ ping_after = \"100ms\", ping_timeout = \"200ms\" }}\n");
+    let more = format!(
+        "{H2}backends.app.http2 = {{ ping_after = \"100ms\", ping_timeout = \"200ms\" }}\n"
+    );
     let tidegate = start(1, [slow.address()], &more);
     assert_eq!(client(&tidegate).get("/").text(), "late");
     // Servers of gRPC take more for a flood.
@@ -236,7 +252,9 @@ fn a_slow_server_that_answers_pings_is_waited_for() {
 #[test]
 fn a_server_that_allows_no_streams_is_not_waited_for_long() {
     let origin = Http2Origin::answering(&[(3, 0)], |_, _| panic!("it allowed none"));
-    let more = format!("{H2}backends.app.timeouts = {{ connect = \"300ms\" }}\nbackends.app.retries = 0\n");
+    let more = format!(
+        "{H2}backends.app.timeouts = {{ connect = \"300ms\" }}\nbackends.app.retries = 0\n"
+    );
     let tidegate = start(1, [origin.address()], &more);
     assert_eq!(client(&tidegate).get("/").status, 503);
     assert_eq!(origin.connections(), 1);
@@ -249,14 +267,11 @@ fn floods_of_a_server_end_its_connection() {
         (|connection, _| connection.send_frame(kind::PING, 0, 0, &[0; 8]), "pings"),
         (|connection, _| connection.send_frame(kind::SETTINGS, 0, 0, &[]), "settings"),
         (|connection, stream| connection.send_data(stream, b"", false), "empty_data"),
+        (|connection, stream| connection.send_fields(stream, &[(":status", "103")], false), ""),
         (
             |connection, stream| {
-                connection.send_fields(stream, &[(":status", "103")], false)
+                connection.send_frame(kind::WINDOW_UPDATE, 0, stream, &1_u32.to_be_bytes())
             },
-            "",
-        ),
-        (
-            |connection, stream| connection.send_frame(kind::WINDOW_UPDATE, 0, stream, &1_u32.to_be_bytes()),
             "window_updates",
         ),
         (
@@ -264,7 +279,12 @@ fn floods_of_a_server_end_its_connection() {
                 let block = hpack::block(&[(":status", "200")]);
                 connection.send_frame(kind::HEADERS, 0, stream, &block)?;
                 loop {
-                    connection.send_frame(kind::CONTINUATION, 0, stream, &hpack::block(&[("a", "b")]))?;
+                    connection.send_frame(
+                        kind::CONTINUATION,
+                        0,
+                        stream,
+                        &hpack::block(&[("a", "b")]),
+                    )?;
                 }
             },
             "",
@@ -311,7 +331,8 @@ fn a_head_beyond_the_limit_is_refused() {
 #[test]
 fn a_server_that_is_down_or_gone_loses_its_connections() {
     let origin = well();
-    let tidegate = start(1, [origin.address()], &format!("{H2}backends.app.pool.idle_timeout = \"1m\"\n"));
+    let tidegate =
+        start(1, [origin.address()], &format!("{H2}backends.app.pool.idle_timeout = \"1m\"\n"));
     assert_eq!(client(&tidegate).get("/").status, 200);
     assert_eq!(tidegate.metrics().count("tidegate_server_connections_open", &[]), 1);
     let other = well();

@@ -293,9 +293,7 @@ impl<'p> Exchange<'p> {
             Input::StreamRefused | Input::StreamUnseen if !self.touched && !self.response_begun => {
                 self.fail(now, FailureKind::StreamRefused)
             }
-            Input::StreamRefused | Input::StreamUnseen => {
-                self.give_up(FailureKind::StreamRefused)
-            }
+            Input::StreamRefused | Input::StreamUnseen => self.give_up(FailureKind::StreamRefused),
             Input::StreamReset => {
                 // The connection had not died while it was idle.
                 self.reused = false;

@@ -194,7 +194,10 @@ fn a_stale_connection_is_replaced_once_and_the_pool_is_not_asked_again() {
 fn what_a_server_has_not_looked_at_is_sent_again_whatever_it_is() {
     let unrepeatable = |inputs: &[Input]| Trace::new(&Policy::default(), false).after(inputs);
     assert_eq!(unrepeatable(&[reused(0), Input::RequestSent]).word(Input::StreamRefused), "pick!0");
-    assert_eq!(unrepeatable(&[reused(0), Input::RequestSent]).word(Input::StreamUnseen), "connect:0");
+    assert_eq!(
+        unrepeatable(&[reused(0), Input::RequestSent]).word(Input::StreamUnseen),
+        "connect:0"
+    );
     // Once: the next connection that takes no more is a refusal.
     let again = [reused(0), Input::StreamUnseen, Input::Connected, Input::RequestSent];
     assert_eq!(unrepeatable(&again).word(Input::StreamUnseen), "fresh!0");

@@ -356,7 +356,10 @@ mod tests {
         for (answer, expected) in [
             (chunked(SERVING, "grpc-status: 0\r\n"), Outcome::Passed),
             (chunked(NOT_SERVING, "grpc-status: 0\r\n"), failed(Fault::Grpc, "NOT_SERVING")),
-            (chunked(b"\x00\x00\x00\x00\x00", "grpc-status: 0\r\n"), failed(Fault::Grpc, "UNKNOWN")),
+            (
+                chunked(b"\x00\x00\x00\x00\x00", "grpc-status: 0\r\n"),
+                failed(Fault::Grpc, "UNKNOWN"),
+            ),
             (chunked(SERVING, ""), failed(Fault::Malformed, "no grpc-status")),
             (chunked(SERVING, "grpc-status: 13\r\n"), failed(Fault::Grpc, "grpc-status 13")),
             (

@@ -24,8 +24,9 @@ pub use content::{Broken, ContentSink};
 pub use error::Malformed;
 pub use grpc::{GRPC_STATUSES, grpc_status_for, is_grpc, read_grpc_status};
 pub use meter::{
-    CONTINUATIONS_MAX, EMPTY_DATA_MAX, Flood, HEADER_BLOCK_BYTES_MAX, Heard, Meter,
-    PINGS_MAX, PRIORITIES_MAX, RESETS_MAX, Rate, SERVER_HEADERS_MAX, SERVER_RESETS_MAX, SETTINGS_MAX, STREAMS_UNANSWERED_MAX, WINDOW_UPDATES_MAX,
+    CONTINUATIONS_MAX, EMPTY_DATA_MAX, Flood, HEADER_BLOCK_BYTES_MAX, Heard, Meter, PINGS_MAX,
+    PRIORITIES_MAX, RESETS_MAX, Rate, SERVER_HEADERS_MAX, SERVER_RESETS_MAX, SETTINGS_MAX,
+    STREAMS_UNANSWERED_MAX, WINDOW_UPDATES_MAX,
 };
 pub use preface::{PREFACE, Preface, judge_preface};
 pub use request::{Body, Carried, END_OF_HEAD, Pseudo, RequestKind, write_request};

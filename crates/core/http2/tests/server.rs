@@ -3,10 +3,12 @@
 use std::ops::Range;
 
 use proptest::prelude::*;
-use tidegate_http1::{Limits, Method, Parsed, RequestHead, ResponseContext, ResponseHead, parse_response};
+use tidegate_http1::{
+    Limits, Method, Parsed, RequestHead, ResponseContext, ResponseHead, parse_response,
+};
 use tidegate_http2::{
-    Answered, Body, Broken, ContentSink, MalformedResponse, RequestDecoder, RequestKind, RequestSink,
-    Target, write_interim, write_response,
+    Answered, Body, Broken, ContentSink, MalformedResponse, RequestDecoder, RequestKind,
+    RequestSink, Target, write_interim, write_response,
 };
 
 /// What was sent, as text; adjacent data is joined.
@@ -96,8 +98,16 @@ const REQUESTS: &[(&str, &str, bool)] = &[
         "POST a / content-length=3|data abc|end",
         true,
     ),
-    ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", "POST a / ends content-length=0|", true),
-    ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab", "POST a / content-length=5|data ab", false),
+    (
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+        "POST a / ends content-length=0|",
+        true,
+    ),
+    (
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab",
+        "POST a / content-length=5|data ab",
+        false,
+    ),
     (
         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n",
         "POST a /|data abc|end",
@@ -120,7 +130,11 @@ const REQUESTS: &[(&str, &str, bool)] = &[
         true,
     ),
     ("GET / HTTP/1.1\r\nHost: a\r\nbad\r\n\r\n", "broken", false),
-    ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "POST a /|broken", false),
+    (
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        "POST a /|broken",
+        false,
+    ),
 ];
 
 #[test]
@@ -220,7 +234,10 @@ fn interim_responses_have_no_framing() {
     let fields = [(&b"link"[..], &b"</a>"[..]), (b"content-length", b"3")];
     assert_eq!(write_interim(103, fields.into_iter(), &mut out), Ok(()));
     let text = String::from_utf8_lossy(&out);
-    assert!(text.starts_with("HTTP/1.1 103 ") && text.ends_with("\r\nlink: </a>\r\n\r\n"), "{text}");
+    assert!(
+        text.starts_with("HTTP/1.1 103 ") && text.ends_with("\r\nlink: </a>\r\n\r\n"),
+        "{text}"
+    );
     for status in [101, 200, 99] {
         let refused = write_interim(status, std::iter::empty(), &mut Vec::new());
         assert_eq!(refused, Err(MalformedResponse::StatusInvalid), "{status}");

@@ -53,7 +53,9 @@ impl Http2Origin {
     /// # Panics
     /// When no port is free.
     #[must_use]
-    pub fn start(serve: impl Fn(&mut Http2Connection) -> io::Result<()> + Send + Sync + 'static) -> Self {
+    pub fn start(
+        serve: impl Fn(&mut Http2Connection) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let address = listener.local_addr().expect("a bound socket has an address");
         let (shared, serve) = (Arc::new(Shared::default()), Arc::new(serve));
@@ -157,7 +159,13 @@ impl Http2Connection {
     ///
     /// # Errors
     /// The client has gone.
-    pub fn send_frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> io::Result<()> {
+    pub fn send_frame(
+        &mut self,
+        kind: u8,
+        flags: u8,
+        stream: u32,
+        payload: &[u8],
+    ) -> io::Result<()> {
         self.send(&frame(kind, flags, stream, payload))
     }
 
@@ -176,7 +184,12 @@ impl Http2Connection {
     ///
     /// # Errors
     /// The client has gone.
-    pub fn send_fields(&mut self, stream: u32, fields: &[(&str, &str)], ends: bool) -> io::Result<()> {
+    pub fn send_fields(
+        &mut self,
+        stream: u32,
+        fields: &[(&str, &str)],
+        ends: bool,
+    ) -> io::Result<()> {
         let flags = flag::END_HEADERS | if ends { flag::END_STREAM } else { 0 };
         self.send_frame(kind::HEADERS, flags, stream, &hpack::block(fields))
     }
@@ -259,8 +272,7 @@ impl Http2Connection {
                     }
                 }
                 kind::SETTINGS | kind::PING if frame.flags & flag::ACK == 0 => {
-                    let payload =
-                        if frame.kind == kind::PING { &frame.payload[..] } else { &[] };
+                    let payload = if frame.kind == kind::PING { &frame.payload[..] } else { &[] };
                     self.send_frame(frame.kind, flag::ACK, 0, payload)?;
                 }
                 _ => {}

@@ -18,8 +18,8 @@ use tidegate_health::Event;
 use tidegate_proxy::{
     AccessLog, BackendProtocol, BackendSettings, BindSettings, Budget, ClientTimeouts, Compression,
     ForwardedField, Forwarding, FrontendSettings, Handed, HandshakeLimits, Location, OnMarkedDown,
-    OwnFieldSettings, PoolSettings, RepeatSettings, ServerHttp2Settings, ServerSettings, ServerStates, Snapshot,
-    StickSettings, Tables, Verifier, reasons,
+    OwnFieldSettings, PoolSettings, RepeatSettings, ServerHttp2Settings, ServerSettings,
+    ServerStates, Snapshot, StickSettings, Tables, Verifier, reasons,
 };
 use tidegate_queue::{self as slots, Hub};
 use tidegate_rules::ValueList;

@@ -16,8 +16,8 @@ use h2::client::Connection;
 use rustix::io::Errno;
 use tidegate_ring::{RecvBuf, SendBuf, Socket};
 use tidegate_shard::Shard;
-use tidegate_tls::{ClientTls, Protocol};
 use tidegate_tls::rustls::pki_types::ServerName;
+use tidegate_tls::{ClientTls, Protocol};
 
 use crate::http2::servers::{Fault, TrunkStream};
 use crate::http2::{Carrier, End, Piece};

@@ -28,8 +28,8 @@ use tidegate_tls::{ClientTls, Protocol, ServerTls};
 
 use crate::budget::Budget;
 use crate::compression::{self, Compression};
-pub use crate::http2::servers::ServerHttp2Settings;
 use crate::http2::servers::Ended;
+pub use crate::http2::servers::ServerHttp2Settings;
 use crate::journal::AccessLog;
 use crate::rules::{Answered, Dropped, Verifier};
 use crate::stream::HandshakeError;

@@ -11,7 +11,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_health::{GrpcCheck, HttpCheck, Initial, Pattern, Preset, Probe, StatusSet, Step, Timing};
+use tidegate_health::{
+    GrpcCheck, HttpCheck, Initial, Pattern, Preset, Probe, StatusSet, Step, Timing,
+};
 use toml::de::DeValue;
 
 use crate::defaults;

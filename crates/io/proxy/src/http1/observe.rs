@@ -89,10 +89,7 @@ impl Driver<'_> {
 
 /// What a response says was noted with it, and a request that was not taken says nothing.
 fn is_no_error(kind: FailureKind) -> bool {
-    matches!(
-        kind,
-        FailureKind::Status(_) | FailureKind::GrpcStatus(_) | FailureKind::StreamRefused
-    )
+    matches!(kind, FailureKind::Status(_) | FailureKind::GrpcStatus(_) | FailureKind::StreamRefused)
 }
 
 fn is_of_server(failure: Failure) -> bool {

@@ -214,14 +214,13 @@ impl Driver<'_> {
             && !self.worker.is_draining();
         let connection =
             if persists { ConnectionHeader::KeepAlive } else { ConnectionHeader::Close };
-        let answer =
-            Answer {
-                status,
-                connection,
-                version: incoming.version,
-                method: incoming.method,
-                grpc: incoming.grpc,
-            };
+        let answer = Answer {
+            status,
+            connection,
+            version: incoming.version,
+            method: incoming.method,
+            grpc: incoming.grpc,
+        };
         if incoming.grpc {
             self.note_grpc(grpc_status_for(status));
         }

@@ -220,7 +220,10 @@ impl Conversation<'_> {
     }
 
     /// Waits for the next thing that time brings.
-    fn poll_deadline(&mut self, connection: &mut Connection<Carrier<ClientSide>, Piece>) -> Poll<()> {
+    fn poll_deadline(
+        &mut self,
+        connection: &mut Connection<Carrier<ClientSide>, Piece>,
+    ) -> Poll<()> {
         let now = self.alarm.now();
         let deadline = match self.phase {
             Phase::Open => {

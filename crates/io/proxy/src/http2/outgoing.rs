@@ -79,10 +79,7 @@ impl ContentSink for Content<'_> {
 }
 
 /// Adds fields that came as text; a name or value that the library has no room for is left out.
-pub(super) fn collect<'a>(
-    lines: impl Iterator<Item = (&'a [u8], &'a [u8])>,
-    map: &mut HeaderMap,
-) {
+pub(super) fn collect<'a>(lines: impl Iterator<Item = (&'a [u8], &'a [u8])>, map: &mut HeaderMap) {
     for (name, value) in lines {
         if let (Ok(name), Ok(value)) =
             (HeaderName::from_bytes(name), HeaderValue::from_bytes(value))

@@ -64,11 +64,7 @@ impl Receiving {
         }
     }
 
-    fn poll_part(
-        &mut self,
-        context: &mut Context<'_>,
-        out: &mut Vec<u8>,
-    ) -> Poll<Result<(), Cut>> {
+    fn poll_part(&mut self, context: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Result<(), Cut>> {
         let data = match self.receive.poll_data(context) {
             Poll::Ready(Some(data)) => data.map_err(Cut::Error),
             Poll::Ready(None) => return self.poll_end(context, out),
@@ -85,11 +81,7 @@ impl Receiving {
         }))
     }
 
-    fn poll_end(
-        &mut self,
-        context: &mut Context<'_>,
-        out: &mut Vec<u8>,
-    ) -> Poll<Result<(), Cut>> {
+    fn poll_end(&mut self, context: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Result<(), Cut>> {
         self.receive.poll_trailers(context).map(|trailers| {
             let trailers = trailers.map_err(Cut::Error)?;
             self.has_ended = true;

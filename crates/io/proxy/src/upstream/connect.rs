@@ -14,9 +14,9 @@ use rustix::io::Errno;
 use tidegate_exchange::ConnectFailure;
 use tidegate_idle::Kept;
 use tidegate_ring::Socket;
-use tidegate_tls::{ClientTls, Protocol};
 use tidegate_tls::rustls::ClientConfig;
 use tidegate_tls::rustls::pki_types::ServerName;
+use tidegate_tls::{ClientTls, Protocol};
 
 use crate::http2::servers::TrunkStream;
 use crate::site::Server;

@@ -235,8 +235,7 @@ impl TrunkStream {
         }
         let (kind, accept) = (output.decoder.kind(), output.decoder.accept());
         let answered = Answered { kind, accept, ends: receive.is_end_stream() };
-        let body =
-            write_response(head.status.as_u16(), &answered, fields(&head.headers), out);
+        let body = write_response(head.status.as_u16(), &answered, fields(&head.headers), out);
         Poll::Ready(match body {
             Ok(body) => Ok(Some(Receiving::new(body, receive))),
             Err(error) => Err(malformed(error)),
@@ -324,9 +323,7 @@ fn fault_of(error: &h2::Error, begun: bool) -> Fault {
         Some(_) if error.is_go_away() && by_server && !begun => Fault::Goaway,
         Some(_) if error.is_go_away() && by_server => Fault::Lost,
         Some(Reason::REFUSED_STREAM) if by_server && !begun => Fault::Refused,
-        Some(Reason::HTTP_1_1_REQUIRED) if by_server => {
-            Fault::Malformed("h2_http_1_1_required")
-        }
+        Some(Reason::HTTP_1_1_REQUIRED) if by_server => Fault::Malformed("h2_http_1_1_required"),
         Some(_) if by_server => Fault::Reset,
         Some(_) if error.is_reset() => Fault::Malformed("h2_response_malformed"),
         Some(_) => Fault::Malformed("h2_protocol_error"),

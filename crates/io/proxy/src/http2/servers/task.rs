@@ -165,12 +165,7 @@ fn builder(trunk: &Trunk) -> h2::client::Builder {
 }
 
 /// Speaks until the end; why that came.
-async fn speak(
-    worker: &Rc<Worker>,
-    alarm: &Alarm,
-    trunk: &Rc<Trunk>,
-    stream: &Rc<Stream>,
-) -> Over {
+async fn speak(worker: &Rc<Worker>, alarm: &Alarm, trunk: &Rc<Trunk>, stream: &Rc<Stream>) -> Over {
     let side = ServerSide { stream: stream.clone(), trunk: trunk.clone() };
     let carrier = Carrier::new(side, &worker.shard, None);
     let deadline = trunk.opened + trunk.settings.connect_timeout;
@@ -323,8 +318,11 @@ impl Life<'_> {
             return Err((Ended::PingTimeout, detail));
         }
         let is_quiet = self.frames > 0 && self.frames == trunk.heard().frames + 1;
-        let patience =
-            if is_quiet { settings.ping_after.max(QUIET_PING_INTERVAL) } else { settings.ping_after };
+        let patience = if is_quiet {
+            settings.ping_after.max(QUIET_PING_INTERVAL)
+        } else {
+            settings.ping_after
+        };
         let due = trunk.heard_at.get() + patience;
         if now < due {
             return Ok(due);

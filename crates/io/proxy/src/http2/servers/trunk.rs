@@ -13,8 +13,8 @@ use tidegate_http1::RequestHead;
 use tidegate_http2::{Flood, Heard, Meter};
 use tidegate_shard::TaskId;
 
-use super::stream::TrunkStream;
 use super::TrunkSettings;
+use super::stream::TrunkStream;
 use crate::http2::piece::Piece;
 use crate::site::Server;
 use crate::upstream::connect::DialError;
@@ -57,9 +57,8 @@ pub(crate) enum Ended {
 }
 
 impl Ended {
-    pub(crate) const LABELS: [&'static str; 9] = [
-        "idle", "left", "goaway", "closed", "broken", "protocol", "ping_timeout", "flood", "dial",
-    ];
+    pub(crate) const LABELS: [&'static str; 9] =
+        ["idle", "left", "goaway", "closed", "broken", "protocol", "ping_timeout", "flood", "dial"];
 
     pub(crate) fn label(self) -> &'static str {
         Self::LABELS[self as usize]
