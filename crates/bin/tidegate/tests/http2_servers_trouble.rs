@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tidegate_testkit::http2::{code, flag, kind};
 use tidegate_testkit::{
-    Http2Client, Http2Connection, Http2Origin, Http2Request, Origin, Tidegate, hpack, script,
+    Http2Client, Http2Connection, Http2Origin, Http2Request, Nginx, Tidegate, hpack,
 };
 
 const H2: &str = "backends.app.protocol = \"h2\"\n";
@@ -194,8 +194,8 @@ fn a_response_that_breaks_off_is_cut_for_the_client() {
 
 #[test]
 fn a_server_of_http1_is_told_from_one_of_http2() {
-    let origin = Origin::start(script::answer_ok("no"));
-    let tidegate = start(1, [origin.address()], H2);
+    let nginx = Nginx::start("");
+    let tidegate = start(1, [nginx.address()], H2);
     assert_eq!(client(&tidegate).get("/").status, 503);
     let line = tidegate.wait_log(|line| line.is_event("request_failed"));
     assert_eq!(line.field("reason").as_deref(), Some("connect_protocol"), "{}", line.text);
@@ -302,8 +302,8 @@ fn floods_of_a_server_end_its_connection() {
         });
         let tidegate = start(1, [origin.address()], &format!("{H2}backends.app.retries = 0\n"));
         let mut client = client(&tidegate);
-        client.send(POST);
-        client.read_to_end();
+        client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        client.read_until_end();
         wait_nothing_in_flight(&tidegate);
         if !reason.is_empty() {
             let line = tidegate.wait_log(|line| line.is_event("server_connection_ended"));

@@ -14,6 +14,9 @@ use std::thread;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// Fields as they came.
+type Lines = Vec<(String, String)>;
+
 /// A running server.
 pub struct Http2Origin {
     address: SocketAddr,
@@ -284,7 +287,7 @@ impl Http2Connection {
     ///
     /// # Errors
     /// As [`Http2Connection::read_frame`].
-    pub fn read_body(&mut self, stream: u32) -> io::Result<(Vec<u8>, Vec<(String, String)>)> {
+    pub fn read_body(&mut self, stream: u32) -> io::Result<(Vec<u8>, Lines)> {
         let mut body = Vec::new();
         loop {
             let Some(frame) = self.read_frame()? else {
