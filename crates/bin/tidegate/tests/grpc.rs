@@ -73,6 +73,22 @@ fn a_unary_call_passes_with_its_deadline_and_its_status_is_told() {
 }
 
 #[test]
+fn many_calls_on_one_connection_are_no_flood() {
+    let origin = Http2Origin::answering(&[], |connection, request| {
+        connection.send_fields(request.stream, &HEAD, false)?;
+        connection.send_fields(request.stream, &[("grpc-status", "0")], true)
+    });
+    let tidegate = start_http2(1, [origin.address()], H2);
+    let mut client = Http2Client::connect(tidegate.address("web"));
+    for batch in 0..100_u32 {
+        let streams = (0..30).map(|place| batch * 60 + place * 2 + 1);
+        streams.clone().for_each(|stream| client.send_headers(stream, &CALL, true));
+        streams.for_each(|stream| assert_eq!(client.answer(stream).status, 200));
+    }
+    assert_eq!((calls(&tidegate, "ok"), origin.connections()), (3_000, 1));
+}
+
+#[test]
 fn messages_stream_both_ways_at_once() {
     let origin = Http2Origin::answering(&[], |connection, request| {
         connection.send_fields(request.stream, &HEAD, false)?;

@@ -53,8 +53,8 @@ pub(crate) struct TrunkStream {
     fault: Cell<Option<Fault>>,
     /// Bytes of text that were handed over.
     handed_over: Cell<u64>,
-    /// Blocks of fields that came and were waited for.
-    blocks: Cell<u32>,
+    /// The final head has come.
+    is_answered: Cell<bool>,
     grpc: Cell<Option<Grpc>>,
 }
 
@@ -113,7 +113,7 @@ impl TrunkStream {
             queued: Rc::default(),
             fault: Cell::new(None),
             handed_over: Cell::new(0),
-            blocks: Cell::new(0),
+            is_answered: Cell::new(false),
             grpc: Cell::new(None),
         })
     }
@@ -229,7 +229,7 @@ impl TrunkStream {
             Ok(response) => response.into_parts(),
             Err(error) => return Poll::Ready(Err(fault_of(&error, false))),
         };
-        self.blocks.set(1);
+        self.is_answered.set(true);
         if let Some(status) = grpc_status(&head.headers) {
             self.grpc.set(Some(Grpc { status, is_alone: receive.is_end_stream() }));
         }
@@ -310,7 +310,7 @@ impl Drop for TrunkStream {
             send.send_reset(reason);
         }
         if let Some(trunk) = &self.trunk {
-            trunk.close_stream(self.blocks.get());
+            trunk.close_stream(self.is_answered.get());
         }
     }
 }

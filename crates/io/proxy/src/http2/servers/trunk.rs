@@ -20,6 +20,9 @@ use crate::site::Server;
 use crate::upstream::connect::DialError;
 use crate::worker::Worker;
 
+/// Blocks of fields that a response has: its head and its trailers.
+const BLOCKS_PER_ANSWER: u32 = 2;
+
 /// How far a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
@@ -203,16 +206,17 @@ impl Trunk {
         Some(TrunkStream::new(Some(self), &self.head, self.is_secure, send))
     }
 
-    /// A stream has ended. `fields`: so many of its blocks of fields were waited for and came.
-    pub(super) fn close_stream(&self, fields: u32) {
+    /// A stream has ended. `answered`: with a head, behind which there may have been trailers.
+    pub(super) fn close_stream(&self, answered: bool) {
         let was_idle = self.is_idle();
         self.streams.set(self.streams.get() - 1);
         self.note_idle(was_idle);
         self.server.stats.http2_streams_open.decrement();
         self.active_at.set(self.worker.shard.clock.now());
-        let mut meter = self.meter.borrow_mut();
-        (0..fields).for_each(|_| meter.note_answered());
-        drop(meter);
+        if answered {
+            let mut meter = self.meter.borrow_mut();
+            (0..BLOCKS_PER_ANSWER).for_each(|_| meter.note_answered());
+        }
         if self.streams.get() == 0 {
             let is_one_too_many = self.server.trunks.idle() > self.settings.pool.idle_max;
             if is_one_too_many && self.state.get() == State::Open {
