@@ -369,7 +369,7 @@ mod tests {
     #[test]
     fn groups_stay_small() {
         assert!(size_of::<FrontendStats>() <= 8_448);
-        assert!(size_of::<BackendStats>() <= 4_224);
+        assert!(size_of::<BackendStats>() <= 4_352);
         assert!(size_of::<ServerStats>() <= 384);
         assert!(size_of::<ShardStats>() <= 128);
     }

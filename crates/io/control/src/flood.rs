@@ -188,7 +188,7 @@ mod tests {
         admitted(&mut flood, Panicked, at, 2);
         assert_eq!(flood.summary_at(), Some(at + SUMMARY_PAUSE));
         assert_eq!(flood.sum_up(), [(Panicked, 2)]);
-        let totals = [0, 3, 0, 9, 0, 0, 0, 0];
+        let totals = [0, 3, 0, 9, 0, 0, 0, 0, 0];
         assert_eq!(flood.totals(), std::array::from_fn(|at| (KINDS[at], totals[at])));
     }
 
