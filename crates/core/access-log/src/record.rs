@@ -203,6 +203,8 @@ pub struct Record<'a> {
     pub rule: Option<&'a str>,
     /// The request's id.
     pub request_id: Option<&'a [u8]>,
+    /// The status of a call of gRPC: 0 to 16, or a higher one where it is not known.
+    pub grpc_status: Option<u8>,
     /// How it ended.
     pub ending: Ending,
     /// Fields that rules added.
@@ -253,6 +255,7 @@ impl<'a> Record<'a> {
             },
             rule: None,
             request_id: None,
+            grpc_status: None,
             ending: Ending::Complete,
             extras: &[],
         }

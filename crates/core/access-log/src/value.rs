@@ -117,6 +117,9 @@ impl<'a> Value<'a> {
             Field::ResponseCookie => bytes(record.cookies.response),
             Field::Rule => record.rule.map_or(NONE, name),
             Field::RequestId => bytes(record.request_id),
+            Field::GrpcStatus => {
+                record.grpc_status.map_or(NONE, |status| Value::Number(status.into()))
+            }
             Field::Termination => {
                 let letters = if record.protocol == Protocol::Http { 4 } else { 2 };
                 Value::Letters(termination(record), letters)

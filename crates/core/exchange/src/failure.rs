@@ -44,6 +44,8 @@ pub enum ConnectFailure {
     LocalResource,
     /// The TLS handshake failed: the two do not agree, or the server is not who it should be.
     Tls,
+    /// The connection was there, and the server does not speak the protocol that it should.
+    Protocol,
 }
 
 /// What went wrong.
@@ -87,6 +89,12 @@ pub enum FailureKind {
     Loop,
     /// A response with this status, which the policy lists. It fails a try and never a request: the last one is passed on.
     Status(u16),
+    /// The server has refused the request before it did anything with it, and said so, or took no more on its connection (RFC 9113
+    /// §8.7).
+    StreamRefused,
+    /// A response that is nothing but this gRPC status, which the policy lists. Like [`FailureKind::Status`] it fails a try and
+    /// never a request.
+    GrpcStatus(u8),
 }
 
 /// How a failure may be made good.
@@ -94,7 +102,8 @@ pub enum FailureKind {
 pub enum Retry {
     /// Not at all.
     Never,
-    /// By another connection attempt, if the policy lists it: the request has not left this machine.
+    /// By another connection attempt, if the policy lists it: the request has not left this machine, or the server says that it
+    /// has done nothing with it.
     Connect,
     /// By sending the request again, if the policy lists it, the request can be repeated, and nothing of a response has
     /// reached the client.
@@ -118,7 +127,7 @@ pub(crate) struct Row {
 
 impl FailureKind {
     /// One value of every kind, in the order of their indices.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 25] = [
         Self::RequestHeadTimeout,
         Self::BadRequest { status: 400, detail: "" },
         Self::ClientTimeout,
@@ -141,13 +150,16 @@ impl FailureKind {
         Self::Loop,
         Self::Status(503),
         Self::Connect(ConnectFailure::Tls),
+        Self::Connect(ConnectFailure::Protocol),
+        Self::StreamRefused,
+        Self::GrpcStatus(14),
     ];
 
     /// The total function: what follows from each kind. The letters are those HAProxy logs: who ended
     /// the exchange (`C`lient, `S`erver, `P`roxy, `R`esource; small for a timeout).
     #[rustfmt::skip]
     pub(crate) const fn row(self) -> Row {
-        use ConnectFailure::{LocalResource, Refused, Reset, TimedOut, Tls, Unreachable};
+        use ConnectFailure::{LocalResource, Protocol, Refused, Reset, TimedOut, Tls, Unreachable};
         use NoServerCause::{AllDown, Empty, PoolFull};
         use Origin::{Client, Proxy, Server};
         use Retry::{Connect, FreshConnection, Never, Repeat};
@@ -175,6 +187,9 @@ impl FailureKind {
             Self::Loop => (19, "loop_detected", Proxy, Some(508), b'P', Never),
             Self::Status(status) => (20, "response_status", Server, Some(error_status(status)), b'S', Repeat),
             Self::Connect(Tls) => (21, "connect_tls", Server, Some(503), b'S', Connect),
+            Self::Connect(Protocol) => (22, "connect_protocol", Server, Some(503), b'S', Connect),
+            Self::StreamRefused => (23, "stream_refused", Server, Some(503), b'S', Connect),
+            Self::GrpcStatus(_) => (24, "grpc_status", Server, Some(503), b'S', Repeat),
         };
         Row { index, reason, origin, status, cause, retry }
     }

@@ -268,6 +268,7 @@ impl<'p> Exchange<'p> {
                 }
                 Action::Wait
             }
+            Input::GrpcStatus(status) => self.on_grpc_status(now, status),
             Input::ResponseHead { status, interim } => self.on_head(now, status, interim),
             Input::HedgeWon { server } if self.state == State::Awaiting && !self.response_begun => {
                 self.adopt(now, server)
@@ -286,6 +287,18 @@ impl<'p> Exchange<'p> {
                 self.reconnect(now, FailureKind::ServerReset)
             }
             Input::PoolLost => self.fail(now, FailureKind::ServerReset),
+            Input::StreamUnseen if !self.touched && !self.response_begun && !self.fresh_only => {
+                self.reconnect(now, FailureKind::StreamRefused)
+            }
+            Input::StreamRefused | Input::StreamUnseen if !self.touched && !self.response_begun => {
+                self.fail(now, FailureKind::StreamRefused)
+            }
+            Input::StreamRefused | Input::StreamUnseen => self.give_up(FailureKind::StreamRefused),
+            Input::StreamReset => {
+                // The connection had not died while it was idle.
+                self.reused = false;
+                self.fail(now, FailureKind::ServerReset)
+            }
             _ => Action::Wait,
         }
     }
@@ -309,7 +322,11 @@ impl<'p> Exchange<'p> {
                 Action::Wait
             }
             Input::ServerClosed => self.fail(now, FailureKind::TruncatedResponse),
-            Input::ServerReset | Input::PoolLost => self.fail(now, FailureKind::ServerReset),
+            Input::ServerReset
+            | Input::PoolLost
+            | Input::StreamReset
+            | Input::StreamRefused
+            | Input::StreamUnseen => self.fail(now, FailureKind::ServerReset),
             Input::BadResponse(detail) => self.fail(now, FailureKind::BadResponse { detail }),
             _ => Action::Wait,
         }
@@ -346,6 +363,15 @@ impl<'p> Exchange<'p> {
             _ => Upload::Stop,
         };
         Action::Relay { upload }
+    }
+
+    fn on_grpc_status(&mut self, now: Instant, status: u8) -> Action {
+        let kind = FailureKind::GrpcStatus(status);
+        let listed = self.budget.is_some() && self.policy.retry_on.has(kind);
+        if listed && self.may_repeat() && self.draws(now) {
+            return self.retry(now, kind);
+        }
+        Action::Wait
     }
 
     fn deadline_passed(&mut self, now: Instant) -> Action {

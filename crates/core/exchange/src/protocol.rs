@@ -55,11 +55,21 @@ pub enum Input {
     /// The connection to the server broke, and everything received before was handled. A failed send
     /// after the response's head is no such input: the rest of the request is dropped instead.
     ServerReset,
+    /// The server has ended the request's stream; the connection, which carries others, is there.
+    StreamReset,
+    /// The connection takes no more requests, and this one came after the last that it took (RFC 9113 §6.8): the same proof, and no
+    /// word against the server.
+    StreamUnseen,
+    /// The request's stream was refused: proof that the server has done nothing with the request (RFC 9113
+    /// §8.7). Not to be given once something of a response has come.
+    StreamRefused,
     /// What the server sent is not a valid response; the reason names the rule it breaks.
     BadResponse(&'static str),
     /// The reused connection turned out to be dead before the kernel took one byte of the request for
     /// it. This is proof that the server has seen nothing of the request.
     PoolLost,
+    /// The response that has come is nothing but this status of a gRPC call; its head follows, unless another try is made.
+    GrpcStatus(u8),
     /// The second try that [`Action::Hedge`] asked for has the first byte of a response, or is all that is left: the first
     /// one has not, and is given up.
     HedgeWon {

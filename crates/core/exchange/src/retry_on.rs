@@ -8,9 +8,9 @@ use crate::failure::{ConnectFailure, FailureKind};
 /// What a try may have failed by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RetryCause {
-    /// No connection was established, for whatever reason.
+    /// No connection was established, for whatever reason, or the server did not take the request on the one there was.
     ConnectFailure,
-    /// The server refused the connection.
+    /// The server refused the connection, or the request before it did anything with it.
     Refused,
     /// The server closed the connection before it sent anything.
     EmptyResponse,
@@ -22,11 +22,13 @@ pub enum RetryCause {
     Timeout,
     /// The connection broke, while it was established or later.
     Reset,
+    /// The response is nothing but this status of a gRPC call.
+    Grpc(u8),
 }
 
 impl RetryCause {
     /// The word for each in the configuration.
-    pub const WORDS: [(&'static str, Self); 7] = [
+    pub const WORDS: [(&'static str, Self); 12] = [
         ("connect_failure", Self::ConnectFailure),
         ("refused", Self::Refused),
         ("empty_response", Self::EmptyResponse),
@@ -34,10 +36,16 @@ impl RetryCause {
         ("response_timeout", Self::ResponseTimeout),
         ("timeout", Self::Timeout),
         ("reset", Self::Reset),
+        // Those after which gRPC itself, and Envoy, may try again.
+        ("grpc_cancelled", Self::Grpc(1)),
+        ("grpc_deadline_exceeded", Self::Grpc(4)),
+        ("grpc_resource_exhausted", Self::Grpc(8)),
+        ("grpc_internal", Self::Grpc(13)),
+        ("grpc_unavailable", Self::Grpc(14)),
     ];
 
     const fn kinds(self) -> &'static [FailureKind] {
-        use ConnectFailure::{LocalResource, Refused, Reset, TimedOut, Tls, Unreachable};
+        use ConnectFailure::{LocalResource, Protocol, Refused, Reset, TimedOut, Tls, Unreachable};
         use FailureKind::Connect;
         match self {
             Self::ConnectFailure => &[
@@ -47,8 +55,10 @@ impl RetryCause {
                 Connect(Reset),
                 Connect(LocalResource),
                 Connect(Tls),
+                Connect(Protocol),
+                FailureKind::StreamRefused,
             ],
-            Self::Refused => &[Connect(Refused)],
+            Self::Refused => &[Connect(Refused), FailureKind::StreamRefused],
             Self::EmptyResponse => &[FailureKind::EmptyResponse],
             Self::JunkResponse => {
                 &[FailureKind::IncompleteHead, FailureKind::BadResponse { detail: "" }]
@@ -56,6 +66,7 @@ impl RetryCause {
             Self::ResponseTimeout => &[FailureKind::ServerTimeout],
             Self::Timeout => &[Connect(TimedOut), FailureKind::ServerTimeout],
             Self::Reset => &[Connect(Reset), FailureKind::ServerReset],
+            Self::Grpc(_) => &[],
         }
     }
 }
@@ -67,15 +78,20 @@ pub struct RetryOn {
     kinds: u32,
     /// A bit for each status from 400 on, and from 500 on.
     statuses: [u64; 2],
+    /// A bit for each status of gRPC.
+    grpc: u32,
 }
 
 impl RetryOn {
     /// Nothing is tried again.
-    pub const NONE: Self = Self { kinds: 0, statuses: [0; 2] };
+    pub const NONE: Self = Self { kinds: 0, statuses: [0; 2], grpc: 0 };
 
     /// The set with this cause.
     #[must_use]
     pub const fn with(mut self, cause: RetryCause) -> Self {
+        if let RetryCause::Grpc(status) = cause {
+            self.grpc |= grpc_bit(status);
+        }
         let kinds = cause.kinds();
         let mut at = 0;
         while at < kinds.len() {
@@ -108,6 +124,7 @@ impl RetryOn {
     pub fn has(&self, kind: FailureKind) -> bool {
         match kind {
             FailureKind::Status(status) => self.has_status(status),
+            FailureKind::GrpcStatus(status) => self.grpc & grpc_bit(status) != 0,
             _ => self.kinds & (1 << kind.index()) != 0,
         }
     }
@@ -116,7 +133,7 @@ impl RetryOn {
     #[must_use]
     pub fn repeats(&self) -> bool {
         let connecting = Self::NONE.with(RetryCause::ConnectFailure).kinds;
-        self.kinds & !connecting != 0 || self.statuses != [0; 2]
+        self.kinds & !connecting != 0 || self.statuses != [0; 2] || self.grpc != 0
     }
 }
 
@@ -125,6 +142,10 @@ impl Default for RetryOn {
     fn default() -> Self {
         Self::NONE.with(RetryCause::ConnectFailure)
     }
+}
+
+const fn grpc_bit(status: u8) -> u32 {
+    if status < 32 { 1 << status } else { 0 }
 }
 
 fn place(status: u16) -> Option<(usize, u64)> {
@@ -152,6 +173,9 @@ mod tests {
             );
             assert_eq!(set.has(kind), expected, "{kind:?}");
         }
+        let calls = RetryOn::NONE.with(RetryCause::Grpc(14)).with(RetryCause::Grpc(1));
+        let held = (0..=u8::MAX).filter(|status| calls.has(FailureKind::GrpcStatus(*status)));
+        assert_eq!(held.collect::<Vec<_>>(), [1, 14]);
         let held = (0..=999).filter(|status| set.has_status(*status)).collect::<Vec<_>>();
         assert_eq!(held, [400, 463, 503]);
         for status in [0, 200, 399, 464, 499, 564, 999, u16::MAX] {

@@ -28,6 +28,9 @@ const TABLE: &str = "
     loop_detected             508   P  Proxy   Never
     response_status           503   S  Server  Repeat
     connect_tls               503   S  Server  Connect
+    connect_protocol          503   S  Server  Connect
+    stream_refused            503   S  Server  Connect
+    grpc_status               503   S  Server  Repeat
 ";
 
 #[test]

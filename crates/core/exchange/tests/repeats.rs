@@ -15,9 +15,10 @@ fn repeating() -> Policy {
 }
 
 /// What a try may fail by once the request was sent, as inputs.
-const FAILURES: [&[Input]; 5] = [
+const FAILURES: [&[Input]; 6] = [
     &[Input::ServerClosed],
     &[Input::ServerReset],
+    &[Input::StreamReset],
     &[Input::BadResponse("x")],
     &[Input::ResponseBytes, Input::ServerClosed],
     &[Input::ResponseHead { status: 503, interim: false }],
@@ -39,6 +40,13 @@ fn what_the_policy_lists_is_sent_again_to_another_server() {
     let sent = [picked(2), Input::Connected, Input::RequestSent];
     let mut trace = Trace::new(&repeating(), true).after(&sent);
     assert_eq!(trace.expire(), "pick!2", "a server that does not answer in time");
+    for (status, expected) in [(14, "pick!2"), (5, ".")] {
+        let mut trace = Trace::new(&repeating(), true).after(&sent);
+        assert_eq!(trace.word(Input::GrpcStatus(status)), expected, "a status of gRPC");
+    }
+    let mut trace = Trace::new(&repeating(), false).after(&sent);
+    assert_eq!(trace.word(Input::GrpcStatus(14)), ".", "a call that must not be repeated");
+    assert_eq!(trace.word(OK), "relay");
 }
 
 #[test]

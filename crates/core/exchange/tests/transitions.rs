@@ -12,7 +12,7 @@ use tidegate_exchange::{
 };
 
 /// The columns of the table. A due deadline is added as the last one.
-const INPUTS: [Input; 22] = [
+const INPUTS: [Input; 26] = [
     Input::Picked { server: 3, reused: true },
     Input::Picked { server: 3, reused: false },
     Input::NoServer(NoServerCause::AllDown),
@@ -31,6 +31,10 @@ const INPUTS: [Input; 22] = [
     Input::ServerReset,
     Input::BadResponse("x"),
     Input::PoolLost,
+    Input::StreamReset,
+    Input::StreamRefused,
+    Input::StreamUnseen,
+    Input::GrpcStatus(14),
     Input::Deadline,
     Input::ClientGone,
     Input::ClientTimeout,
@@ -41,23 +45,23 @@ const INPUTS: [Input; 22] = [
 #[rustfmt::skip]
 const STATES: [(&str, &[Input], &str); 9] = [
     ("picking", &[],
-     "send:3 connect:3 503 . . . . . . . . . . . . . . . . abort:CQ 408 400 503"),
+     "send:3 connect:3 503 . . . . . . . . . . . . . . . . . . . . abort:CQ 408 400 503"),
     ("backing off", &[Input::Picked { server: 1, reused: false }, REFUSED, Input::Picked { server: 1, reused: false }],
-     ". . . . . . . . . . . . . . . . . . . abort:CC 408 400 connect:1"),
+     ". . . . . . . . . . . . . . . . . . . . . . . abort:CC 408 400 connect:1"),
     ("connecting", &[Input::Picked { server: 1, reused: false }],
-     ". . . send:1 pick!1 . . . . . . . . . . . . . . abort:CC 408 400 pick!1"),
+     ". . . send:1 pick!1 . . . . . . . . . . . . . . . . . . abort:CC 408 400 pick!1"),
     ("sending on a fresh connection", &[Input::Picked { server: 1, reused: false }, Input::Connected],
-     ". . . . . . . . . relay+ relay- relay+ . . 502 502 502 502 . abort:CH 408 400 504"),
+     ". . . . . . . . . relay+ relay- relay+ . . 502 502 502 502 502 pick!1 connect:1 . . abort:CH 408 400 504"),
     ("sending on a reused connection", &[Input::Picked { server: 1, reused: true }],
-     ". . . . . . . . . relay+ relay- relay+ . . connect:1 connect:1 502 connect:1 . abort:CH 408 400 504"),
+     ". . . . . . . . . relay+ relay- relay+ . . connect:1 connect:1 502 connect:1 502 pick!1 connect:1 . . abort:CH 408 400 504"),
     ("awaiting a response", &[Input::Picked { server: 1, reused: true }, Input::RequestSent],
-     ". . . . . . . . . relay relay relay . . connect:1 connect:1 502 connect:1 . abort:CH 408 400 504"),
+     ". . . . . . . . . relay relay relay . . connect:1 connect:1 502 connect:1 502 pick!1 connect:1 . . abort:CH 408 400 504"),
     ("within a response head", &[Input::Picked { server: 1, reused: true }, Input::RequestSent, Input::ResponseBytes],
-     ". . . . . . . . . relay relay relay . . 502 502 502 502 . abort:CH 408 400 504"),
+     ". . . . . . . . . relay relay relay . . 502 502 502 502 502 503 503 . . abort:CH 408 400 504"),
     ("relaying", &[Input::Picked { server: 1, reused: true }, Input::RequestSent, OK],
-     ". . . . . . . . . . . . . finish cut:SD cut:SD cut:PD cut:SD . abort:CD cut:cD cut:PD cut:sD"),
+     ". . . . . . . . . . . . . finish cut:SD cut:SD cut:PD cut:SD cut:SD cut:SD cut:SD . . abort:CD cut:cD cut:PD cut:sD"),
     ("over", &[Input::ClientGone],
-     ". . . . . . . . . . . . . . . . . . . . . . -"),
+     ". . . . . . . . . . . . . . . . . . . . . . . . . . -"),
 ];
 
 #[test]
@@ -184,6 +188,25 @@ fn a_stale_connection_is_replaced_once_and_the_pool_is_not_asked_again() {
     assert_eq!(trace.word(Input::Connected), "send:1");
     assert_eq!(trace.word(Input::RequestSent), ".");
     assert_eq!(trace.word(Input::ServerClosed), "502");
+}
+
+#[test]
+fn what_a_server_has_not_looked_at_is_sent_again_whatever_it_is() {
+    let unrepeatable = |inputs: &[Input]| Trace::new(&Policy::default(), false).after(inputs);
+    assert_eq!(unrepeatable(&[reused(0), Input::RequestSent]).word(Input::StreamRefused), "pick!0");
+    assert_eq!(
+        unrepeatable(&[reused(0), Input::RequestSent]).word(Input::StreamUnseen),
+        "connect:0"
+    );
+    // Once: the next connection that takes no more is a refusal.
+    let again = [reused(0), Input::StreamUnseen, Input::Connected, Input::RequestSent];
+    assert_eq!(unrepeatable(&again).word(Input::StreamUnseen), "fresh!0");
+    // A body that is not there any more cannot be.
+    let taken = [reused(0), Input::RequestProgress { kept: false }];
+    assert_eq!(unrepeatable(&taken).word(Input::StreamRefused), "503");
+    assert_eq!(unrepeatable(&taken).word(Input::StreamUnseen), "503");
+    // A reset says nothing of what was done.
+    assert_eq!(unrepeatable(&[reused(0), Input::RequestSent]).word(Input::StreamReset), "502");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! [`Next::Ended`] nothing more is asked of it, and what it keeps of an answer is bounded.
 
 use crate::agent::parse_agent;
+use crate::grpc;
 use crate::http::Response;
 use crate::outcome::{Failure, Fault, Outcome, excerpt};
 use crate::settings::Probe;
@@ -34,6 +35,7 @@ pub struct Conversation<'c> {
 enum Talk<'c> {
     Tcp,
     Http { request: Vec<u8>, response: Response<'c> },
+    Grpc { request: Vec<u8>, response: grpc::Response },
     Exchange(Exchange<'c>),
     Agent { send: &'c [u8], line: Vec<u8> },
 }
@@ -47,6 +49,9 @@ impl<'c> Conversation<'c> {
             Probe::Http(check) => {
                 Talk::Http { request: check.request(authority), response: Response::new(check) }
             }
+            Probe::Grpc(check) => {
+                Talk::Grpc { request: check.request(authority), response: grpc::Response::new() }
+            }
             Probe::Exchange(steps) => Talk::Exchange(Exchange::new(steps)),
             Probe::Agent(send) => Talk::Agent { send, line: Vec::new() },
         };
@@ -57,7 +62,9 @@ impl<'c> Conversation<'c> {
     pub fn connected(&mut self) -> Next {
         match &mut self.talk {
             Talk::Tcp => Next::Ended(Outcome::Passed),
-            Talk::Http { request, .. } => Next::Send(std::mem::take(request)),
+            Talk::Http { request, .. } | Talk::Grpc { request, .. } => {
+                Next::Send(std::mem::take(request))
+            }
             Talk::Exchange(exchange) => exchange.advance(),
             Talk::Agent { send: [], .. } => Next::Receive,
             Talk::Agent { send, .. } => Next::Send(send.to_vec()),
@@ -68,7 +75,7 @@ impl<'c> Conversation<'c> {
     pub fn sent(&mut self) -> Next {
         match &mut self.talk {
             Talk::Exchange(exchange) => exchange.advance(),
-            Talk::Tcp | Talk::Http { .. } | Talk::Agent { .. } => Next::Receive,
+            Talk::Tcp | Talk::Http { .. } | Talk::Grpc { .. } | Talk::Agent { .. } => Next::Receive,
         }
     }
 
@@ -77,6 +84,7 @@ impl<'c> Conversation<'c> {
         match &mut self.talk {
             Talk::Tcp => Next::Ended(Outcome::Passed),
             Talk::Http { response, .. } => response.received(bytes),
+            Talk::Grpc { response, .. } => response.received(bytes),
             Talk::Exchange(exchange) => exchange.received(bytes),
             Talk::Agent { line, .. } => {
                 line.extend_from_slice(bytes);
@@ -91,6 +99,7 @@ impl<'c> Conversation<'c> {
         match &mut self.talk {
             Talk::Tcp => Outcome::Passed,
             Talk::Http { response, .. } => response.closed(),
+            Talk::Grpc { response, .. } => response.closed(),
             Talk::Exchange(exchange) => exchange.failed(Fault::Closed),
             Talk::Agent { line, .. } if line.is_empty() => Failure::new(Fault::Closed).into(),
             Talk::Agent { line, .. } => said(line),
@@ -101,7 +110,7 @@ impl<'c> Conversation<'c> {
     pub fn timed_out(&mut self) -> Outcome {
         match &mut self.talk {
             Talk::Exchange(exchange) => exchange.failed(Fault::TimedOut),
-            Talk::Tcp | Talk::Http { .. } | Talk::Agent { .. } => {
+            Talk::Tcp | Talk::Http { .. } | Talk::Grpc { .. } | Talk::Agent { .. } => {
                 Failure::new(Fault::TimedOut).into()
             }
         }

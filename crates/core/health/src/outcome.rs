@@ -68,11 +68,13 @@ pub enum Fault {
     Agent,
     /// The connection was there, and the TLS handshake failed.
     Tls,
+    /// It says by the health service of gRPC that it does not serve, or answers with another gRPC status than OK.
+    Grpc,
 }
 
 impl Fault {
     /// Every fault, in the order of [`Fault::index`].
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Refused,
         Self::Unreachable,
         Self::Reset,
@@ -84,6 +86,7 @@ impl Fault {
         Self::Unexpected,
         Self::Agent,
         Self::Tls,
+        Self::Grpc,
     ];
 
     /// Its place in [`Fault::ALL`].
@@ -107,6 +110,7 @@ impl Fault {
             Self::Unexpected => "unexpected",
             Self::Agent => "agent",
             Self::Tls => "tls",
+            Self::Grpc => "grpc",
         }
     }
 }

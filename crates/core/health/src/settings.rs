@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::grpc::GrpcCheck;
 use crate::http::HttpCheck;
 use crate::steps::Step;
 
@@ -15,6 +16,8 @@ pub enum Probe {
     Tcp,
     /// For a response.
     Http(Box<HttpCheck>),
+    /// For the state of a service, by the health service of gRPC. HTTP/2 has to carry it.
+    Grpc(GrpcCheck),
     /// What the steps say, in their order.
     Exchange(Vec<Step>),
     /// How it is, in HAProxy's agent protocol, after sending this.

@@ -1,4 +1,4 @@
-//! What the frames of a client cost: counted from their headers, before any of them is decoded.
+//! What the frames of a peer cost: counted from their headers, before any of them is decoded.
 //!
 //! Owns the budgets and the reading of frame headers in whatever pieces they come; leaves the meaning of frames to the library
 //! and ending the connection to its owner. Invariant: each frame is charged once, when its header is complete (a window update
@@ -36,6 +36,14 @@ pub const WINDOW_UPDATES_MAX: Rate = Rate { burst: 20_000, per_second: 10_000 };
 
 /// DATA without content and without the end of its stream (CVE-2019-9518).
 pub const EMPTY_DATA_MAX: Rate = Rate { burst: 100, per_second: 100 };
+
+/// RST_STREAM of a server: each ends a request of ours, and servers send one behind every response that came before the end of
+/// its request. What is beyond the rate of requests that one connection can carry resets what is not there.
+pub const SERVER_RESETS_MAX: Rate = Rate { burst: 20_000, per_second: 20_000 };
+
+/// HEADERS of a server that are neither a final response nor trailers that were waited for: interim responses, and what comes on
+/// streams that have ended.
+pub const SERVER_HEADERS_MAX: Rate = Rate { burst: 1_000, per_second: 100 };
 
 /// CONTINUATION frames of one block of fields: as many as the largest block needs in frames of 16 KiB, and one.
 pub const CONTINUATIONS_MAX: u32 = 5;
@@ -119,6 +127,17 @@ const RATES: [Rate; METERED] = [
     EMPTY_DATA_MAX,
 ];
 
+/// What servers may spend.
+const SERVER_RATES: [Rate; METERED] = [
+    SERVER_RESETS_MAX,
+    SERVER_HEADERS_MAX,
+    PINGS_MAX,
+    SETTINGS_MAX,
+    PRIORITIES_MAX,
+    WINDOW_UPDATES_MAX,
+    EMPTY_DATA_MAX,
+];
+
 const HEADER_BYTES: usize = 9;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -126,6 +145,7 @@ const PRIORITY: u8 = 2;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
+const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 const ACK: u8 = 1;
@@ -133,9 +153,23 @@ const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;
 
+/// What a server has said so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// SETTINGS, with which every server begins (RFC 9113 §3.4).
+    pub settings: bool,
+    /// GOAWAY: no stream is to be opened any more.
+    pub goaway: bool,
+    /// Frames of responses: HEADERS and DATA.
+    pub frames: u64,
+}
+
 /// The frames of one connection.
 #[derive(Debug)]
 pub struct Meter {
+    rates: &'static [Rate; METERED],
+    /// What a server has been seen to say; of clients it is not kept account of.
+    heard: Option<Heard>,
     /// Units that have been spent of each budget.
     spent: [u32; METERED],
     /// When time last paid.
@@ -159,6 +193,8 @@ impl Meter {
         #[expect(clippy::cast_possible_truncation, reason = "24 bytes")]
         let skip = PREFACE.len() as u32;
         Meter {
+            rates: &RATES,
+            heard: None,
             spent: [0; METERED],
             paid_at: now,
             skip,
@@ -170,7 +206,21 @@ impl Meter {
         }
     }
 
-    /// A response has been sent to its end.
+    /// A connection to a server, of which nothing has been received.
+    #[must_use]
+    pub fn of_server(now: Instant) -> Meter {
+        // A server's preface is a frame (RFC 9113 §3.4).
+        let heard = Some(Heard::default());
+        Meter { rates: &SERVER_RATES, heard, skip: 0, ..Meter::new(now) }
+    }
+
+    /// What the server has said so far.
+    #[must_use]
+    pub fn heard(&self) -> Heard {
+        self.heard.unwrap_or_default()
+    }
+
+    /// A response has been sent to its end; of a server's: one of its blocks of fields was waited for.
     pub fn note_answered(&mut self) {
         let streams = &mut self.spent[Flood::Streams.index()];
         *streams = streams.saturating_sub(1);
@@ -231,7 +281,7 @@ impl Meter {
         }
         self.paid_at = now;
         let millis = u64::try_from(millis).unwrap_or(u64::MAX);
-        for (spent, rate) in self.spent.iter_mut().zip(RATES) {
+        for (spent, rate) in self.spent.iter_mut().zip(self.rates) {
             let units = millis.saturating_mul(u64::from(rate.per_second)) / 1000;
             *spent = spent.saturating_sub(u32::try_from(units).unwrap_or(u32::MAX));
         }
@@ -240,7 +290,7 @@ impl Meter {
     fn charge(&mut self, flood: Flood, units: u32) -> Result<(), Flood> {
         let spent = &mut self.spent[flood.index()];
         *spent = spent.saturating_add(units);
-        if *spent > RATES[flood.index()].burst { Err(flood) } else { Ok(()) }
+        if *spent > self.rates[flood.index()].burst { Err(flood) } else { Ok(()) }
     }
 
     /// Charges the frame whose header is held, and passes over the rest of it.
@@ -252,6 +302,11 @@ impl Meter {
         #[expect(clippy::cast_possible_truncation, reason = "at most 13 are held")]
         let payload_held = (held - HEADER_BYTES) as u32;
         self.skip = length - payload_held;
+        if let Some(heard) = &mut self.heard {
+            heard.settings |= kind == SETTINGS;
+            heard.goaway |= kind == GOAWAY;
+            heard.frames += u64::from(matches!(kind, DATA | HEADERS));
+        }
         match kind {
             DATA if flags & END_STREAM == 0 && length <= u32::from(flags & PADDED != 0) => {
                 self.charge(Flood::EmptyData, 1)
@@ -259,6 +314,9 @@ impl Meter {
             HEADERS => {
                 (self.continuations, self.block_bytes) = (0, 0);
                 self.add_to_block(length, flags)?;
+                if self.heard.is_some() {
+                    return self.charge(Flood::Streams, 1);
+                }
                 if id > self.opened {
                     self.opened = id;
                     self.charge(Flood::Streams, 1)?;

@@ -195,7 +195,7 @@ fn judge_fields<'a>(
     Ok(seen)
 }
 
-fn decimal(value: &[u8]) -> Option<u64> {
+pub(crate) fn decimal(value: &[u8]) -> Option<u64> {
     if value.is_empty() {
         return None;
     }

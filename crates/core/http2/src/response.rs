@@ -3,53 +3,26 @@
 //! Owns the decoding, in whatever pieces the text comes; leaves the grammar to `tidegate-http1` and sending to the sink.
 //! Invariant: the same text gives the same response however it is cut, and nothing behind its end is sent.
 
-use std::ops::Range;
-
 use tidegate_http1::{
-    BodyLength, ChunkedDecoder, Limits, Method, Parsed, Piece, ResponseContext, ResponseHead,
-    ResponseScan, continue_response, parse_response,
+    BodyLength, Limits, Method, Parsed, ResponseContext, ResponseHead, ResponseScan,
+    continue_response, parse_response,
 };
 
+use crate::content::{Broken, ContentSink, State, is_of_connection};
 use crate::request::RequestKind;
 
-/// Text that is no response: the stream can only be reset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Broken;
-
 /// Where a response goes. Names come as the text has them, in any case; fields of the connection do not come.
-pub trait ResponseSink {
+pub trait ResponseSink: ContentSink {
     /// A 1xx before the response.
     fn interim<'a>(&mut self, status: u16, fields: impl Iterator<Item = (&'a [u8], &'a [u8])>);
 
-    /// The response; `ends`: there is nothing else of it, and [`ResponseSink::end`] is not called.
+    /// The response; `ends`: there is nothing else of it, and [`ContentSink::end`] is not called.
     fn head<'a>(
         &mut self,
         status: u16,
         fields: impl Iterator<Item = (&'a [u8], &'a [u8])>,
         ends: bool,
     );
-
-    /// Content: this part, never empty, of the piece that is being decoded.
-    fn data(&mut self, part: Range<usize>);
-
-    /// The end with trailers.
-    fn trailers<'a>(&mut self, fields: impl Iterator<Item = (&'a [u8], &'a [u8])>);
-
-    /// The end without.
-    fn end(&mut self);
-}
-
-#[derive(Debug)]
-enum State {
-    /// In a head, of which `spilled` holds the beginning.
-    Head,
-    /// So many bytes of the body are to come.
-    Length(u64),
-    /// In a chunked body; `spilled` holds its trailers so far.
-    Chunked(ChunkedDecoder),
-    /// In a body, or a tunnel, that the end of the connection ends.
-    UntilEnd,
-    Done,
 }
 
 /// One response from its first byte to its last.
@@ -57,6 +30,7 @@ enum State {
 pub struct ResponseDecoder {
     kind: RequestKind,
     state: State,
+    /// The beginning of a head.
     spilled: Vec<u8>,
     scan: ResponseScan,
     limits: Limits,
@@ -103,24 +77,7 @@ impl ResponseDecoder {
         while at < piece.len() {
             match &mut self.state {
                 State::Head => at += self.feed_head(&piece[at..], head, sink)?,
-                State::Length(left) => {
-                    let rest = piece.len() - at;
-                    let taken = usize::try_from(*left).map_or(rest, |left| left.min(rest));
-                    *left -= taken as u64;
-                    let ends = *left == 0;
-                    sink.data(at..at + taken);
-                    at += taken;
-                    if ends {
-                        self.state = State::Done;
-                        sink.end();
-                    }
-                }
-                State::Chunked(_) => at = self.feed_chunked(piece, at, sink)?,
-                State::UntilEnd => {
-                    sink.data(at..piece.len());
-                    at = piece.len();
-                }
-                State::Done => at = piece.len(),
+                state => at = state.feed(piece, at, sink)?,
             }
         }
         Ok(())
@@ -128,10 +85,7 @@ impl ResponseDecoder {
 
     /// The text has ended. Whether that ends the response; if not, it was cut.
     pub fn finish(&mut self, sink: &mut impl ResponseSink) -> bool {
-        if matches!(self.state, State::UntilEnd) {
-            self.state = State::Done;
-            sink.end();
-        }
+        self.state.finish(sink);
         self.is_done()
     }
 
@@ -178,12 +132,7 @@ impl ResponseDecoder {
             self.began = true;
             let ends = matches!(head.body(), BodyLength::None | BodyLength::Length(0));
             sink.head(self.status(head), fields, ends);
-            self.state = match head.body() {
-                BodyLength::None | BodyLength::Length(0) => State::Done,
-                BodyLength::Length(bytes) => State::Length(bytes),
-                BodyLength::Chunked => State::Chunked(ChunkedDecoder::new(&self.limits)),
-                BodyLength::UntilClose | BodyLength::Tunnel => State::UntilEnd,
-            };
+            self.state = State::after_head(head.body(), &self.limits);
         }
         self.spilled = Vec::new();
         self.scan = ResponseScan::new();
@@ -199,62 +148,6 @@ impl ResponseDecoder {
             (RequestKind::WebSocket | RequestKind::Head | RequestKind::Other, status) => status,
         }
     }
-
-    /// Takes one part of a chunked body; where the next begins.
-    fn feed_chunked(
-        &mut self,
-        piece: &[u8],
-        at: usize,
-        sink: &mut impl ResponseSink,
-    ) -> Result<usize, Broken> {
-        let State::Chunked(decoder) = &mut self.state else { return Ok(piece.len()) };
-        match decoder.next(&piece[at..]).map_err(|_| Broken)? {
-            Piece::Framing(bytes) | Piece::Skip(bytes) => Ok(at + bytes),
-            Piece::Data(bytes) => {
-                sink.data(at..at + bytes);
-                Ok(at + bytes)
-            }
-            Piece::Trailer(bytes) => {
-                self.spilled.extend_from_slice(&piece[at..at + bytes]);
-                Ok(at + bytes)
-            }
-            Piece::End(bytes) => {
-                self.state = State::Done;
-                let mut trailers = trailers(&self.spilled).peekable();
-                if trailers.peek().is_some() {
-                    sink.trailers(trailers);
-                } else {
-                    sink.end();
-                }
-                Ok(at + bytes)
-            }
-            Piece::NeedMore => Ok(piece.len()),
-        }
-    }
-}
-
-/// The fields of valid trailer lines.
-fn trailers(lines: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    lines.split(|&byte| byte == b'\n').filter_map(|line| {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let colon = line.iter().position(|&byte| byte == b':')?;
-        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
-        (!is_of_connection(name)).then_some((name, value))
-    })
-}
-
-/// Whether a field belongs to the connection (RFC 9113 §8.2.2).
-fn is_of_connection(name: &[u8]) -> bool {
-    let names: [&[u8]; 7] = [
-        b"connection",
-        b"keep-alive",
-        b"proxy-connection",
-        b"transfer-encoding",
-        b"upgrade",
-        b"te",
-        b"http2-settings",
-    ];
-    names.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 /// The options of all `Connection` fields.

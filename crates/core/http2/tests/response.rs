@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use proptest::prelude::*;
 use tidegate_http1::{Limits, ResponseHead};
-use tidegate_http2::{Broken, RequestKind, ResponseDecoder, ResponseSink};
+use tidegate_http2::{Broken, ContentSink, RequestKind, ResponseDecoder, ResponseSink};
 
 /// What was sent, as text; adjacent data is joined.
 #[derive(Default)]
@@ -39,7 +39,9 @@ impl ResponseSink for Log<'_> {
     ) {
         self.say(&format!("{status}{}", if ends { " ends" } else { "" }), fields);
     }
+}
 
+impl ContentSink for Log<'_> {
     fn data(&mut self, part: Range<usize>) {
         assert!(!part.is_empty());
         if !std::mem::replace(&mut self.in_data, true) {

@@ -216,6 +216,8 @@ mod tests {
         codings: &["gzip"],
         handshakes: &["timeout"],
         floods: &["pings"],
+        server_endings: &["idle"],
+        grpc: &["ok"],
     };
 
     fn server_names(registry: &Registry) -> Vec<String> {

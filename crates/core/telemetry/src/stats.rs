@@ -32,6 +32,10 @@ pub struct Reasons {
     pub handshakes: &'static [&'static str],
     /// What HTTP/2 connections are ended for: [`FrontendStats::http2_floods`].
     pub floods: &'static [&'static str],
+    /// Why HTTP/2 connections to servers have ended: [`ServerStats::http2_ended`].
+    pub server_endings: &'static [&'static str],
+    /// The statuses of calls of gRPC: [`BackendStats::grpc`].
+    pub grpc: &'static [&'static str],
 }
 
 /// A group of cells with one writer, and the values it can be read into.
@@ -248,6 +252,8 @@ stats! {
         queued_total: Counter = Counter::new(),
         /// How long these have waited together, in microseconds.
         queued_micros: Counter = Counter::new(),
+        /// Calls of gRPC, by the status that their callers got.
+        grpc: CounterSet = CounterSet::new(reasons.grpc),
     }
 }
 
@@ -290,6 +296,10 @@ stats! {
         connections_unshelved: Counter = Counter::new(),
         /// Connections that came from another shard.
         connections_handed_over: Counter = Counter::new(),
+        /// Requests open now on HTTP/2 connections.
+        http2_streams_open: Gauge = Gauge::new(),
+        /// HTTP/2 connections that have ended, by why.
+        http2_ended: CounterSet = CounterSet::new(reasons.server_endings),
     }
 }
 
@@ -342,6 +352,8 @@ mod tests {
         codings: &["gzip"],
         handshakes: &["timeout"],
         floods: &["pings"],
+        server_endings: &["idle"],
+        grpc: &["ok"],
     };
 
     #[test]
@@ -359,8 +371,8 @@ mod tests {
     #[test]
     fn groups_stay_small() {
         assert!(size_of::<FrontendStats>() <= 8_448);
-        assert!(size_of::<BackendStats>() <= 4_224);
-        assert!(size_of::<ServerStats>() <= 256);
+        assert!(size_of::<BackendStats>() <= 4_352);
+        assert!(size_of::<ServerStats>() <= 384);
         assert!(size_of::<ShardStats>() <= 128);
     }
 

@@ -48,6 +48,30 @@ impl Nginx {
         Self::start_on(&listener, require_tool("nginx"), " ssl", &server)
     }
 
+    /// As [`Nginx::start`], speaking HTTP/2 in the clear.
+    ///
+    /// # Panics
+    /// When nginx is not installed or does not start.
+    #[must_use]
+    #[track_caller]
+    pub fn start_http2(server: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        Self::start_on(&listener, require_tool("nginx"), " http2", server)
+    }
+
+    /// As [`Nginx::start_tls`], with HTTP/2 as well.
+    ///
+    /// # Panics
+    /// When nginx is not installed or does not start.
+    #[must_use]
+    #[track_caller]
+    pub fn start_tls_http2(server: &str, chain: &Path, key: &Path) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let (chain, key) = (chain.display(), key.display());
+        let server = format!("ssl_certificate {chain};\nssl_certificate_key {key};\n{server}");
+        Self::start_on(&listener, require_tool("nginx"), " ssl http2", &server)
+    }
+
     /// As [`Nginx::start`], at an address where one ran before.
     ///
     /// # Panics

@@ -47,7 +47,12 @@ const fn row(
 /// The table: every package of the workspace and exactly what it names.
 pub const TABLE: &[Row] = &[
     row("tidegate-http1", Layer::Core, &["httparse"], &["proptest", "tidegate-testkit"]),
-    row("tidegate-http2", Layer::Core, &["tidegate-http1"], &["proptest", "tidegate-testkit"]),
+    row(
+        "tidegate-http2",
+        Layer::Core,
+        &["aws-lc-rs", "tidegate-http1"],
+        &["proptest", "tidegate-testkit"],
+    ),
     row("tidegate-balance", Layer::Core, &[], &["proptest"]),
     row("tidegate-exchange", Layer::Core, &[], &["tidegate-testkit"]),
     row("tidegate-idle", Layer::Core, &["crossbeam-queue"], &[]),

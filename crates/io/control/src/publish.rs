@@ -18,8 +18,8 @@ use tidegate_health::Event;
 use tidegate_proxy::{
     AccessLog, BackendProtocol, BackendSettings, BindSettings, Budget, ClientTimeouts, Compression,
     ForwardedField, Forwarding, FrontendSettings, Handed, HandshakeLimits, Location, OnMarkedDown,
-    OwnFieldSettings, PoolSettings, RepeatSettings, ServerSettings, ServerStates, Snapshot,
-    StickSettings, Tables, Verifier, reasons,
+    OwnFieldSettings, PoolSettings, RepeatSettings, ServerHttp2Settings, ServerSettings,
+    ServerStates, Snapshot, StickSettings, Tables, Verifier, reasons,
 };
 use tidegate_queue::{self as slots, Hub};
 use tidegate_rules::ValueList;
@@ -207,6 +207,11 @@ impl Publisher {
                 config::BackendProtocol::Http1 => BackendProtocol::Http1,
                 config::BackendProtocol::Http2 => BackendProtocol::Http2,
                 config::BackendProtocol::Auto => BackendProtocol::Auto,
+            },
+            http2: ServerHttp2Settings {
+                streams_max: backend.http2.max_streams,
+                ping_after: backend.http2.ping_after,
+                ping_timeout: backend.http2.ping_timeout,
             },
             exchange: policy(backend),
             persistence: backend.persistence.as_ref().map(|settings| {

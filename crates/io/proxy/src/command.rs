@@ -91,6 +91,8 @@ pub enum EventKind {
     AcceptFailed,
     /// There is no TLS connection with a client.
     HandshakeFailed,
+    /// A connection to a server that many requests share has ended by a fault.
+    ServerConnectionEnded,
     /// A connection's task panicked; its connection is closed.
     Panicked,
 }

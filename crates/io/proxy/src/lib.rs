@@ -37,7 +37,7 @@ pub use rules::Verifier;
 pub use settings::{
     BackendProtocol, BackendSettings, BindSettings, ClientTimeouts, ForwardedField, Forwarding,
     FrontendSettings, HandshakeLimits, OnMarkedDown, OwnFieldSettings, PoolSettings,
-    RepeatSettings, ServerSettings, Snapshot, StickSettings, Tables, reasons,
+    RepeatSettings, ServerHttp2Settings, ServerSettings, Snapshot, StickSettings, Tables, reasons,
 };
 pub use upstream::place::{Location, Spot};
 pub use upstream::queue::Handed;

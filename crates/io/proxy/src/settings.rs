@@ -10,7 +10,7 @@ use tidegate_balance as balance;
 use tidegate_exchange::{BudgetSettings, Failure, Policy};
 use tidegate_health::{Standing, StatusSet};
 use tidegate_http1::{ChunkedError, Limits, RequestError};
-use tidegate_http2::{Flood, Malformed};
+use tidegate_http2::{Flood, GRPC_STATUSES, Malformed};
 pub use tidegate_idle::PoolSettings;
 use tidegate_idle::Shelf;
 use tidegate_persistence::Persistence;
@@ -28,6 +28,8 @@ use tidegate_tls::{Challenges, ClientTls, Protocol, ServerTls};
 
 use crate::budget::Budget;
 use crate::compression::{self, Compression};
+use crate::http2::servers::Ended;
+pub use crate::http2::servers::ServerHttp2Settings;
 use crate::journal::AccessLog;
 use crate::rules::{Answered, Dropped, Verifier};
 use crate::stream::HandshakeError;
@@ -197,6 +199,8 @@ pub struct BackendSettings {
     pub tls: Option<Arc<ClientTls>>,
     /// What is spoken with its servers.
     pub protocol: BackendProtocol,
+    /// What connections with HTTP/2 to them may carry.
+    pub http2: ServerHttp2Settings,
     /// Attempts and deadlines.
     pub exchange: Policy,
     /// How a client stays with its server; none: it does not.
@@ -369,6 +373,8 @@ pub fn reasons() -> Reasons {
         codings: &compression::LABELS,
         handshakes: &HandshakeFailure::LABELS,
         floods: &Flood::LABELS,
+        server_endings: &Ended::LABELS,
+        grpc: &GRPC_STATUSES,
     }
 }
 

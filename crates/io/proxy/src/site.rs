@@ -24,10 +24,11 @@ use tidegate_tls::{Challenges, ClientTls, ServerTls};
 use crate::budget::Budget;
 use crate::command::ListenerId;
 use crate::compression::Compression;
+use crate::http2::servers::{TrunkSettings, Trunks};
 use crate::journal::FrontendLog;
 use crate::rules::{Needs, Verifier};
 use crate::settings::{
-    BackendSettings, BindSettings, ClientTimeouts, FrontendSettings, OnMarkedDown,
+    BackendProtocol, BackendSettings, BindSettings, ClientTimeouts, FrontendSettings, OnMarkedDown,
     OwnFieldSettings, PoolSettings, RepeatSettings, ServerSettings, Snapshot, StickSettings,
     Tables,
 };
@@ -99,6 +100,9 @@ pub(crate) struct Server {
     pub(crate) place: Place,
     /// What its connections begin with, and the name that it has to prove; none: they are in the clear.
     pub(crate) tls: Option<(Arc<ClientTls>, ServerName<'static>)>,
+    pub(crate) protocol: BackendProtocol,
+    /// Its connections with HTTP/2.
+    pub(crate) trunks: Trunks,
     pub(crate) stats: Arc<ServerStats>,
     everywhere: Tally<ServerStats>,
     pub(crate) idle: IdleList<Resting>,
@@ -149,6 +153,15 @@ impl Server {
 
     /// Takes the settings of its backend.
     fn follow(&self, settings: &BackendSettings) {
+        let mut trunks = TrunkSettings {
+            http2: settings.http2,
+            pool: settings.pool,
+            connect_timeout: settings.exchange.connect_timeout,
+        };
+        if !settings.reuse {
+            (trunks.http2.streams_max, trunks.pool.max_requests) = (1, Some(1));
+        }
+        self.trunks.follow(trunks);
         self.closes_sessions.set(settings.on_marked_down == OnMarkedDown::CloseSessions);
         if let Some(limited) = &self.limited {
             limited.idle_max.set(settings.pool.idle_max);
@@ -263,12 +276,14 @@ impl Backend {
         &self,
         settings: &ServerSettings,
         tls: Option<&Arc<ClientTls>>,
+        protocol: BackendProtocol,
     ) -> Option<&Rc<Server>> {
         self.servers.iter().find(|known| {
             let limit = known.limited.as_ref().map(|limited| Arc::as_ptr(&limited.limit));
             known.name == settings.name
                 && known.place.is(&settings.address)
                 && known.has_tls(tls, settings.tls_name.as_ref())
+                && known.protocol == protocol
                 && limit == settings.limit.as_ref().map(Arc::as_ptr)
         })
     }
@@ -357,8 +372,8 @@ impl Backend {
             .servers
             .iter()
             .map(|server| {
-                let known =
-                    before.and_then(|backend| backend.server(server, settings.tls.as_ref()));
+                let (tls, protocol) = (settings.tls.as_ref(), settings.protocol);
+                let known = before.and_then(|backend| backend.server(server, tls, protocol));
                 if let Some(known) = known {
                     if let (Some(limited), Some(queue)) = (&known.limited, &queue) {
                         limited.set_backend(queue);
@@ -370,6 +385,8 @@ impl Backend {
                     name: server.name.clone(),
                     place: Place::new(&server.address),
                     tls: settings.tls.clone().zip(server.tls_name.clone()),
+                    protocol,
+                    trunks: Trunks::default(),
                     stats: server.stats.shard(usize::from(shard)).clone(),
                     everywhere: Tally::new(&server.stats, shard, shards_count),
                     idle: IdleList::default(),

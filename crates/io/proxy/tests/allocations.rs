@@ -27,7 +27,7 @@ use tidegate_proxy::{
     AccessLog, BackendProtocol, BackendSettings, BindSettings, Budget, ClientTimeouts, Command,
     Compression, Context, ForwardedField, Forwarding, FrontendSettings, HandshakeLimits,
     ListenerId, ListenerSpec, OnMarkedDown, OwnFieldSettings, PoolSettings, RepeatSettings,
-    ServerSettings, Snapshot, StickSettings, reasons,
+    ServerHttp2Settings, ServerSettings, Snapshot, StickSettings, reasons,
 };
 use tidegate_queue::Hub;
 use tidegate_ring::Settings;
@@ -195,6 +195,11 @@ fn backend(server: SocketAddr, registry: &mut Registry) -> BackendSettings {
         }],
         tls: None,
         protocol: BackendProtocol::default(),
+        http2: ServerHttp2Settings {
+            streams_max: 100,
+            ping_after: PATIENCE,
+            ping_timeout: PATIENCE,
+        },
         exchange: Policy::default(),
         persistence: None,
         stick: None,

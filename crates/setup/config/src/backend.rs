@@ -12,6 +12,7 @@ use toml::de::DeValue;
 use crate::balance::{self, BalanceDraft};
 use crate::diagnostic::{Problem, Span, quoted};
 use crate::health::{self, CheckDraft};
+use crate::http2::HTTP2_KEYS;
 use crate::model::{Backend, BackendProtocol, OnMarkedDown, PoolSettings, Server, ServerAddress};
 use crate::names::{self, PlaceDraft};
 use crate::pages::{self, PagesDraft};
@@ -125,6 +126,9 @@ pub(crate) const BACKEND_KEYS: &[Key<BackendDraft>] = &[
         ];
         draft.protocol_span = node.span;
         set(&mut draft.backend.protocol, node.word(&words));
+    }),
+    key("http2", "{ max_streams = 100 }", |draft, node| {
+        walk(node, HTTP2_KEYS, &mut draft.backend.http2);
     }),
     unsupported("send_proxy"),
     key("tls", "true", |draft, node| {
@@ -269,7 +273,16 @@ impl BackendDraft {
                 problems.push(problem.help("add tls = true to the backend"));
             }
         }
-        let checks = health::finish(self.health_check.as_ref(), own.zip(addresses), tls);
+        let drafts = self.health_check.iter().chain(self.server_checks.iter().flatten());
+        for span in drafts.filter_map(CheckDraft::asks_for_http2) {
+            if self.backend.protocol == BackendProtocol::Http1 {
+                let message = "the health service of gRPC is asked by HTTP/2, and the backend speaks HTTP/1.1";
+                let problem = Problem::error(span, message);
+                problems.push(problem.help("add protocol = \"h2\" to the backend"));
+            }
+        }
+        let speech = (tls, self.backend.protocol);
+        let checks = health::finish(self.health_check.as_ref(), own.zip(addresses), speech);
         for (server, check) in self.backend.servers.iter_mut().zip(checks) {
             server.check = check;
         }

@@ -380,6 +380,18 @@ pub const PANIC_THRESHOLD: u8 = 0;
 /// KiB is 1 MiB a server and shard.
 pub const POOL_MAX_IDLE: u32 = 2_048;
 
+/// Requests at a time on one connection: what most servers allow.
+pub const HTTP2_MAX_STREAMS: u32 = 100;
+
+/// What `http2.max_streams` takes. Each may hold 256 KiB of its response here.
+pub const HTTP2_MAX_STREAMS_RANGE: RangeInclusive<u32> = 1..=10_000;
+
+/// Long enough for a server that works on a request in silence to be asked seldom.
+pub const HTTP2_PING_AFTER: Duration = Duration::from_secs(30);
+
+/// As long as the kernel needs to send a segment again a few times.
+pub const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// What `pool.max_requests` takes; without it a server decides how many requests a connection carries.
 pub const POOL_MAX_REQUESTS_RANGE: RangeInclusive<u32> = 1..=1_000_000_000;
 

@@ -11,12 +11,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_health::{HttpCheck, Initial, Pattern, Preset, Probe, StatusSet, Step, Timing};
+use tidegate_health::{
+    GrpcCheck, HttpCheck, Initial, Pattern, Preset, Probe, StatusSet, Step, Timing,
+};
 use toml::de::DeValue;
 
 use crate::defaults;
 use crate::diagnostic::{Problem, Span, quoted};
-use crate::model::{ServerAddress, ServerCheck};
+use crate::model::{BackendProtocol, ServerAddress, ServerCheck};
 use crate::walk::{Key, Node, key, set, walk};
 
 pub(crate) use self::values::statuses;
@@ -55,9 +57,11 @@ impl Kind {
 
     /// Whether a key that says what is asked belongs to it.
     fn takes(self, key: &str) -> bool {
-        let http = ["method", "path", "host", "headers", "body", "expect_status", "expect_body"];
+        let http = ["method", "path", "headers", "body", "expect_status", "expect_body"];
         match key {
             "expect_body_regex" => self == Kind::Http,
+            "service" => self == Kind::Grpc,
+            "host" => matches!(self, Kind::Http | Kind::Grpc),
             "user" => matches!(self, Kind::Preset(preset) if preset.takes_user()),
             "send" | "send_hex" => matches!(self, Kind::Exchange | Kind::Agent),
             "expect" | "expect_hex" | "expect_regex" | "steps" => self == Kind::Exchange,
@@ -79,12 +83,14 @@ pub(crate) struct CheckDraft {
     /// Not `false`.
     enabled: bool,
     kind: Option<Kind>,
+    grpc_span: Option<Span>,
     /// The keys that say what is asked, in the order of the file.
     asks: Vec<(&'static str, Span)>,
     http: HttpDraft,
     steps: StepDraft,
     list: Option<Vec<Step>>,
     user: Option<String>,
+    service: Option<String>,
     interval: Option<Duration>,
     fast_interval: Option<Duration>,
     down_interval: Option<Duration>,
@@ -132,7 +138,7 @@ pub(crate) const STEP_KEYS: &[Key<StepDraft>] = &[
 ];
 
 pub(crate) const CHECK_KEYS: &[Key<CheckDraft>] = &[
-    key("type", "\"http\"", |check, node| set(&mut check.kind, kind(node).map(Some))),
+    key("type", "\"http\"", |check, node| check.read_kind(node)),
     key("method", "\"GET\"", |check, node| {
         check.asks("method", node);
         set(&mut check.http.method, method(node));
@@ -193,6 +199,10 @@ pub(crate) const CHECK_KEYS: &[Key<CheckDraft>] = &[
         check.asks("user", node);
         set(&mut check.user, user(node));
     }),
+    key("service", "\"grpc.example.Orders\"", |check, node| {
+        check.asks("service", node);
+        check.service = node.string().map(str::to_owned);
+    }),
     key("interval", "\"2s\"", |check, node| set(&mut check.interval, node.timeout().map(Some))),
     key("fast_interval", "\"2s\"", |check, node| {
         set(&mut check.fast_interval, node.timeout().map(Some));
@@ -225,7 +235,7 @@ pub(crate) fn read(node: &Node<'_>) -> CheckDraft {
     let mut draft = CheckDraft { enabled: true, ..CheckDraft::default() };
     match node.value {
         DeValue::Boolean(enabled) => draft.enabled = *enabled,
-        DeValue::String(_) => draft.kind = kind(node),
+        DeValue::String(_) => draft.read_kind(node),
         _ => walk(node, CHECK_KEYS, &mut draft),
     }
     draft.judge(node);
@@ -233,6 +243,13 @@ pub(crate) fn read(node: &Node<'_>) -> CheckDraft {
 }
 
 impl CheckDraft {
+    fn read_kind(&mut self, node: &Node<'_>) {
+        if let Some(kind) = node.word(&KINDS) {
+            self.kind = Some(kind);
+            self.grpc_span = (kind == Kind::Grpc).then_some(node.span);
+        }
+    }
+
     fn asks(&mut self, key: &'static str, node: &Node<'_>) {
         self.asks.push((key, node.name_span));
     }
@@ -298,6 +315,7 @@ impl CheckDraft {
         CheckDraft {
             enabled: self.enabled,
             kind: own.kind.or(own_kind).or(backend.kind()),
+            grpc_span: own.grpc_span,
             asks: own.asks,
             http: HttpDraft {
                 method: own.http.method.or(http.method),
@@ -311,6 +329,7 @@ impl CheckDraft {
             steps: if own_steps { own.steps } else { asked.steps },
             list: if own_steps { own.list } else { asked.list },
             user: own.user.or(asked.user),
+            service: own.service.or(asked.service),
             interval: own.interval.or(backend.interval),
             fast_interval: own.fast_interval.or(backend.fast_interval),
             down_interval: own.down_interval.or(backend.down_interval),
@@ -326,7 +345,11 @@ impl CheckDraft {
 
     fn probe(&self) -> Probe {
         match self.kind().unwrap_or(Kind::Tcp) {
-            Kind::Tcp | Kind::Grpc => Probe::Tcp,
+            Kind::Tcp => Probe::Tcp,
+            Kind::Grpc => Probe::Grpc(GrpcCheck {
+                service: self.service.clone().unwrap_or_default(),
+                host: self.http.host.clone(),
+            }),
             Kind::Http => Probe::Http(Box::new(self.http.check())),
             Kind::Exchange => {
                 Probe::Exchange(self.list.clone().unwrap_or_else(|| self.steps.steps()))
@@ -373,11 +396,27 @@ impl CheckDraft {
         }
     }
 
-    fn check(&self, probe: Arc<Probe>, server: &ServerAddress, tls: bool) -> ServerCheck {
+    fn check(
+        &self,
+        probe: Arc<Probe>,
+        server: &ServerAddress,
+        (tls, protocol): (bool, BackendProtocol),
+    ) -> ServerCheck {
         // A port of its own is seldom one with TLS.
         let is_elsewhere = self.port.is_some() || self.elsewhere.is_some();
         let tls = self.tls.map_or(tls && !is_elsewhere, |(asked, _)| asked && tls);
-        ServerCheck { probe, timing: self.timing(), address: self.address(server), tls }
+        let protocol = match *probe {
+            Probe::Grpc(_) => BackendProtocol::Http2,
+            // What is elsewhere is seldom what the requests get.
+            _ if is_elsewhere => BackendProtocol::Http1,
+            _ => protocol,
+        };
+        ServerCheck { probe, timing: self.timing(), address: self.address(server), tls, protocol }
+    }
+
+    /// Where `type = "grpc"` stands.
+    pub fn asks_for_http2(&self) -> Option<Span> {
+        self.grpc_span
     }
 
     /// Where `tls = true` stands.
@@ -400,11 +439,11 @@ impl HttpDraft {
     }
 }
 
-/// The checks of a backend's servers, in their order; `tls`: the backend has it.
+/// The checks of a backend's servers, in their order; `speech`: whether the backend has TLS, and what it speaks.
 pub(crate) fn finish<'s>(
     backend: Option<&CheckDraft>,
     servers: impl Iterator<Item = (Option<&'s CheckDraft>, &'s ServerAddress)>,
-    tls: bool,
+    speech: (bool, BackendProtocol),
 ) -> Vec<Option<ServerCheck>> {
     // One probe for all servers that are asked the same.
     let shared =
@@ -412,21 +451,10 @@ pub(crate) fn finish<'s>(
     let check = |(own, address): (Option<&CheckDraft>, &ServerAddress)| match (own, &shared) {
         (Some(own), _) if own.enabled => {
             let merged = own.over(backend);
-            Some(merged.check(Arc::new(merged.probe()), address, tls))
+            Some(merged.check(Arc::new(merged.probe()), address, speech))
         }
-        (None, Some((draft, probe))) => Some(draft.check(probe.clone(), address, tls)),
+        (None, Some((draft, probe))) => Some(draft.check(probe.clone(), address, speech)),
         _ => None,
     };
     servers.map(check).collect()
-}
-
-fn kind(node: &Node<'_>) -> Option<Kind> {
-    let kind = node.word(&KINDS)?;
-    if kind == Kind::Grpc {
-        let message = "a check of type `grpc` is not supported by this version";
-        let problem = Problem::error(node.span, message);
-        node.report(problem.help("check the port with \"tcp\" until HTTP/2 is spoken to servers"));
-        return None;
-    }
-    Some(kind)
 }

@@ -33,6 +33,7 @@ mod frontend;
 mod global;
 mod headers;
 mod health;
+mod http2;
 mod log;
 mod model;
 mod names;

@@ -27,6 +27,7 @@ use tidegate_tls::{ClientTls, KeyLog, Protocol, ServerTls};
 
 pub use log::{FrontendLog, LogTargets};
 
+pub use crate::http2::BackendHttp2;
 use crate::{Diagnostic, Group, Span, User, defaults};
 
 mod headers;
@@ -270,6 +271,8 @@ pub struct Backend {
     pub servers: Vec<Server>,
     /// What is spoken with its servers.
     pub protocol: BackendProtocol,
+    /// What connections with HTTP/2 to them may carry.
+    pub http2: BackendHttp2,
     /// TLS with its servers; `None`: in the clear.
     pub tls: Option<Arc<ClientTls>>,
     /// Who is asked for the names of its servers, as a place in [`Config::resolvers`].
@@ -453,6 +456,8 @@ pub struct ServerCheck {
     pub address: ServerAddress,
     /// Whether it is asked over the TLS of its backend.
     pub tls: bool,
+    /// What carries a check by HTTP.
+    pub protocol: BackendProtocol,
 }
 
 /// What becomes of the connections to a server when it goes down.

@@ -13,6 +13,7 @@ use crate::frontend::{BIND_KEYS, FRONTEND_KEYS, FRONTEND_TIMEOUT_KEYS, HEADER_LI
 use crate::global::{ADMIN_KEYS, GLOBAL_KEYS};
 use crate::headers::{FORWARDED_KEYS, TRACE_KEYS};
 use crate::health::{CHECK_KEYS, STEP_KEYS};
+use crate::http2::HTTP2_KEYS;
 use crate::log::{LOG_HEADER_KEYS, LOG_KEYS, SAMPLING_KEYS};
 use crate::passive::PASSIVE_KEYS;
 use crate::persistence::PERSISTENCE_KEYS;
@@ -111,6 +112,7 @@ pub fn keys() -> Vec<KeyInfo> {
     table("backends.NAME.health_check.steps", STEP_KEYS, &mut keys);
     table("backends.NAME.passive_health", PASSIVE_KEYS, &mut keys);
     table("backends.NAME.pool", POOL_KEYS, &mut keys);
+    table("backends.NAME.http2", HTTP2_KEYS, &mut keys);
     table("backends.NAME.retry_budget", RETRY_BUDGET_KEYS, &mut keys);
     table("backends.NAME.retry_delay", RETRY_DELAY_KEYS, &mut keys);
     table("backends.NAME.servers.NAME", SERVER_KEYS, &mut keys);

@@ -16,7 +16,7 @@ use crate::frontend::{HEADER_LIMIT_KEYS, mode};
 use crate::headers;
 use crate::log::LogDraft;
 use crate::model::{
-    Backend, BackendProtocol, BackendTimeouts, Frontend, FrontendLog, FrontendRules,
+    Backend, BackendHttp2, BackendProtocol, BackendTimeouts, Frontend, FrontendLog, FrontendRules,
     FrontendTimeouts, Mode, OnMarkedDown, Pages, PoolSettings, Retries,
 };
 use crate::retries::{self, RETRY_BUDGET_KEYS};
@@ -55,6 +55,7 @@ impl Default for Templates {
             name: "".into(),
             balance: Balance::default(),
             protocol: BackendProtocol::default(),
+            http2: BackendHttp2::default(),
             tls: None,
             hash_key: None,
             servers: Vec::new(),

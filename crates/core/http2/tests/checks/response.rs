@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use tidegate_http1::{Limits, ResponseHead};
-use tidegate_http2::{RequestKind, ResponseDecoder, ResponseSink};
+use tidegate_http2::{ContentSink, RequestKind, ResponseDecoder, ResponseSink};
 
 /// What was sent, and content that belongs together joined.
 #[derive(Default)]
@@ -36,7 +36,9 @@ impl ResponseSink for Sent<'_> {
         assert!((200..1000).contains(&status));
         self.say(&format!("{status} {ends}\n"), fields);
     }
+}
 
+impl ContentSink for Sent<'_> {
     fn data(&mut self, part: Range<usize>) {
         assert!(!part.is_empty());
         self.said.extend_from_slice(&self.piece[part]);

@@ -22,8 +22,8 @@ use crate::health::figures::HealthFigures;
 use crate::health::result_label;
 use families::{
     ACCESS_LOG_DROPPED, ACCESS_LOG_SCALARS, ACME_FAILURES, ACME_NEXT, ACME_ORDERS,
-    BACKEND_COMPRESSED, BACKEND_DURATION, BACKEND_EJECTIONS_CAPPED, BACKEND_FAILED, BACKEND_PANIC,
-    BACKEND_QUEUED_SECONDS, BACKEND_REQUESTS, BACKEND_SCALARS, BACKEND_SERVERS_UP,
+    BACKEND_COMPRESSED, BACKEND_DURATION, BACKEND_EJECTIONS_CAPPED, BACKEND_FAILED, BACKEND_GRPC,
+    BACKEND_PANIC, BACKEND_QUEUED_SECONDS, BACKEND_REQUESTS, BACKEND_SCALARS, BACKEND_SERVERS_UP,
     BACKEND_STICK_ENTRIES, BACKEND_STICK_ENTRIES_MAX, BUILD_INFO, CHECKS_DELAYED, CHECKS_IN_FLIGHT,
     CONFIG_COMMANDS_HELD, CONFIG_GENERATION, CONFIG_LAST_RELOAD_OK, CONFIG_LAST_RELOAD_TIME,
     CONFIG_RELOADS, CONFIG_SHARD_GENERATION, CPU_SECONDS, FDS_MAX, FRONTEND_ANSWERED,
@@ -32,9 +32,9 @@ use families::{
     FRONTEND_SHARD_SCALARS, FRONTEND_TLS_DURATION, FRONTEND_TLS_FAILED, Family, Kind,
     LOG_SUPPRESSED, LOOKUPS_DELAYED, NAME_ADDRESSES, NAME_HELD, NAME_RESOLUTIONS, NAME_SURPLUS,
     OPEN_FDS, RESIDENT_BYTES, RESOLVER_TRIES, SERVER_AGENT_CONNECTIONS, SERVER_CHECK_DURATION,
-    SERVER_CHECKS, SERVER_EJECTED, SERVER_EJECTIONS, SERVER_FAILED, SERVER_REQUESTS,
-    SERVER_SCALARS, SERVER_UP, SHARD_SCALARS, START_TIME, Scalar, TLS_CERTIFICATE_EXPIRY,
-    TLS_CERTIFICATES, TLS_FILES_FAILED, TLS_FILES_REPLACED,
+    SERVER_CHECKS, SERVER_EJECTED, SERVER_EJECTIONS, SERVER_FAILED, SERVER_HTTP2_ENDED,
+    SERVER_REQUESTS, SERVER_SCALARS, SERVER_UP, SHARD_SCALARS, START_TIME, Scalar,
+    TLS_CERTIFICATE_EXPIRY, TLS_CERTIFICATES, TLS_FILES_FAILED, TLS_FILES_REPLACED,
 };
 use metrics::{Key, Label, Level, Metadata, Recorder, SharedString};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
@@ -370,6 +370,9 @@ impl Scrape {
             self.statuses(&BACKEND_REQUESTS, &total.requests, &labels);
             self.reasons(&BACKEND_FAILED, &total.failures, &labels);
             self.counts(&BACKEND_COMPRESSED, "coding", &total.compressed, &labels);
+            for (status, count) in total.grpc.iter().filter(|(_, count)| *count > 0) {
+                self.counter(&BACKEND_GRPC, count, with(&labels, "grpc_status", status));
+            }
         }
         for (backend, server, stats) in registry.servers() {
             let labels = [name_label("backend", backend), name_label("server", server)];
@@ -389,6 +392,9 @@ impl Scrape {
         self.statuses(&SERVER_REQUESTS, &total.requests, labels);
         for (reason, count) in total.failures.iter().filter(|(_, count)| *count > 0) {
             self.counter(&SERVER_FAILED, count, with(labels, "reason", reason));
+        }
+        for (reason, count) in total.http2_ended.iter().filter(|(_, count)| *count > 0) {
+            self.counter(&SERVER_HTTP2_ENDED, count, with(labels, "reason", reason));
         }
     }
 

@@ -472,6 +472,7 @@ fn job(check: &ServerCheck, spot: Option<Spot>, tls: CheckTls) -> Option<Job> {
         probe: check.probe.clone(),
         address,
         tls,
+        protocol: check.protocol,
         authority: authority.into(),
         timeout: check.timing.timeout,
     })

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use socket2::SockAddr;
+use tidegate_config::BackendProtocol;
 use tidegate_health::{Conversation, Failure, Fault, Next, Outcome, Probe};
 use tidegate_proxy::{ProbeDialing, ProbeError, ProbeStream};
 use tidegate_shard::{Alarm, Shard};
@@ -23,6 +24,8 @@ pub(crate) struct Job {
     pub(crate) address: SockAddr,
     /// How it speaks TLS, if it does, and the name it has to prove.
     pub(crate) tls: Option<(Arc<ClientTls>, ServerName<'static>)>,
+    /// What carries a check by HTTP.
+    pub(crate) protocol: BackendProtocol,
     /// The address as HTTP servers are told.
     pub(crate) authority: Arc<str>,
     pub(crate) timeout: Duration,
@@ -47,7 +50,18 @@ pub(crate) async fn run(shard: &Rc<Shard>, job: &Job) -> Outcome {
             return Failure { fault: Fault::TimedOut, detail }.into();
         }
     }
-    let stream = dialing.established();
+    let speaks_http2 = match (&*job.probe, job.protocol) {
+        (Probe::Http(_) | Probe::Grpc(_), BackendProtocol::Http2) => true,
+        (Probe::Http(_), BackendProtocol::Auto) => dialing.speaks_http2(),
+        _ => false,
+    };
+    let mut stream = dialing.established();
+    if speaks_http2 {
+        stream = match stream.speak_http2(shard).await {
+            Ok(stream) => stream,
+            Err(error) => return failed(&error, &job.address),
+        };
+    }
     let mut conversation = Conversation::new(&job.probe, &job.authority);
     let talked = talk(&alarm, deadline, &stream, &mut conversation, &job.address).await;
     // Thousands of checks a second would otherwise leave as many ports waiting for a minute each. An exchange may end with
@@ -89,6 +103,10 @@ async fn talk(
                     // With TLS: it has ended without saying so.
                     Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
                         return Some(conversation.closed());
+                    }
+                    Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                        let detail = error.to_string();
+                        return Some(Failure { fault: Fault::Malformed, detail }.into());
                     }
                     Ok(Err(error)) => return Some(failed(&error, address)),
                     Err(_) => return None,

@@ -53,9 +53,6 @@ impl Runtime {
         config: &Config,
         shards: usize,
     ) -> Result<(Arc<Snapshot>, Vec<Vec<ListenerSpec>>), String> {
-        if let Some(reason) = super::tls::not_served(config) {
-            return Err(reason);
-        }
         let logs = self.logs.borrow().as_ref().map_or(Ok(Vec::new()), |logs| logs.open(config))?;
         let backlog = config.global.listen_backlog;
         let patience =

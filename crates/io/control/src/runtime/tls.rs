@@ -1,6 +1,7 @@
-//! TLS at run time: what this version serves of it, the files behind it, and what the process does for its keys.
+//! TLS at run time: the files behind it, and what the process does for its keys.
 //!
-//! Owns the timer's business; leaves the certificates to `certificates`. Invariant: nothing is half-served.
+//! Owns the timer's business; leaves the certificates to `certificates`. Invariant: keys are
+//! logged only where the configuration says so.
 
 use std::time::SystemTime;
 
@@ -9,17 +10,6 @@ use tidegate_config::{Config, Global};
 use super::Runtime;
 use crate::log::{Level, Line};
 use crate::process;
-
-/// What `config` asks for and the data plane does not do yet.
-pub(super) fn not_served(config: &Config) -> Option<String> {
-    let wants = |backend: &&tidegate_config::Backend| {
-        backend.protocol != tidegate_config::BackendProtocol::Http1
-    };
-    let whose = &config.backends.iter().find(wants)?.name;
-    Some(format!(
-        "backend {whose}: HTTP/2 with servers is read and checked, but not served by this version"
-    ))
-}
 
 impl Runtime {
     /// Follows the certificates of `config`, and does for keys what it says.
@@ -53,33 +43,4 @@ fn open_key_log(global: &Global) -> Result<(), String> {
         .with("help", "whoever reads it reads all traffic: remove global.tls_key_log when it is no longer needed")
         .write();
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_not_served_is_named() {
-        let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../config");
-        let refused = |bind: &str, backend: &str| {
-            let text = format!(
-                "[frontends.web]\ndefault_backend = \"app\"\n\
-                 bind = [{{ address = \"127.0.0.1:1\"{bind} }}]\n\
-                 [backends.app]\n{backend}\nservers = {{ a = \"127.0.0.1:9001\" }}\n"
-            );
-            let config = tidegate_config::parse_beside(&directory, "test.toml", &text);
-            not_served(&config.unwrap_or_else(|report| panic!("{report}")))
-        };
-        assert_eq!(refused("", ""), None);
-        for (bind, backend) in [
-            (", tls = { certificates = [\"certs/site.pem\"] }", ""),
-            (", protocols = [\"h2\"]", ""),
-            ("", "tls = { ca = \"certs/ca.pem\" }"),
-        ] {
-            assert_eq!(refused(bind, backend), None);
-        }
-        let reason = refused("", "protocol = \"h2\"").expect("refused");
-        assert!(reason.starts_with("backend app: "), "{reason}");
-    }
 }

@@ -131,8 +131,8 @@ impl Server {
     ) -> (u16, u64) {
         let out = self.worker.shard.ring.take_vec();
         let notes = self.notes.borrow();
-        let (version, method) = (incoming.version, incoming.method);
-        let answer = |status| Answer { status, connection, version, method };
+        let Incoming { version, method, grpc, .. } = *incoming;
+        let answer = |status| Answer { status, connection, version, method, grpc };
         match answered {
             Answered::Redirect(status) => {
                 let fields = [(&b"Location"[..], notes.overlay.location())];

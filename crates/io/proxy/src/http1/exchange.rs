@@ -23,9 +23,11 @@ use super::trace::{Marks, Witness};
 use super::upload::{self, Kept, Upload};
 use super::{Next, Server, response};
 use crate::client::Client;
+use crate::http2::servers::Grpc;
 use crate::rules::Notes;
 use crate::site::{Backend, Frontend};
-use crate::upstream::connect::{Connection, Dialing, Slot, connect_failure};
+use crate::upstream::connect::{Connection, Slot, connect_failure};
+use crate::upstream::connecting::{Connecting, Wanted};
 use crate::upstream::persist;
 use crate::worker::Worker;
 
@@ -43,6 +45,8 @@ pub(super) struct Driver<'a> {
     pub(super) key: Option<u64>,
     /// The server that the client has had.
     pub(super) pin: Option<u32>,
+    /// What it needs of its server's connection.
+    pub(super) wanted: Wanted,
     /// The second try beside one that is slow.
     pub(super) hedge: Cell<Option<Hedge>>,
     /// The server picked last, for the log.
@@ -102,6 +106,11 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
+    /// What the response has said of its call of gRPC so far.
+    pub(super) fn grpc(&self) -> Option<Grpc> {
+        self.connection.socket().grpc()
+    }
+
     /// Takes note of what may have come on the connection behind the response.
     pub(super) fn persists_only_if(&self, nothing_came: bool) {
         self.persists.set(self.persists.get() && nothing_came);
@@ -168,12 +177,12 @@ impl Driver<'_> {
             return Err(self.input(Input::ConnectFailed(ConnectFailure::Reset)));
         }
         self.marks.note_connecting(self.alarm.now());
-        let mut dialing = match slot.server.place.connect(self.ring()) {
-            Ok(socket) => Dialing::new(socket, &slot.server),
+        let mut connecting = match Connecting::begin(self.worker, &slot.server, self.wanted) {
+            Ok(connecting) => connecting,
             Err(error) => return Err(failed(connect_failure(&error))),
         };
         let outcome = poll_fn(|context| {
-            if let Poll::Ready(connected) = dialing.poll(context) {
+            if let Poll::Ready(connected) = connecting.poll(context) {
                 return Poll::Ready(Ok(connected));
             }
             if self.client.socket.poll_gone(context).is_ready() {
@@ -186,7 +195,7 @@ impl Driver<'_> {
         })
         .await?;
         match outcome {
-            Ok(()) => Ok(dialing.established(&slot.server, self.alarm.now())),
+            Ok(()) => Ok(connecting.established(self.alarm.now())),
             Err(error) => {
                 self.report_dial_error(slot, &error);
                 Err(failed(error.failure()))
@@ -403,6 +412,7 @@ impl Server {
             notes: &self.notes,
             key: incoming.key,
             pin: incoming.pin.server.or(incoming.stuck.server),
+            wanted: if incoming.upgrade { Wanted::Http1 } else { Wanted::Any },
             hedge: Cell::new(None),
             last_server: Cell::new(None),
             status: Cell::new(0),

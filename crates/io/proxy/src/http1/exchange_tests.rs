@@ -30,8 +30,8 @@ use crate::command::ListenerId;
 use crate::http1::Server;
 use crate::settings::{
     BackendProtocol, BackendSettings, BindSettings, ClientTimeouts, FrontendSettings,
-    HandshakeLimits, OnMarkedDown, OwnFieldSettings, PoolSettings, RepeatSettings, ServerSettings,
-    Snapshot, reasons,
+    HandshakeLimits, OnMarkedDown, OwnFieldSettings, PoolSettings, RepeatSettings,
+    ServerHttp2Settings, ServerSettings, Snapshot, reasons,
 };
 use crate::site::Entrance;
 use crate::upstream::connect::Connection;
@@ -44,7 +44,7 @@ const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const POOL: PoolSettings =
     PoolSettings { idle_max: 16, idle_timeout: PATIENCE, max_lifetime: None, max_requests: None };
 
-fn up() -> Standing {
+fn well() -> Standing {
     Standing {
         availability: Availability::Up,
         weight: Weight::default(),
@@ -53,6 +53,9 @@ fn up() -> Standing {
         max_connections: None,
     }
 }
+
+const HTTP2: ServerHttp2Settings =
+    ServerHttp2Settings { streams_max: 100, ping_after: PATIENCE, ping_timeout: PATIENCE };
 
 fn snapshot(server: SocketAddr) -> Arc<Snapshot> {
     let mut registry = Registry::new(1, reasons());
@@ -66,11 +69,12 @@ fn snapshot(server: SocketAddr) -> Arc<Snapshot> {
             name: "a".into(),
             address: server.into(),
             tls_name: None,
-            standing: up(),
+            standing: well(),
             stats: registry.server("app", "a").clone(),
         }],
         tls: None,
         protocol: BackendProtocol::default(),
+        http2: HTTP2,
         exchange: Policy::default(),
         persistence: None,
         stick: None,

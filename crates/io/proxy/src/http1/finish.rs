@@ -28,6 +28,9 @@ impl Driver<'_> {
     ) -> Next {
         match action {
             Action::Finish { reuse } => {
+                if let Some(grpc) = attempt.as_ref().and_then(Attempt::grpc) {
+                    self.note_grpc(grpc.status);
+                }
                 let sent = self.record(incoming.started, None);
                 self.log(incoming, upload, &self.completed(sent));
                 let server_persists = reuse && self.backend.reuse;

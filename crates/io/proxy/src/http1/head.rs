@@ -12,6 +12,7 @@ use tidegate_http1::{
     BodyLength, ConnectionHeader, Method, Parsed, RequestError, RequestHead, RequestScan, Version,
     continue_request, parse_request,
 };
+use tidegate_http2::is_grpc;
 use tidegate_persistence::Pin;
 use tidegate_ring::{PeerAddress, RecvBuf};
 use tidegate_semantics::compressed_head::Asked;
@@ -35,6 +36,8 @@ pub(super) struct Incoming {
     pub(super) keep_alive: bool,
     pub(super) expects_continue: bool,
     pub(super) upgrade: bool,
+    /// It is a call of gRPC.
+    pub(super) grpc: bool,
     /// When its first byte was seen.
     pub(super) started: Instant,
     /// Its head as every server gets it; as it was received while a password is compared.
@@ -311,6 +314,7 @@ impl Server {
             keep_alive: parsed.keep_alive(),
             expects_continue: parsed.expects_continue(),
             upgrade: parsed.upgrade(),
+            grpc: is_call(client, received),
             started,
             head,
             route,
@@ -322,6 +326,12 @@ impl Server {
             stuck,
         }
     }
+}
+
+/// Whether it is a call of gRPC, which HTTP/2 alone can carry.
+fn is_call(client: &Client, received: &Received<'_>) -> bool {
+    client.socket.is_http2()
+        && received.head.header(received.bytes, b"content-type").is_some_and(is_grpc)
 }
 
 /// A request's head, seen with where it came from.

@@ -16,7 +16,8 @@ use super::exchange::{Attempt, Driver};
 use super::head::Incoming;
 use super::response::Relay;
 use super::upload::Upload;
-use crate::upstream::connect::{Connection, Dialing, Slot, connect_failure};
+use crate::upstream::connect::{Connection, Slot, connect_failure};
+use crate::upstream::connecting::Connecting;
 
 /// The second try.
 pub(super) struct Hedge {
@@ -28,7 +29,7 @@ pub(super) struct Hedge {
 enum State {
     /// Dropped in this order.
     Connecting {
-        dialing: Dialing,
+        connecting: Connecting,
         slot: Slot,
     },
     Sent(Sent),
@@ -58,9 +59,9 @@ impl Driver<'_> {
             let sent = self.send_beside(server, slot, connection, incoming, upload);
             return self.hedge.set(Some(Hedge { server, state: State::Sent(sent) }));
         }
-        match known.place.connect(self.ring()) {
-            Ok(socket) => {
-                let state = State::Connecting { dialing: Dialing::new(socket, known), slot };
+        match Connecting::begin(self.worker, known, self.wanted) {
+            Ok(connecting) => {
+                let state = State::Connecting { connecting, slot };
                 self.hedge.set(Some(Hedge { server, state }));
             }
             Err(error) => {
@@ -109,17 +110,17 @@ impl Driver<'_> {
         upload: &Upload,
     ) -> Poll<Action> {
         let Some(Hedge { server, mut state }) = self.hedge.take() else { return Poll::Pending };
-        if let State::Connecting { mut dialing, slot } = state {
-            state = match dialing.poll(context) {
-                Poll::Pending => State::Connecting { dialing, slot },
+        if let State::Connecting { mut connecting, slot } = state {
+            state = match connecting.poll(context) {
+                Poll::Pending => State::Connecting { connecting, slot },
                 Poll::Ready(Ok(())) => {
-                    let connection = dialing.established(&slot.server, self.alarm.now());
+                    let connection = connecting.established(self.alarm.now());
                     State::Sent(self.send_beside(server, slot, connection, incoming, upload))
                 }
                 Poll::Ready(Err(error)) => {
                     self.report_dial_error(&slot, &error);
                     self.count_connect_failure(Some(server), &slot, error.failure());
-                    drop((dialing, slot));
+                    drop((connecting, slot));
                     return Poll::Pending;
                 }
             };

@@ -19,7 +19,7 @@ use super::exchange::Driver;
 use super::upload::Upload;
 use crate::rules::{Dropped, Notes};
 use crate::site::{Backend, Frontend};
-use crate::upstream::connect::Dialing;
+use crate::upstream::connecting::{Connecting, Wanted};
 use crate::worker::Worker;
 
 /// The largest body that is copied: it is held until it is whole.
@@ -169,15 +169,16 @@ async fn is_answered(
     let Some(server) = backend.servers.get(picked.0 as usize) else { return false };
     // A copy waits for nothing.
     let Some((slot, _)) = worker.acquire(server, &backend.pool, true) else { return false };
-    let Ok(socket) = slot.server.place.connect(&worker.shard.ring) else { return false };
+    let Ok(mut connecting) = Connecting::begin(worker, &slot.server, Wanted::Any) else {
+        return false;
+    };
     let deadline = alarm.now() + backend.exchange.connect_timeout;
-    let mut dialing = Dialing::new(socket, &slot.server);
-    let connected = alarm.within(deadline, |context| dialing.poll(context)).await;
+    let connected = alarm.within(deadline, |context| connecting.poll(context)).await;
     if !matches!(connected, Ok(Ok(()))) {
         slot.server.stats.connects_failed.increment();
         return false;
     }
-    let connection = dialing.established(&slot.server, alarm.now());
+    let connection = connecting.established(alarm.now());
     let socket = connection.socket();
     socket.set_recv_on_demand(true);
     slot.server.stats.bytes_out.add(bytes.len() as u64);

@@ -57,19 +57,23 @@ impl Driver<'_> {
 
     /// Says why a server could not be spoken to by TLS: the reason is more than a word.
     pub(super) fn report_dial_error(&self, slot: &Slot, error: &DialError) {
-        let DialError::Handshake(error) = error else { return };
+        let error = match error {
+            DialError::Handshake(error) => error.to_string(),
+            DialError::Protocol(detail) => detail.clone(),
+            DialError::Connect(_) | DialError::Shared(_) => return,
+        };
         let mut event = Event::new(EventKind::HandshakeFailed, "server_handshake");
         event.frontend = Some(self.frontend.name.clone());
         event.backend = Some(self.backend.name.clone());
         event.server = Some(slot.server.name.clone());
-        event.detail = error.to_string();
+        event.detail = error;
         self.worker.report_event(event);
     }
 
     /// Counts an attempt that a server has failed. What its status says was noted with its answer.
     pub(super) fn count_attempt_failure(&self, slot: &Slot, kind: FailureKind) {
         slot.server.stats.failures.increment(kind.index());
-        if kind.origin() == Origin::Server && !matches!(kind, FailureKind::Status(_)) {
+        if kind.origin() == Origin::Server && !is_no_error(kind) {
             self.backend.note_error(&slot.server);
         }
     }
@@ -81,6 +85,11 @@ impl Driver<'_> {
             self.backend.ended(ServerId(server), self.alarm.now());
         }
     }
+}
+
+/// What a response says was noted with it, and a request that was not taken says nothing.
+fn is_no_error(kind: FailureKind) -> bool {
+    matches!(kind, FailureKind::Status(_) | FailureKind::GrpcStatus(_) | FailureKind::StreamRefused)
 }
 
 fn is_of_server(failure: Failure) -> bool {

@@ -15,8 +15,10 @@ use tidegate_queue::Outcome;
 use tidegate_telemetry::Gauge;
 
 use super::exchange::Driver;
+use crate::settings::BackendProtocol;
 use crate::site::Backend;
 use crate::upstream::connect::{Connection, Slot};
+use crate::upstream::connecting::Wanted;
 use crate::upstream::pick::cause;
 use crate::upstream::queue::Grant;
 use crate::upstream::waiting::{Queue, Queued};
@@ -147,6 +149,7 @@ impl Driver<'_> {
         avoid: &Avoided,
         (slot, connection): (Slot, Option<Connection>),
     ) -> Acquired {
+        let connection = connection.filter(|connection| self.suits(connection, &slot));
         if !avoid.is_empty() && !avoid.contains(index) {
             self.backend.stats.redispatches.increment();
         }
@@ -154,6 +157,12 @@ impl Driver<'_> {
         self.marks.note_pick(index, self.alarm.now(), connection.is_some());
         let action = self.input(Input::Picked { server: index, reused: connection.is_some() });
         (action, Some(slot), connection)
+    }
+
+    /// Whether a request for another protocol can be made on a connection of this server; if not, one of its own is.
+    fn suits(&self, connection: &Connection, slot: &Slot) -> bool {
+        let may_choose = slot.server.protocol == BackendProtocol::Auto;
+        !(may_choose && self.wanted == Wanted::Http1 && connection.socket().is_shared())
     }
 
     /// Waits in `queue`, and whenever it is told to look again there or elsewhere, until there is a slot or a reason to give up.

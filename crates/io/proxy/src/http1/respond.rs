@@ -12,6 +12,7 @@ use tidegate_http1::{
     ConnectionHeader, HeaderEdits, HeaderLists, Method, RequestError, SimpleResponse, Version,
     encode_simple_response, reason_phrase,
 };
+use tidegate_http2::grpc_status_for;
 use tidegate_ring::SendBuf;
 use tidegate_shard::Alarm;
 
@@ -68,9 +69,11 @@ pub(super) struct Answer {
     pub(super) connection: ConnectionHeader,
     pub(super) version: Version,
     pub(super) method: Method,
+    /// It answers a call of gRPC, whose callers look for its own statuses.
+    pub(super) grpc: bool,
 }
 
-/// Queues an error answer: the page configured for its status, or a short text; how many bytes that are.
+/// Queues an error answer: the page configured for its status, or a short text, or what callers of gRPC read; how many bytes that are.
 pub(super) fn queue_error(
     client: &Client,
     frontend: &Frontend,
@@ -80,6 +83,9 @@ pub(super) fn queue_error(
     more: &[(&[u8], &[u8])],
 ) -> u64 {
     const NO_STORE: (&[u8], &[u8]) = (b"Cache-Control", b"no-store");
+    if answer.grpc {
+        return queue_grpc_status(client, frontend, out, answer, more);
+    }
     let text;
     let (content_type, body) = match frontend.error_page(backend, answer.status) {
         Some(page) => (&*page.content_type, &*page.body),
@@ -92,6 +98,27 @@ pub(super) fn queue_error(
     let headers =
         Both(HeaderLists { add: &own, remove: &[] }, HeaderLists { add: more, remove: &[] });
     queue_answer(client, frontend, out, answer, headers, body)
+}
+
+/// Queues an error answer as callers of gRPC read it: the response has no message, and its head says the status.
+fn queue_grpc_status(
+    client: &Client,
+    frontend: &Frontend,
+    out: Vec<u8>,
+    answer: &Answer,
+    more: &[(&[u8], &[u8])],
+) -> u64 {
+    let code = grpc_status_for(answer.status).to_string();
+    let text = format!("{} {}", answer.status, reason_phrase(answer.status));
+    let own = [
+        (&b"Content-Type"[..], &b"application/grpc"[..]),
+        (b"Grpc-Status", code.as_bytes()),
+        (b"Grpc-Message", text.as_bytes()),
+    ];
+    let headers =
+        Both(HeaderLists { add: &own, remove: &[] }, HeaderLists { add: more, remove: &[] });
+    let answer = Answer { status: 200, ..*answer };
+    queue_answer(client, frontend, out, &answer, headers, b"")
 }
 
 /// The lines of two.
@@ -162,6 +189,7 @@ impl Server {
             connection: ConnectionHeader::Close,
             version: Version::Http11,
             method: Method::Get,
+            grpc: false,
         };
         let sent = queue_error(client, frontend, None, out, &answer, &[]);
         let outcome = Outcome { ending: Ending::Failed(failure), status: Some(status), sent };
@@ -186,8 +214,16 @@ impl Driver<'_> {
             && !self.worker.is_draining();
         let connection =
             if persists { ConnectionHeader::KeepAlive } else { ConnectionHeader::Close };
-        let answer =
-            Answer { status, connection, version: incoming.version, method: incoming.method };
+        let answer = Answer {
+            status,
+            connection,
+            version: incoming.version,
+            method: incoming.method,
+            grpc: incoming.grpc,
+        };
+        if incoming.grpc {
+            self.note_grpc(grpc_status_for(status));
+        }
         let out = self.ring().take_vec();
         let sent = queue_error(self.client, self.frontend, Some(self.backend), out, &answer, &[]);
         let (ending, sent) = (Ending::Failed(failure), sent_before + sent);
@@ -197,6 +233,12 @@ impl Driver<'_> {
         }
         close_with_care(self.alarm, self.client, self.alarm.now() + self.timeouts.client).await;
         Next::Close
+    }
+
+    /// Takes note of the status of a call of gRPC, its server's or our own.
+    pub(super) fn note_grpc(&self, status: u8) {
+        self.marks.grpc_status.set(Some(status));
+        self.backend.stats.grpc.increment(status.into());
     }
 
     /// Everything but a client's own leaving is worth a line.

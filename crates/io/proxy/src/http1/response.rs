@@ -24,6 +24,7 @@ use super::response_head::output_for;
 use super::splice::Flowed;
 use super::upload::Upload;
 use crate::flow::Flow;
+use crate::http2::servers::Fault;
 use crate::tunnel;
 
 /// Bytes queued towards a client that stop reading from the server: enough for the kernel to always have something to
@@ -319,8 +320,21 @@ impl Relay<'_, '_> {
                 }
                 Ok(piece)
             }
-            Err(_) if self.never_sent() => Err(self.server_failed(Input::PoolLost)),
-            Err(_) => Err(self.server_failed(Input::ServerReset)),
+            Err(_) => Err(self.server_failed(self.what_broke())),
+        }
+    }
+
+    /// What it means that nothing more can be received.
+    #[cold]
+    fn what_broke(&self) -> Input {
+        match self.attempt.connection.socket().fault() {
+            Some(Fault::Refused) => Input::StreamRefused,
+            Some(Fault::Goaway) => Input::StreamUnseen,
+            Some(Fault::Reset) => Input::StreamReset,
+            Some(Fault::Malformed(detail)) => Input::BadResponse(detail),
+            Some(Fault::Lost) => Input::ServerReset,
+            None if self.never_sent() => Input::PoolLost,
+            None => Input::ServerReset,
         }
     }
 
@@ -333,6 +347,7 @@ impl Relay<'_, '_> {
     pub(super) fn server_failed(&self, input: Input) -> Action {
         let kind = match input {
             Input::ServerClosed => FailureKind::EmptyResponse,
+            Input::StreamRefused | Input::StreamUnseen => FailureKind::StreamRefused,
             _ => FailureKind::ServerReset,
         };
         if let Some(action) = self.driver.promote_hedge(&self.attempt.slot, kind) {

@@ -18,6 +18,7 @@ use super::exchange::Ending;
 use super::head::ends;
 use super::response::{Head, Relay};
 use crate::compression::label_index;
+use crate::http2::servers::Grpc;
 use crate::rules::{CodedFields, Dropped, Judge, ResponseFields};
 use crate::upstream::persist::{self, Telling};
 
@@ -45,6 +46,12 @@ impl Relay<'_, '_> {
             let sent = self.driver.marks.connected.get().unwrap_or(now);
             let latency = now.saturating_duration_since(sent);
             self.driver.backend.note_answer(&self.attempt.slot.server, status, latency);
+        }
+        if let Some(Grpc { status, is_alone: true }) = self.attempt.grpc().filter(|_| !interim) {
+            let action = self.driver.input(Input::GrpcStatus(status));
+            if action != Action::Wait {
+                return Err(self.counted(action));
+            }
         }
         let rest = match self.driver.input(Input::ResponseHead { status, interim }) {
             Action::Relay { upload } => upload,

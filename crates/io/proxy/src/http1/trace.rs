@@ -77,6 +77,8 @@ pub(super) struct Marks {
     pub(super) request_cookie: Cell<RequestCookie>,
     /// What was done to the response's.
     pub(super) response_cookie: Cell<ResponseCookie>,
+    /// The status of a call of gRPC, as in `tidegate_http2::GRPC_STATUSES`.
+    pub(super) grpc_status: Cell<Option<u8>>,
     /// The record has been written.
     pub(super) logged: Cell<bool>,
 }
@@ -369,6 +371,7 @@ impl Driver<'_> {
                 response_state: self.marks.response_cookie.get(),
                 ..base.cookies
             },
+            grpc_status: self.marks.grpc_status.get(),
             ..base
         };
         let notes = self.notes.borrow();

@@ -17,15 +17,16 @@ use tidegate_http2::{Carried, Flood, Malformed, Pseudo, RequestKind, write_reque
 use tidegate_ring::RecvBuf;
 use tidegate_shard::{Alarm, TaskId};
 
-use super::carrier::Carrier;
+use super::carrier::{Carrier, End};
+use super::outgoing::fields;
 use super::shared::Shared;
-use super::stream::{Http2Stream, fields};
+use super::stream::Http2Stream;
 use super::{AGE_MAX, Piece, SHARD_STREAMS_MAX, STREAMS_TOTAL_MAX, settings};
 use crate::client::Client;
 use crate::command::{Event, EventKind};
 use crate::http1;
 use crate::settings::rejection_index;
-use crate::stream::Tls;
+use crate::stream::{Stream, Tls};
 use crate::worker::Worker;
 
 /// How long a client that was told to go may take to say that it has heard it, and to take the last bytes.
@@ -56,6 +57,30 @@ struct Conversation<'a> {
     left_at: Option<Instant>,
 }
 
+/// The client as the library's bytes see it.
+struct ClientSide {
+    client: Rc<Client>,
+    shared: Rc<Shared>,
+}
+
+impl End for ClientSide {
+    fn stream(&self) -> &Stream {
+        &self.client.socket
+    }
+
+    fn note_received(&self, now: Instant, bytes: &[u8]) {
+        self.shared.note_received(now, bytes);
+    }
+
+    fn is_flooding(&self) -> bool {
+        self.shared.is_flooding()
+    }
+
+    fn note_finished(&self) -> bool {
+        self.shared.is_finished.replace(true)
+    }
+}
+
 /// The entry in the shard's list, which a drop takes out.
 struct Listed<'a>(&'a Worker, TaskId, Rc<Client>);
 
@@ -83,13 +108,8 @@ pub(crate) async fn serve(
     frontend.stats.http2_connections_open.increment();
     worker.http2.tasks.borrow_mut().insert(task.0);
     let _listed = Listed(worker, task, client.clone());
-    let carrier = Carrier {
-        client: client.clone(),
-        shared: shared.clone(),
-        worker: worker.clone(),
-        received: Default::default(),
-    };
-    first.into_iter().for_each(|piece| carrier.put_back(piece));
+    let side = ClientSide { client: client.clone(), shared: shared.clone() };
+    let carrier = Carrier::new(side, &worker.shard, first);
     let deadline = alarm.now() + frontend.timeouts.request_head;
     let mut handshake = pin!(settings(&frontend.limits).handshake::<_, Piece>(carrier));
     let begun = alarm.within(deadline, |context| handshake.as_mut().poll(context)).await;
@@ -109,14 +129,14 @@ pub(crate) async fn serve(
 }
 
 impl Conversation<'_> {
-    async fn run(mut self, connection: &mut Connection<Carrier, Piece>) {
+    async fn run(mut self, connection: &mut Connection<Carrier<ClientSide>, Piece>) {
         poll_fn(|context| self.poll(context, connection)).await;
     }
 
     fn poll(
         &mut self,
         context: &mut Context<'_>,
-        connection: &mut Connection<Carrier, Piece>,
+        connection: &mut Connection<Carrier<ClientSide>, Piece>,
     ) -> Poll<()> {
         loop {
             self.end_flood(connection);
@@ -139,7 +159,7 @@ impl Conversation<'_> {
     }
 
     /// Ends a connection that costs more than it brings.
-    fn end_flood(&mut self, connection: &mut Connection<Carrier, Piece>) {
+    fn end_flood(&mut self, connection: &mut Connection<Carrier<ClientSide>, Piece>) {
         if self.has_new_flood()
             && let Some(flood) = self.shared.flood()
         {
@@ -157,7 +177,7 @@ impl Conversation<'_> {
         self.worker.report_event(event);
     }
 
-    fn end(&mut self, connection: &mut Connection<Carrier, Piece>, reason: Reason) {
+    fn end(&mut self, connection: &mut Connection<Carrier<ClientSide>, Piece>, reason: Reason) {
         self.client.entrance.frontend().stats.http2_goaways.increment();
         connection.abrupt_shutdown(reason);
         self.phase = Phase::Ended(self.alarm.now() + FAREWELL);
@@ -175,7 +195,7 @@ impl Conversation<'_> {
     }
 
     /// Tells the client to open no more streams when it is time; `true` if it was told just now.
-    fn leaves(&mut self, connection: &mut Connection<Carrier, Piece>) -> bool {
+    fn leaves(&mut self, connection: &mut Connection<Carrier<ClientSide>, Piece>) -> bool {
         if self.phase != Phase::Open {
             return false;
         }
@@ -204,7 +224,10 @@ impl Conversation<'_> {
     }
 
     /// Waits for the next thing that time brings.
-    fn poll_deadline(&mut self, connection: &mut Connection<Carrier, Piece>) -> Poll<()> {
+    fn poll_deadline(
+        &mut self,
+        connection: &mut Connection<Carrier<ClientSide>, Piece>,
+    ) -> Poll<()> {
         let now = self.alarm.now();
         let deadline = match self.phase {
             Phase::Open => {

@@ -1,4 +1,5 @@
-//! HTTP/2 from clients: a connection is a carrier of streams, and each stream one request as HTTP/1.1 text (ADR 0018).
+//! HTTP/2: a connection is a carrier of streams, and each stream one request as HTTP/1.1 text (ADR 0018). Here that of clients; that of
+//! servers is in `servers`.
 //!
 //! Owns telling the two versions apart on a connection in the clear, the settings that clients get, and who of the shard speaks
 //! HTTP/2; leaves frames to the h2 library, fields to `tidegate-http2`, and requests to `http1`. Invariant: what a stream's
@@ -6,7 +7,10 @@
 
 mod carrier;
 mod connection;
+mod outgoing;
 mod piece;
+mod receiving;
+pub(crate) mod servers;
 mod shared;
 mod stream;
 
@@ -25,7 +29,8 @@ use crate::worker::Worker;
 pub(crate) use connection::serve;
 pub(crate) use stream::Http2Stream;
 
-use piece::Piece;
+pub(crate) use carrier::{Carrier, End};
+pub(crate) use piece::Piece;
 
 /// Streams of one connection at a time; what browsers and libraries take for the usual number. A further one is refused.
 const STREAMS_MAX: u32 = 100;

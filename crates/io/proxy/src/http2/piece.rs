@@ -61,7 +61,7 @@ impl Queued {
 }
 
 /// A part of something queued for a client.
-pub(super) struct Piece {
+pub(crate) struct Piece {
     whole: Rc<SendBuf>,
     part: Range<usize>,
     queued: Rc<Queued>,

@@ -11,20 +11,17 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use h2::server::SendResponse;
-use h2::{Reason, RecvStream, SendStream};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use h2::{Reason, RecvStream};
+use http::{Response, StatusCode};
 use tidegate_http1::Limits;
-use tidegate_http2::{
-    Body, Broken, Carried, ResponseDecoder, ResponseSink, push_chunk, push_trailers,
-};
+use tidegate_http2::{Broken, Carried, ContentSink, ResponseDecoder, ResponseSink};
 use tidegate_ring::{PeerAddress, RecvBuf, SendBuf};
 
+use super::outgoing::{Content, Outgoing, collect};
 use super::piece::{Piece, Queued};
+use super::receiving::{Cut, Receiving};
 use super::shared::Shared;
 use crate::stream::Facts;
-
-/// Bytes of a request's body that are handed over at once.
-const TAKEN_BYTES_MAX: usize = 32 * 1024;
 
 /// A client's stream as the protocols see it.
 pub(crate) struct Http2Stream {
@@ -40,18 +37,14 @@ pub(crate) struct Http2Stream {
 struct Input {
     /// The head, until it is taken.
     head: Option<Vec<u8>>,
-    body: Body,
-    receive: RecvStream,
-    has_ended: bool,
+    content: Receiving,
 }
 
 /// The response's side.
 struct Output {
     decoder: ResponseDecoder,
     respond: SendResponse<Piece>,
-    send: Option<SendStream<Piece>>,
-    /// Data that may turn out to be the last.
-    held: Option<Piece>,
+    content: Outgoing,
     /// The client, or the library for it, has ended the stream.
     is_gone: bool,
     /// The text was no response, or the request's rest was malformed.
@@ -77,15 +70,12 @@ impl Http2Stream {
             shared: shared.clone(),
             input: RefCell::new(Input {
                 head: Some(head),
-                body: carried.body,
-                receive,
-                has_ended: carried.body == Body::None,
+                content: Receiving::new(carried.body, receive),
             }),
             output: RefCell::new(Output {
                 decoder: ResponseDecoder::new(carried.kind, limits),
                 respond,
-                send: None,
-                held: None,
+                content: Outgoing::default(),
                 is_gone: false,
                 reason: None,
             }),
@@ -136,18 +126,12 @@ impl Http2Stream {
         }
         self.handed_over.set(self.handed_over.get() + piece.as_bytes().len() as u64);
         let whole = Rc::new(piece);
-        let Output { decoder, respond, send, held, is_gone, reason } = output;
-        let mut frames = Frames {
-            whole: Some(&whole),
-            queued: &self.queued,
-            respond,
-            send,
-            held,
-            failed: false,
-        };
+        let Output { decoder, respond, content, is_gone, reason } = output;
+        let content = Content::new(Some(&whole), &self.queued, content);
+        let mut frames = Frames { respond, content };
         let fed = decoder.feed(whole.as_bytes(), &mut self.shared.head.borrow_mut(), &mut frames);
-        frames.release();
-        *is_gone |= frames.failed;
+        frames.content.release();
+        *is_gone |= frames.content.failed;
         if fed == Err(Broken) {
             *reason = Some(Reason::INTERNAL_ERROR);
         }
@@ -156,11 +140,11 @@ impl Http2Stream {
     /// The response's text has ended.
     pub(crate) fn finish(&self) {
         let output = &mut *self.output.borrow_mut();
-        let Output { decoder, respond, send, held, is_gone, .. } = output;
-        let mut frames =
-            Frames { whole: None, queued: &self.queued, respond, send, held, failed: false };
+        let Output { decoder, respond, content, is_gone, .. } = output;
+        let content = Content::new(None, &self.queued, content);
+        let mut frames = Frames { respond, content };
         decoder.finish(&mut frames);
-        *is_gone |= frames.failed;
+        *is_gone |= frames.content.failed;
     }
 
     /// Ready when at most `queued_max` bytes of data wait for the client's window or the connection.
@@ -240,39 +224,12 @@ impl Input {
         if let Some(head) = self.head.take() {
             return Poll::Ready(Ok(Some(RecvBuf::from_vec(head))));
         }
-        let mut out = Vec::new();
-        while !self.has_ended && out.len() < TAKEN_BYTES_MAX {
-            match self.receive.poll_data(context) {
-                Poll::Ready(Some(Ok(data))) => {
-                    if self.body == Body::Chunked && !data.is_empty() {
-                        push_chunk(&data, &mut out);
-                    } else {
-                        out.extend_from_slice(&data);
-                    }
-                    // Never more than has come: the library cannot refuse it.
-                    let _ = self.receive.flow_control().release_capacity(data.len());
-                }
-                Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(None)),
-                Poll::Ready(None) => match self.receive.poll_trailers(context) {
-                    Poll::Ready(Ok(trailers)) => {
-                        self.has_ended = true;
-                        if self.body == Body::Chunked {
-                            let trailers = trailers.unwrap_or_default();
-                            push_trailers(fields(&trailers), &mut out)
-                                .map_err(|_| Some(Reason::PROTOCOL_ERROR))?;
-                        }
-                    }
-                    Poll::Ready(Err(_)) => return Poll::Ready(Err(None)),
-                    Poll::Pending => break,
-                },
-                Poll::Pending => break,
-            }
-        }
-        match out.is_empty() {
-            false => Poll::Ready(Ok(Some(RecvBuf::from_vec(out)))),
-            true if self.has_ended => Poll::Ready(Ok(None)),
-            true => Poll::Pending,
-        }
+        let received = self.content.poll(context, Vec::new());
+        received.map(|received| match received {
+            Ok(text) => Ok(text.map(RecvBuf::from_vec)),
+            Err(Cut::Error(_)) => Err(None),
+            Err(Cut::Malformed) => Err(Some(Reason::PROTOCOL_ERROR)),
+        })
     }
 }
 
@@ -281,7 +238,7 @@ impl Output {
         if self.is_gone || self.reason.is_some() {
             return Poll::Ready(());
         }
-        let reset = match &mut self.send {
+        let reset = match &mut self.content.send {
             Some(send) => send.poll_reset(context),
             None if self.decoder.is_done() => return Poll::Pending,
             None => self.respond.poll_reset(context),
@@ -291,42 +248,12 @@ impl Output {
     }
 }
 
-/// The lines of a header map.
-pub(super) fn fields(map: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
-    map.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()))
-}
-
 /// Where the decoder sends a response: to the library.
 struct Frames<'a> {
-    /// The piece that is being decoded.
-    whole: Option<&'a Rc<SendBuf>>,
-    queued: &'a Rc<Queued>,
     respond: &'a mut SendResponse<Piece>,
-    send: &'a mut Option<SendStream<Piece>>,
-    held: &'a mut Option<Piece>,
-    /// The library took something not: the client has ended the stream.
-    failed: bool,
+    content: Content<'a>,
 }
 
-impl Frames<'_> {
-    fn note<T, E>(&mut self, sent: &Result<T, E>) {
-        self.failed |= sent.is_err();
-    }
-
-    fn send_data(&mut self, piece: Piece, ends: bool) {
-        let sent = self.send.as_mut().map_or(Ok(()), |send| send.send_data(piece, ends));
-        self.note(&sent);
-    }
-
-    /// Sends what was held back.
-    fn release(&mut self) {
-        if let Some(held) = self.held.take() {
-            self.send_data(held, false);
-        }
-    }
-}
-
-/// A head of fields that came as text; a name or value that the library has no room for is left out.
 fn head<'a>(status: u16, lines: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Response<()> {
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
@@ -334,21 +261,10 @@ fn head<'a>(status: u16, lines: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> R
     response
 }
 
-fn collect<'a>(lines: impl Iterator<Item = (&'a [u8], &'a [u8])>, map: &mut HeaderMap) {
-    for (name, value) in lines {
-        if let (Ok(name), Ok(value)) =
-            (HeaderName::from_bytes(name), HeaderValue::from_bytes(value))
-        {
-            // 256 lines at most, of the 24,576 that it takes.
-            let _ = map.try_append(name, value);
-        }
-    }
-}
-
 impl ResponseSink for Frames<'_> {
     fn interim<'a>(&mut self, status: u16, lines: impl Iterator<Item = (&'a [u8], &'a [u8])>) {
         let sent = self.respond.send_informational(head(status, lines));
-        self.note(&sent);
+        self.content.note(&sent);
     }
 
     fn head<'a>(
@@ -358,26 +274,22 @@ impl ResponseSink for Frames<'_> {
         ends: bool,
     ) {
         match self.respond.send_response(head(status, lines), ends) {
-            Ok(send) => *self.send = Some(send),
-            Err(_) => self.failed = true,
+            Ok(send) => self.content.outgoing.send = Some(send),
+            Err(_) => self.content.failed = true,
         }
     }
+}
 
+impl ContentSink for Frames<'_> {
     fn data(&mut self, part: Range<usize>) {
-        self.release();
-        *self.held = self.whole.map(|whole| Piece::new(whole, part, self.queued));
+        self.content.data(part);
     }
 
     fn trailers<'a>(&mut self, lines: impl Iterator<Item = (&'a [u8], &'a [u8])>) {
-        self.release();
-        let mut map = HeaderMap::new();
-        collect(lines, &mut map);
-        let sent = self.send.as_mut().map_or(Ok(()), |send| send.send_trailers(map));
-        self.note(&sent);
+        self.content.trailers(lines);
     }
 
     fn end(&mut self) {
-        let last = self.held.take().unwrap_or_else(|| Piece::empty(self.queued));
-        self.send_data(last, true);
+        self.content.end();
     }
 }

@@ -23,6 +23,7 @@ pub(crate) use tls::{Facts, Tls};
 pub(crate) use turnstile::Turnstile;
 
 use crate::http2::Http2Stream;
+use crate::http2::servers::{Fault, Grpc, TrunkStream};
 
 /// A connection as the protocols see it.
 pub(crate) enum Stream {
@@ -32,6 +33,8 @@ pub(crate) enum Stream {
     Tls(Box<Tls>),
     /// A stream of a client's HTTP/2 connection, whose messages show as HTTP/1.1 text.
     Http2(Rc<Http2Stream>),
+    /// A stream of a shared connection to a server, the same the other way round.
+    Trunk(Rc<TrunkStream>),
 }
 
 /// A connection on its way to another shard.
@@ -66,8 +69,7 @@ impl Stream {
     pub(crate) fn plain(&self) -> Option<&Socket> {
         match self {
             Stream::Plain(socket) => Some(socket),
-            Stream::Tls(_) => None,
-            Stream::Http2(_) => None,
+            Stream::Tls(_) | Stream::Http2(_) | Stream::Trunk(_) => None,
         }
     }
 
@@ -76,10 +78,31 @@ impl Stream {
         matches!(self, Stream::Http2(_))
     }
 
+    /// Whether it is a stream of a connection to a server that others use too.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self, Stream::Trunk(_))
+    }
+
+    /// Why it failed, if it is a stream of a shared connection that did.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        match self {
+            Stream::Trunk(stream) => stream.fault(),
+            Stream::Plain(_) | Stream::Tls(_) | Stream::Http2(_) => None,
+        }
+    }
+
+    /// What the response on it has said of its call of gRPC, if it is a stream of a shared connection.
+    pub(crate) fn grpc(&self) -> Option<Grpc> {
+        match self {
+            Stream::Trunk(stream) => stream.grpc(),
+            Stream::Plain(_) | Stream::Tls(_) | Stream::Http2(_) => None,
+        }
+    }
+
     /// The TLS connection, if it is one of its own.
     pub(crate) fn tls(&self) -> Option<&Tls> {
         match self {
-            Stream::Plain(_) | Stream::Http2(_) => None,
+            Stream::Plain(_) | Stream::Http2(_) | Stream::Trunk(_) => None,
             Stream::Tls(tls) => Some(tls),
         }
     }
@@ -88,7 +111,7 @@ impl Stream {
     #[inline]
     pub(crate) fn tls_facts(&self) -> Option<&Facts> {
         match self {
-            Stream::Plain(_) => None,
+            Stream::Plain(_) | Stream::Trunk(_) => None,
             Stream::Tls(tls) => tls.facts(),
             Stream::Http2(stream) => stream.tls_facts(),
         }
@@ -104,7 +127,7 @@ impl Stream {
         match self {
             Stream::Plain(socket) => Some(socket),
             Stream::Tls(tls) => Some(tls.socket()),
-            Stream::Http2(_) => None,
+            Stream::Http2(_) | Stream::Trunk(_) => None,
         }
     }
 
@@ -131,6 +154,7 @@ impl Stream {
             Stream::Plain(socket) => socket.poll_recv(context),
             Stream::Tls(tls) => tls.poll_recv(context),
             Stream::Http2(stream) => stream.poll_recv(&mut Context::from_waker(context.waker())),
+            Stream::Trunk(stream) => stream.poll_recv(&mut Context::from_waker(context.waker())),
         }
     }
 
@@ -149,6 +173,7 @@ impl Stream {
             Stream::Plain(socket) => socket.poll_gone(context),
             Stream::Tls(tls) => tls.poll_gone(context),
             Stream::Http2(stream) => stream.poll_gone(&mut Context::from_waker(context.waker())),
+            Stream::Trunk(stream) => stream.poll_gone(&mut Context::from_waker(context.waker())),
         }
     }
 
@@ -158,8 +183,8 @@ impl Stream {
         match self {
             Stream::Plain(socket) => socket.has_arrived(),
             Stream::Tls(tls) => tls.has_arrived(),
-            // Nothing follows its one request.
-            Stream::Http2(_) => false,
+            // Nothing follows its one message.
+            Stream::Http2(_) | Stream::Trunk(_) => false,
         }
     }
 
@@ -183,6 +208,7 @@ impl Stream {
             Stream::Plain(socket) => socket.queue(piece),
             Stream::Tls(tls) => tls.queue(piece),
             Stream::Http2(stream) => stream.queue(piece),
+            Stream::Trunk(stream) => stream.queue(piece),
         }
     }
 
@@ -193,7 +219,7 @@ impl Stream {
             Stream::Plain(socket) => socket.flush(),
             Stream::Tls(tls) => tls.flush(),
             // What is queued wakes the connection's task.
-            Stream::Http2(_) => {}
+            Stream::Http2(_) | Stream::Trunk(_) => {}
         }
     }
 
@@ -205,7 +231,7 @@ impl Stream {
             Stream::Plain(socket) => socket.flush_last(),
             Stream::Tls(tls) => tls.flush_last(),
             // What is queued wakes the connection's task.
-            Stream::Http2(_) => {}
+            Stream::Http2(_) | Stream::Trunk(_) => {}
         }
     }
 
@@ -216,6 +242,7 @@ impl Stream {
             Stream::Plain(_) => {}
             Stream::Tls(tls) => tls.finish(),
             Stream::Http2(stream) => stream.finish(),
+            Stream::Trunk(stream) => stream.finish(),
         }
     }
 
@@ -235,6 +262,9 @@ impl Stream {
             Stream::Http2(stream) => {
                 stream.poll_flushed(&mut Context::from_waker(context.waker()), queued_max)
             }
+            Stream::Trunk(stream) => {
+                stream.poll_flushed(&mut Context::from_waker(context.waker()), queued_max)
+            }
         }
     }
 
@@ -245,6 +275,7 @@ impl Stream {
             Stream::Plain(socket) => socket.sent_bytes(),
             Stream::Tls(tls) => tls.socket().sent_bytes(),
             Stream::Http2(stream) => stream.sent_bytes(),
+            Stream::Trunk(stream) => stream.sent_bytes(),
         }
     }
 
@@ -255,6 +286,7 @@ impl Stream {
             Stream::Plain(socket) => socket.sent_bytes() + socket.queued_bytes() as u64,
             Stream::Tls(tls) => tls.handed_over_bytes(),
             Stream::Http2(stream) => stream.handed_over_bytes(),
+            Stream::Trunk(stream) => stream.handed_over_bytes(),
         }
     }
 
@@ -265,6 +297,7 @@ impl Stream {
             Stream::Plain(socket) => socket.queued_bytes(),
             Stream::Tls(tls) => tls.queued_bytes(),
             Stream::Http2(stream) => stream.queued_bytes(),
+            Stream::Trunk(stream) => stream.queued_bytes(),
         }
     }
 
@@ -272,7 +305,9 @@ impl Stream {
     #[inline]
     pub(crate) fn has_room(&self, queued_max: usize) -> bool {
         match self {
-            Stream::Plain(_) | Stream::Tls(_) => self.queued_bytes() <= queued_max,
+            Stream::Plain(_) | Stream::Tls(_) | Stream::Trunk(_) => {
+                self.queued_bytes() <= queued_max
+            }
             Stream::Http2(stream) => stream.has_room(queued_max),
         }
     }
@@ -291,7 +326,7 @@ impl Stream {
         match self {
             Stream::Plain(socket) => socket.park(token),
             Stream::Tls(tls) => tls.park(token),
-            Stream::Http2(_) => false,
+            Stream::Http2(_) | Stream::Trunk(_) => false,
         }
     }
 
@@ -309,6 +344,8 @@ impl Stream {
             Stream::Plain(socket) => socket.peer_address(),
             Stream::Tls(tls) => tls.socket().peer_address(),
             Stream::Http2(stream) => stream.peer_address(),
+            // Nobody asks: a server is known by its configuration.
+            Stream::Trunk(_) => PeerAddress::Unknown,
         }
     }
 
@@ -318,6 +355,7 @@ impl Stream {
             Stream::Plain(socket) => socket.local_address(),
             Stream::Tls(tls) => tls.socket().local_address(),
             Stream::Http2(stream) => stream.local_address(),
+            Stream::Trunk(_) => PeerAddress::Unknown,
         }
     }
 
@@ -346,6 +384,7 @@ impl Stream {
                 tls.socket().end_now();
             }
             Stream::Http2(stream) => stream.end_now(),
+            Stream::Trunk(stream) => stream.end_now(),
         }
     }
 
@@ -361,7 +400,7 @@ impl Stream {
             Stream::Tls(tls) => {
                 tls.into_parts().map(Travelling::Tls).map_err(|tls| Stream::Tls(Box::new(tls)))
             }
-            Stream::Http2(_) => Err(self),
+            Stream::Http2(_) | Stream::Trunk(_) => Err(self),
         }
     }
 

@@ -14,11 +14,14 @@ use rustix::io::Errno;
 use tidegate_exchange::ConnectFailure;
 use tidegate_idle::Kept;
 use tidegate_ring::Socket;
-use tidegate_tls::ClientTls;
+use tidegate_tls::rustls::ClientConfig;
 use tidegate_tls::rustls::pki_types::ServerName;
+use tidegate_tls::{ClientTls, Protocol};
 
+use crate::http2::servers::TrunkStream;
 use crate::site::Server;
 use crate::stream::{Handshake, HandshakeError, Stream, Tls};
+use crate::upstream::connecting::Wanted;
 use crate::upstream::in_use::Place;
 use crate::upstream::queue::{Handed, Pass};
 
@@ -64,15 +67,40 @@ impl Dialing {
         dialing
     }
 
+    /// The same for what a request wants.
+    pub(crate) fn for_request(socket: Socket, server: &Server, wanted: Wanted) -> Dialing {
+        let mut dialing = match wanted {
+            Wanted::Any => Dialing::over(socket, server.tls.as_ref(), server.limited.is_some()),
+            Wanted::Http1 => {
+                let tls = server.tls.as_ref().map(|(tls, name)| {
+                    let mut config = ClientConfig::clone(&tls.config());
+                    config.alpn_protocols = vec![Protocol::Http1.alpn().into()];
+                    (Arc::new(config), name)
+                });
+                Dialing::with(socket, tls, server.limited.is_some())
+            }
+        };
+        dialing.epoch = server.place.epoch();
+        dialing
+    }
+
     /// Goes on from a socket that is being connected, with TLS to a server of this name.
     pub(crate) fn over(
         socket: Socket,
         tls: Option<&(Arc<ClientTls>, ServerName<'static>)>,
         is_limited: bool,
     ) -> Dialing {
-        let handshake = tls.map(|(tls, name)| {
+        Dialing::with(socket, tls.map(|(tls, name)| (tls.config(), name)), is_limited)
+    }
+
+    fn with(
+        socket: Socket,
+        tls: Option<(Arc<ClientConfig>, &ServerName<'static>)>,
+        is_limited: bool,
+    ) -> Dialing {
+        let handshake = tls.map(|(config, name)| {
             // Fails only on a name that the configuration has refused: the connection is then never there.
-            Handshake::connect(tls.config(), name.clone())
+            Handshake::connect(config, name.clone())
         });
         let stream = match handshake {
             None => Stream::Plain(socket),
@@ -110,6 +138,11 @@ impl Dialing {
         }
     }
 
+    /// What the two have agreed on to speak, with TLS.
+    pub(crate) fn agreed(&self) -> Option<Protocol> {
+        self.stream.as_ref()?.tls_facts()?.session.protocol
+    }
+
     /// The connection that is there, counted; it is not ended any more.
     pub(crate) fn established(self, server: &Rc<Server>, now: Instant) -> Connection {
         let epoch = self.epoch;
@@ -137,6 +170,10 @@ pub(crate) enum DialError {
     Connect(io::Error),
     /// It was there, and the TLS handshake failed.
     Handshake(HandshakeError),
+    /// It was there, and the server does not speak as it should: how.
+    Protocol(String),
+    /// Somebody else has been told why.
+    Shared(ConnectFailure),
 }
 
 impl DialError {
@@ -145,6 +182,8 @@ impl DialError {
         match self {
             DialError::Connect(error) => connect_failure(error),
             DialError::Handshake(_) => ConnectFailure::Tls,
+            DialError::Protocol(_) => ConnectFailure::Protocol,
+            DialError::Shared(failure) => *failure,
         }
     }
 }
@@ -183,6 +222,17 @@ impl Connection {
     #[cfg(test)]
     pub(crate) fn opened(socket: Stream, server: &Rc<Server>, now: Instant) -> Connection {
         Connection::opened_to(socket, server, server.place.epoch(), now)
+    }
+
+    /// A place on a connection that is counted by itself.
+    pub(crate) fn of_stream(
+        stream: Rc<TrunkStream>,
+        server: &Rc<Server>,
+        now: Instant,
+    ) -> Connection {
+        let epoch = stream.epoch();
+        let held = Held { socket: Stream::Trunk(stream), opened: now, requests: 0, epoch };
+        Connection { held: Some(held), server: server.clone(), place: None }
     }
 
     fn opened_to(socket: Stream, server: &Rc<Server>, epoch: u32, now: Instant) -> Connection {
@@ -268,7 +318,7 @@ impl Drop for Connection {
         if let Some(place) = self.place.take() {
             self.server.in_use.leave(place);
         }
-        if let Some(held) = &self.held {
+        if let Some(held) = self.held.as_ref().filter(|held| !held.socket.is_shared()) {
             self.server.stats.connections_open.decrement();
             if self.server.limited.is_some() {
                 held.socket.end_now();

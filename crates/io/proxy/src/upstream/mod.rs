@@ -1,6 +1,7 @@
 //! The side of the servers: connections made, lent and kept.
 
 pub(crate) mod connect;
+pub(crate) mod connecting;
 pub(crate) mod in_use;
 pub(crate) mod persist;
 pub(crate) mod pick;

@@ -374,6 +374,8 @@ impl Worker {
         let Grant { server, pass, connection } = grant;
         let usable = |connection: &Connection| !fresh_only && self.is_usable(connection, pool);
         let connection = connection.filter(usable);
+        let connection =
+            connection.or_else(|| if fresh_only { None } else { self.open_shared(&server) });
         if connection.is_some() {
             server.stats.connections_reused.increment();
         }

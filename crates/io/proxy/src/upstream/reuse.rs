@@ -35,6 +35,10 @@ impl Kept for Resting {
 impl Worker {
     /// Takes a server's idle connection, when a living one is left.
     pub(crate) fn take_idle(&self, server: &Rc<Server>, pool: &PoolSettings) -> Option<Connection> {
+        if let Some(shared) = self.open_shared(server) {
+            server.stats.connections_reused.increment();
+            return Some(shared);
+        }
         while let Some(connection) = self.pop_idle(server) {
             if self.is_usable(&connection, pool) {
                 server.stats.connections_reused.increment();
@@ -65,7 +69,9 @@ impl Worker {
     /// A request is done with a connection and its slot: kept for the next request, passed to one that waits, or closed when
     /// there are enough.
     pub(crate) fn keep_idle(&self, connection: Connection, slot: &mut Slot, pool: &PoolSettings) {
-        if slot.server.retired.get()
+        // A place on a shared one is given back by its drop.
+        if connection.socket().is_shared()
+            || slot.server.retired.get()
             || slot.server.down.get()
             || self.draining.get()
             || !connection.is_current()
@@ -133,6 +139,7 @@ impl Worker {
             server.free_idle_slot();
         }
         self.clear_shelf(server);
+        server.trunks.leave();
     }
 
     /// The idle connection with this token, on which something arrived, in no list any more.

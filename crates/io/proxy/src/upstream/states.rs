@@ -58,6 +58,9 @@ impl Worker {
     fn server_fell(&self, server: &Rc<Server>) {
         self.close_idle(server);
         server.in_use.abort(&self.shard.ring);
+        if server.closes_sessions.get() {
+            server.trunks.abort();
+        }
         if let Some(limited) = &server.limited {
             limited.rouse();
         }

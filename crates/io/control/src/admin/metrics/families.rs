@@ -179,6 +179,8 @@ families! {
         "Requests that failed for good, by reason.";
     BACKEND_COMPRESSED: Counter "tidegate_backend_responses_compressed_total" ["backend", "coding"]
         "Responses that were compressed, by coding.";
+    BACKEND_GRPC: Counter "tidegate_backend_grpc_calls_total" ["backend", "grpc_status"]
+        "Calls of gRPC by the status that their callers got, once there was one.";
     BACKEND_QUEUED_SECONDS: FractionalCounter "tidegate_backend_queued_seconds_total" ["backend"]
         "Time that requests have waited for a server's slot, together.";
     BACKEND_DURATION: Histogram "tidegate_backend_request_duration_seconds" ["backend"]
@@ -188,6 +190,8 @@ families! {
         "Responses received from the server, by status class.";
     SERVER_FAILED: Counter "tidegate_server_attempts_failed_total" ["backend", "server", "reason"]
         "Attempts that failed, by reason, once there was one, retried or not: connections that failed, and requests without a whole and valid response.";
+    SERVER_HTTP2_ENDED: Counter "tidegate_server_http2_connections_ended_total" ["backend", "server", "reason"]
+        "HTTP/2 connections to the server that have ended, by why, once there was one.";
 }
 
 scalars! {
@@ -346,6 +350,8 @@ scalars! {
             "Requests waiting now for this server and no other.";
         Counter "tidegate_server_connections_handed_over_total" = connections_handed_over:
             "Idle connections, and those with a slot, that came from another shard.";
+        Gauge "tidegate_server_http2_streams_open" = http2_streams_open:
+            "HTTP/2 streams open to the server now.";
         Counter "tidegate_server_received_bytes_total" = bytes_in:
             "Bytes received from the server.";
         Counter "tidegate_server_sent_bytes_total" = bytes_out:
@@ -407,6 +413,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Family> {
         .chain([
             &BACKEND_FAILED,
             &BACKEND_COMPRESSED,
+            &BACKEND_GRPC,
             &BACKEND_QUEUED_SECONDS,
             &BACKEND_DURATION,
             &BACKEND_SERVERS_UP,
@@ -419,6 +426,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Family> {
         .chain([
             &SERVER_REQUESTS,
             &SERVER_FAILED,
+            &SERVER_HTTP2_ENDED,
             &SERVER_UP,
             &SERVER_EJECTED,
             &SERVER_EJECTIONS,

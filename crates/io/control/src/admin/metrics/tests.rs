@@ -25,6 +25,8 @@ const REASONS: Reasons = Reasons {
     codings: &["gzip"],
     handshakes: &["timeout"],
     floods: &["pings"],
+    server_endings: &["idle"],
+    grpc: &["ok"],
 };
 
 type Labels = Vec<(String, String)>;
@@ -227,10 +229,12 @@ fn registry() -> Registry {
     let app = registry.backend("app").clone();
     app.shard(0).retries.increment();
     app.shard(1).failures.increment(1);
+    app.shard(1).grpc.increment(0);
     let server = registry.server("app", "a").clone();
     server.shard(0).requests.record(200);
     server.shard(1).requests.record(204);
     server.shard(1).failures.increment(0);
+    server.shard(1).http2_ended.increment(0);
     registry
 }
 
