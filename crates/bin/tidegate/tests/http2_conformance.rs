@@ -8,7 +8,7 @@ mod support;
 
 use support::{client, start_http2};
 use tidegate_testkit::http2::{Error, code, flag, frame, kind, request};
-use tidegate_testkit::{Http2Client, Origin, Tidegate, hpack, script};
+use tidegate_testkit::{Http2Client, Origin, TempDir, Tidegate, hpack, script};
 
 /// The program, and a server that must not hear of anything wrong.
 fn start() -> (Origin, Tidegate) {
@@ -306,6 +306,36 @@ fn malformed_requests_are_reset_and_reach_no_server() {
         assert_eq!((&*request.target, request.headers.value("host")), ("/", Some("a.example")));
         assert!(!request.headers.contains("x") && !request.headers.contains("content-length"));
     }
+}
+
+#[test]
+fn malformed_requests_are_logged_with_their_rule() {
+    let origin = Origin::start(script::answer_ok("hi"));
+    let directory = TempDir::new();
+    let path = directory.file("access.log");
+    let log = format!("global.log.to = \"{}\"\ndefaults.log_format = \"json\"", path.display());
+    let tidegate = start_http2(1, [origin.address()], &log);
+    let mut client = client(&tidegate);
+    let mut fields = request("GET", "/here").to_vec();
+    fields.push(("host", "another.example"));
+    client.send_headers(1, &fields, true);
+    assert_eq!(client.error(1), Error::Stream(code::PROTOCOL_ERROR));
+    let line = tidegate.process().wait_until("the line", || {
+        let text = std::fs::read_to_string(&path).ok()?;
+        text.ends_with('\n').then_some(text)
+    });
+    for part in [
+        "\"status\":400",
+        "\"reason\":\"bad_request\"",
+        "\"detail\":\"h2_authority_mismatch\"",
+        "/here",
+        "HTTP/2.0",
+    ] {
+        assert!(line.contains(part), "no {part} in {line}");
+    }
+    let rejected = [("reason", "h2_authority_mismatch")];
+    let metrics = tidegate.metrics();
+    assert_eq!(metrics.count("tidegate_frontend_requests_rejected_total", &rejected), 1);
 }
 
 #[test]

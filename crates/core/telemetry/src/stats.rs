@@ -191,6 +191,8 @@ stats! {
         http2_streams_refused: Counter = Counter::new(),
         /// Streams that ended without a whole response: reset by either side.
         http2_streams_reset: Counter = Counter::new(),
+        /// Times that a response waited because its connection had as much queued as it may.
+        http2_queues_full: Counter = Counter::new(),
         /// GOAWAY frames sent.
         http2_goaways: Counter = Counter::new(),
         /// Connections that were ended because they cost more than they brought, by kind.

@@ -31,8 +31,8 @@ mod sealer;
 pub use alert::{Alert, AlertError, Notice, read_alert};
 pub use key::{Cipher, KeyError, RECORDS_PER_KEY_MAX, RECORDS_UNTIL_UPDATE_MAX, Secret, Version};
 pub use messages::{
-    KeyUpdate, MESSAGE_BYTES_MAX, Message, MessageError, Messages, Peer, RENEGOTIATIONS_MAX,
-    TICKETS_MAX,
+    KEY_UPDATES_MAX, KeyUpdate, MESSAGE_BYTES_MAX, Message, MessageError, Messages, Peer,
+    RENEGOTIATIONS_MAX, TICKETS_MAX,
 };
 pub use opener::{Opened, Opener, RECORDS_WITHOUT_DATA_MAX, RecordError};
 pub use sealer::{SealError, Sealer, UpdateError};

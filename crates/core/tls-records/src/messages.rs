@@ -16,6 +16,10 @@ pub const TICKETS_MAX: u8 = 16;
 /// How many times the peer may ask for a renegotiation of TLS 1.2, which it does not get.
 pub const RENEGOTIATIONS_MAX: u8 = 4;
 
+/// How many times in one connection the peer may change its key, each of which costs a derivation or two and a KeyUpdate in return. Peers
+/// that do it at all do it once in 100 GiB and more, as the limits of their ciphers want it.
+pub const KEY_UPDATES_MAX: u16 = 1_024;
+
 /// Bytes of a message's header: type and length (RFC 8446 §4).
 const HEADER_BYTES: usize = 4;
 
@@ -82,6 +86,8 @@ pub enum MessageError {
     Interleaved,
     /// More than [`RENEGOTIATIONS_MAX`].
     TooManyRenegotiations,
+    /// More than [`KEY_UPDATES_MAX`].
+    TooManyKeyUpdates,
 }
 
 impl MessageError {
@@ -92,7 +98,8 @@ impl MessageError {
             Self::Unexpected(_)
             | Self::BeforeKeyChange
             | Self::Interleaved
-            | Self::TooManyRenegotiations => Alert::UNEXPECTED_MESSAGE,
+            | Self::TooManyRenegotiations
+            | Self::TooManyKeyUpdates => Alert::UNEXPECTED_MESSAGE,
             Self::TooLong | Self::Value => Alert::ILLEGAL_PARAMETER,
             Self::Length => Alert::DECODE_ERROR,
         }
@@ -111,6 +118,7 @@ impl std::fmt::Display for MessageError {
             Self::BeforeKeyChange => f.write_str("a key update with more behind it"),
             Self::Interleaved => f.write_str("another record inside a handshake message"),
             Self::TooManyRenegotiations => f.write_str("too many renegotiations"),
+            Self::TooManyKeyUpdates => f.write_str("too many key updates"),
         }
     }
 }
@@ -125,6 +133,7 @@ pub struct Messages {
     peer: Peer,
     tickets: u8,
     renegotiations: u8,
+    key_updates: u16,
     /// Bytes of a message that are still to come, and to be passed over.
     passing: usize,
     /// What was pushed and is not done with starts at `done`.
@@ -151,6 +160,7 @@ impl Messages {
             peer,
             tickets: 0,
             renegotiations: 0,
+            key_updates: 0,
             passing: 0,
             bytes: Vec::new(),
             done: 0,
@@ -253,6 +263,10 @@ impl Messages {
         }
         if content.end != self.bytes.len() {
             return Err(MessageError::BeforeKeyChange);
+        }
+        self.key_updates += 1;
+        if self.key_updates > KEY_UPDATES_MAX {
+            return Err(MessageError::TooManyKeyUpdates);
         }
         match self.bytes.get(content.start) {
             Some(0) => Ok(Message::KeyUpdate(KeyUpdate::NotRequested)),

@@ -5,8 +5,8 @@ mod checks;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tidegate_tls_records::{
-    Alert, AlertError, KeyUpdate, Kind, MESSAGE_BYTES_MAX, Message, MessageError, Messages, Notice,
-    Peer, RENEGOTIATIONS_MAX, TICKETS_MAX, Version, read_alert,
+    Alert, AlertError, KEY_UPDATES_MAX, KeyUpdate, Kind, MESSAGE_BYTES_MAX, Message, MessageError,
+    Messages, Notice, Peer, RENEGOTIATIONS_MAX, TICKETS_MAX, Version, read_alert,
 };
 
 fn message(code: u8, content: &[u8]) -> Vec<u8> {
@@ -104,6 +104,19 @@ fn tickets_after_the_most_are_passed_over() {
     assert_eq!(taken, TICKETS_MAX);
     messages.push(&message(24, &[0])).unwrap();
     assert_eq!(messages.next(), Ok(Some(Message::KeyUpdate(KeyUpdate::NotRequested))));
+}
+
+#[test]
+fn key_updates_are_taken_so_many_times_whatever_comes_between_them() {
+    let mut messages = Messages::new(Version::Tls13, Peer::Client);
+    for _ in 0..KEY_UPDATES_MAX {
+        messages.push(&message(24, &[1])).unwrap();
+        assert_eq!(messages.next(), Ok(Some(Message::KeyUpdate(KeyUpdate::Requested))));
+        assert_eq!(messages.next(), Ok(None));
+        assert_eq!(messages.check_order(Kind::ApplicationData), Ok(()));
+    }
+    messages.push(&message(24, &[1])).unwrap();
+    assert_eq!(messages.next(), Err(MessageError::TooManyKeyUpdates));
 }
 
 #[test]

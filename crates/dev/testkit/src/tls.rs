@@ -72,8 +72,20 @@ impl TlsClient {
     /// # Panics
     /// When the authority is none.
     pub fn builder(authority: &Authority, name: &str) -> TlsClientBuilder {
-        let authority = authority.pem().to_owned();
-        TlsClientBuilder { authority, name: name.to_owned(), resumes: true, ..Default::default() }
+        Self::believing(authority.pem(), name)
+    }
+
+    /// The same with the authority's certificate in PEM.
+    ///
+    /// # Panics
+    /// When it is none.
+    pub fn believing(authority: &str, name: &str) -> TlsClientBuilder {
+        TlsClientBuilder {
+            authority: authority.to_owned(),
+            name: name.to_owned(),
+            resumes: true,
+            ..Default::default()
+        }
     }
 
     /// A client with nothing special.

@@ -30,6 +30,11 @@ fn find(name: &str) -> Option<PathBuf> {
     // Servers are installed where only the administrator's path leads.
     let directories =
         std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
+    // What is installed for these tests alone.
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    let own = cache.map(|cache| cache.join("tidegate-test-tools/bin"));
+    let directories = directories.chain(own);
     directories.map(|directory| directory.join(name)).find(|file| file.is_file())
 }
 

@@ -20,7 +20,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// And not more often than a look takes, times this.
 const LOOK_SHARE: u32 = 100;
 
-/// Before its end a certificate is warned about for so long: a renewal that goes wrong is seen with time to spare.
+/// Before its end a certificate is warned about for so long, or for a quarter of its life if that is less: a renewal that goes
+/// wrong is seen with time to spare.
 const WARN_BEFORE: Duration = Duration::from_secs(14 * 86_400);
 
 /// As often as a certificate is warned about.
@@ -125,7 +126,7 @@ impl Certificates {
         let mut warned = HashMap::new();
         for certificate in self.shown() {
             let left = certificate.not_after().duration_since(now);
-            if left.as_ref().is_ok_and(|left| *left > WARN_BEFORE) {
+            if left.as_ref().is_ok_and(|left| *left > warn_before(&certificate)) {
                 continue;
             }
             let last = self.warned.get(certificate.fingerprint()).copied();
@@ -165,6 +166,12 @@ impl Certificates {
         ends.truncate(CERTIFICATES_SHOWN_MAX);
         CertificateFigures { loaded, replaced: self.replaced, failures: self.failures, ends }
     }
+}
+
+/// A certificate of a few days is renewed a few days before its end: what is warned about is the last quarter of its life.
+fn warn_before(certificate: &Certificate) -> Duration {
+    let life = certificate.not_after().duration_since(certificate.not_before());
+    WARN_BEFORE.min(life.unwrap_or_default() / 4)
 }
 
 /// The kernel chooses the port: only the place in the file says which bind it is.

@@ -56,6 +56,8 @@ pub(crate) struct Figures {
     pub(crate) shards: Vec<ShardFigures>,
     /// How the servers are.
     pub(crate) health: HealthFigures,
+    /// Certificates that are ordered.
+    pub(crate) orders: tidegate_acme::Figures,
     /// The certificates.
     pub(crate) certificates: CertificateFigures,
     /// The tables of clients, of those backends that have one.

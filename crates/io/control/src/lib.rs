@@ -5,6 +5,7 @@
 //! not validate changes nothing.
 
 mod access;
+mod acme;
 mod admin;
 mod certificates;
 mod discovery;
@@ -15,6 +16,7 @@ mod installation;
 mod link;
 mod listen;
 mod log;
+mod privileges;
 mod process;
 mod publish;
 mod queues;

@@ -26,6 +26,7 @@ use tidegate_rules::ValueList;
 use tidegate_semantics::compressible;
 use tidegate_stick::Keeper;
 use tidegate_telemetry::{EntityName, Registry};
+use tidegate_tls::Challenges;
 
 use crate::discovery::Discovery;
 use crate::figures::StickFigures;
@@ -41,6 +42,7 @@ pub(crate) struct Publisher {
     pub(crate) registry: Registry,
     pub(crate) health: Health,
     pub(crate) discovery: Discovery,
+    pub(crate) challenges: Arc<Challenges>,
     process: Arc<Budget>,
     /// A name's budget lives as long as a snapshot or a connection has it: a name that goes and comes back while its old
     /// connections are open goes on counting them.
@@ -62,6 +64,7 @@ impl Publisher {
             registry: Registry::new(usize::from(shards_count), reasons()),
             health: Health::new(RandomState::new().hash_one(0)),
             discovery: Discovery::default(),
+            challenges: Arc::default(),
             process: Arc::new(Budget::new(0)),
             frontends: HashMap::new(),
             backlog_max: 0,
@@ -109,6 +112,7 @@ impl Publisher {
                 concurrent_max: config.global.tls_handshakes_max,
                 share_percent: config.global.tls_handshake_share,
             },
+            challenges: self.challenges.clone(),
             hub: self.hub.clone(),
             shards: self.registry.shards().clone(),
         })

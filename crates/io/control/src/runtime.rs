@@ -25,6 +25,7 @@ use tidegate_shard::{
 };
 
 use crate::access::AccessLogs;
+use crate::acme::Orders;
 use crate::admin::metrics::{Exposition, ProcessInfo};
 use crate::admin::{Admin, Status};
 use crate::certificates::Certificates;
@@ -34,9 +35,9 @@ use crate::flood::Flood;
 use crate::link::{LAG_PATIENCE, ShardLink};
 use crate::listen::{Addresses, Place, places};
 use crate::log::{self, Level, Line, topic_name, write_event};
-use crate::process;
 use crate::publish::Publisher;
 use crate::signals::{self, Request};
+use crate::{privileges, process};
 
 /// How to run.
 pub struct Options {
@@ -114,6 +115,7 @@ const FIRST_ANSWERS: u32 = 7;
 /// # Errors
 /// It cannot start (io_uring, an address, a CPU), or a shard ended by itself.
 pub fn run(options: Options, config: Config) -> Result<(), StartError> {
+    privileges::gain_no_more(&config.global);
     tidegate_ring::probe().map_err(StartError::new)?;
     log::start().map_err(StartError::new)?;
     let (sender, outcome) = std::sync::mpsc::channel();
@@ -194,6 +196,7 @@ struct Runtime {
     traffic_look: TimerId,
     certificate_look: TimerId,
     certificates: RefCell<Certificates>,
+    orders: RefCell<Orders>,
     names_due: TimerId,
     first_answers: TimerId,
     ids: Ids,
@@ -249,6 +252,7 @@ impl Runtime {
             traffic_look: timer(TRAFFIC_LOOK),
             certificate_look: timer(CERTIFICATE_LOOK),
             certificates: RefCell::default(),
+            orders: RefCell::default(),
             names_due: timer(NAMES_DUE),
             first_answers: timer(FIRST_ANSWERS),
             ids: Ids::default(),
@@ -365,6 +369,7 @@ impl Runtime {
             log::flush(LOG_PATIENCE);
             on_ready(&ready);
         }
+        self.check_reading();
     }
 
     /// Tells the log what is listened on, as far as it does not know.
@@ -423,6 +428,7 @@ impl Status for Runtime {
             shards: self.links.borrow().iter().map(ShardFigures::of).collect(),
             health: self.publisher.borrow().health.figures(),
             certificates: self.certificates.borrow().figures(),
+            orders: self.orders.borrow().figures(),
             sticks: self.publisher.borrow().stick_figures(self.shard.clock.now()),
             discovery: self.publisher.borrow().discovery.figures(),
             access_log: self.logs.borrow().as_ref().map(AccessLogs::totals),

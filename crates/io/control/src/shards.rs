@@ -22,7 +22,18 @@ const COMMANDS_QUEUED_MAX: usize = 4;
 /// Reports waiting for the control executor; beyond it log lines are dropped and counted.
 const REPORTS_QUEUED_MAX: usize = 4096;
 
-/// Starts shard `index` on `cpu`.
+/// What a shard waits for before it serves: that the process has the rights that it is to have. Dropping it ends the shard.
+pub(crate) struct Go(mpsc::Sender<()>);
+
+impl Go {
+    /// Lets the shard serve.
+    pub(crate) fn go(self) {
+        // A shard that is gone is found by whoever waits for its reports.
+        let _ = self.0.send(());
+    }
+}
+
+/// Starts shard `index` on `cpu`; it serves once it is told to.
 pub(crate) fn start(
     index: usize,
     cpu: usize,
@@ -30,16 +41,21 @@ pub(crate) fn start(
     listeners: Vec<ListenerSpec>,
     control: Wakeup,
     log: Writer,
-) -> Result<ShardLink, StartError> {
+) -> Result<(ShardLink, Go), StartError> {
     let (mut commands, for_shard) = queue(COMMANDS_QUEUED_MAX);
     let (mut from_shard, reports) = queue(REPORTS_QUEUED_MAX);
     from_shard.wakes(control);
     let (made, made_here) = mpsc::channel();
+    let (go, told) = mpsc::channel();
     let shard_index = u16::try_from(index).map_err(StartError::new)?;
     let thread = spawn(&format!("shard-{index}"), Some(cpu), move || async move {
         match Shard::new(&Settings::default()) {
             Ok(shard) => {
                 let _ = made.send(Ok(shard.ring.wakeup()));
+                // Nothing else runs on this thread yet.
+                if told.recv().is_err() {
+                    return;
+                }
                 let context = Context {
                     index: shard_index,
                     snapshot,
@@ -61,5 +77,5 @@ pub(crate) fn start(
     commands.wakes(
         wakeup.map_err(|error| StartError::new(format!("the ring of shard {index}: {error}")))?,
     );
-    Ok(ShardLink::new(commands, reports, Some(thread)))
+    Ok((ShardLink::new(commands, reports, Some(thread)), Go(go)))
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tidegate_access_log::{
     Address, Captures, Connections, DateCache, Ending, Format, Line, Micros, Protocol, Record,
-    Sampler, Sampling, Severity, Times, Timestamp, Tls,
+    Request, Sampler, Sampling, Severity, Times, Timestamp, Tls,
 };
 use tidegate_exchange::{Failure, FailureKind, Stage};
 use tidegate_log::{Log, Writer};
@@ -18,6 +18,7 @@ use tidegate_ring::PeerAddress;
 
 use crate::client::Client;
 use crate::site::Frontend;
+use crate::spoken::Spoken;
 use crate::worker::Worker;
 
 /// How a frontend's requests are logged.
@@ -148,6 +149,31 @@ impl Worker {
             alpn: facts.session.protocol.map(|protocol| protocol.alpn().as_bytes()),
         });
         Record { started_at: self.journal.timestamp(started), connections, tls, sni, ..new }
+    }
+
+    /// Logs a request over HTTP/2 that breaks a rule of its own and ends with its stream; `line` is its method and its path.
+    pub(crate) fn log_malformed(
+        &self,
+        client: &Client,
+        frontend: &Frontend,
+        line: Option<(&[u8], &[u8])>,
+        failure: Failure,
+    ) {
+        let Some(log) = &frontend.log else { return };
+        let base = self.record(client, frontend, log, self.shard.clock.now());
+        let request = line.map_or(Request::None, |(method, target)| Request::Line {
+            method,
+            target,
+            version: Spoken::Http2.text(),
+        });
+        let record = Record {
+            accepted_at: base.started_at,
+            request,
+            status: failure.status(),
+            ending: Ending::Failed(failure),
+            ..base
+        };
+        self.journal.write(log, &record);
     }
 
     /// Logs a connection that sends nothing and is over.

@@ -24,7 +24,7 @@ use tidegate_stick::Pins;
 use tidegate_telemetry::{BackendStats, FrontendStats, PerShard, Reasons, ServerStats, ShardStats};
 use tidegate_tls::rustls::Error;
 use tidegate_tls::rustls::pki_types::ServerName;
-use tidegate_tls::{ClientTls, Protocol, ServerTls};
+use tidegate_tls::{Challenges, ClientTls, Protocol, ServerTls};
 
 use crate::budget::Budget;
 use crate::compression::{self, Compression};
@@ -57,6 +57,8 @@ pub struct Snapshot {
     pub connections: Arc<Budget>,
     /// How much of a shard handshakes of TLS may take.
     pub handshakes: HandshakeLimits,
+    /// What authorities are answered that look whether a domain is ours.
+    pub challenges: Arc<Challenges>,
     /// How shards pass slots of servers to each other: the same for all snapshots.
     pub hub: Arc<Hub<Handed>>,
     /// The shards' own counters.

@@ -19,7 +19,7 @@ use tidegate_routing::{
 };
 use tidegate_telemetry::{BackendStats, FrontendStats, ServerStats};
 use tidegate_tls::rustls::pki_types::ServerName;
-use tidegate_tls::{ClientTls, ServerTls};
+use tidegate_tls::{Challenges, ClientTls, ServerTls};
 
 use crate::budget::Budget;
 use crate::command::ListenerId;
@@ -59,6 +59,7 @@ pub(crate) struct Frontend {
     compression: Option<Arc<Compression>>,
     pub(crate) tables: Arc<Tables>,
     pub(crate) verifier: Option<Arc<Verifier>>,
+    pub(crate) challenges: Arc<Challenges>,
     /// Those that rules choose from.
     backends: Rc<[Rc<Backend>]>,
     pub(crate) log: Option<FrontendLog>,
@@ -240,6 +241,7 @@ impl Frontend {
             compression: settings.compression.clone(),
             tables: snapshot.tables.clone(),
             verifier: snapshot.verifier.clone(),
+            challenges: snapshot.challenges.clone(),
             backends: backends.clone(),
             log: settings.log.as_ref().map(FrontendLog::new),
             stats: settings.stats.shard(usize::from(shard)).clone(),

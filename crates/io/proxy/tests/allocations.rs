@@ -330,6 +330,7 @@ fn snapshot(
         backends: vec![backend],
         tables: Arc::default(),
         verifier: None,
+        challenges: Arc::default(),
         hub: Arc::new(Hub::new(1)),
         connections: Arc::new(Budget::new(100_000)),
         handshakes: HandshakeLimits { concurrent_max: 100, share_percent: 50 },

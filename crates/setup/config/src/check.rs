@@ -26,7 +26,7 @@ use crate::model::{
 };
 use crate::references::Backends;
 use crate::rules::Compiler;
-use crate::tls::BindTlsDraft;
+use crate::tls::{BindTlsDraft, check_challenges};
 use crate::walk::Problems;
 use crate::{balance, pages, resolvers, tables};
 
@@ -52,6 +52,7 @@ pub(crate) fn finish(file: FileDraft, directory: &Path, problems: &Problems) -> 
     let binds = frontends.iter().flat_map(|draft| &draft.frontend.binds);
     check_binds(admin_binds.chain(binds), problems);
     frontends.iter().for_each(|draft| check_frontend(draft, global.max_connections, problems));
+    check_challenges(&frontends, problems);
     let names = backends.iter().map(|draft| draft.backend.name.clone()).collect();
     let references = Backends::new(names, backends_obscured, problems);
     let files = Files::new(directory, problems);

@@ -171,6 +171,16 @@ pub const TICKET_LIFETIME: Duration = Duration::from_secs(12 * 3600);
 pub const TICKET_LIFETIME_RANGE: RangeInclusive<Duration> =
     Duration::from_secs(60)..=Duration::from_secs(7 * 24 * 3600);
 
+/// Where distributions have programs keep what has to outlive a restart.
+pub const ACME_STORAGE: &str = "/var/lib/tidegate/acme";
+
+/// Doubled with each failure, it makes five tries in the first hour: what large authorities allow for a name.
+pub const ACME_RETRY_DELAY: Duration = Duration::from_secs(120);
+
+/// What `retry_delay` of `acme` takes: an authority of one's own may be asked more often.
+pub const ACME_RETRY_DELAY_RANGE: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(3600);
+
 /// Connections the kernel completes ahead of `accept`; it cuts the number to `net.core.somaxconn`,
 /// 4096 since Linux 5.4.
 pub const LISTEN_BACKLOG: u32 = 4096;

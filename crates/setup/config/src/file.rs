@@ -16,7 +16,7 @@ use crate::model::{Global, Resolvers};
 use crate::tables::{self, ListDraft, UserListDraft};
 use crate::templates::{DEFAULTS_KEYS, Templates};
 use crate::walk::{Key, Node, Problems, entries, key, misspells, unsupported, walk, walk_table};
-use crate::{log, resolvers};
+use crate::{account, log, resolvers};
 
 /// The file as far as each of its tables can be judged alone.
 #[derive(Default)]
@@ -39,6 +39,7 @@ pub(crate) const FILE_KEYS: &[Key<FileDraft>] = &[
     key("global", "{ cores = \"auto\" }", |file, node| {
         walk(node, GLOBAL_KEYS, &mut file.global);
         log::check_background(&file.global, node);
+        account::check(&file.global, node);
     }),
     key("admin", "{ bind = [\"127.0.0.1:8404\"] }", |file, node| {
         let mut draft = AdminDraft { bind_written: node.obscures("bind"), ..AdminDraft::default() };

@@ -13,7 +13,7 @@ use crate::diagnostic::{Problem, Span, quoted};
 use crate::frontend::binds;
 use crate::model::{Admin, Cores, Global};
 use crate::walk::{Key, Node, key, set, unsupported};
-use crate::{defaults, log, suggest};
+use crate::{account, defaults, log, suggest};
 
 pub(crate) const GLOBAL_KEYS: &[Key<Global>] = &[
     key("cores", "\"auto\"", |global, node| set(&mut global.cores, cores(node))),
@@ -30,6 +30,8 @@ pub(crate) const GLOBAL_KEYS: &[Key<Global>] = &[
     key("listen_backlog", "4096", |global, node| {
         set(&mut global.listen_backlog, node.integer(defaults::LISTEN_BACKLOG_RANGE));
     }),
+    key("user", "\"nobody\"", |global, node| global.user = account::user(node)),
+    key("group", "\"nogroup\"", |global, node| global.group = account::group(node)),
     key("log", "{ to = \"/dev/log\" }", log::read),
     key("core_dumps", "false", |global, node| set(&mut global.core_dumps, node.boolean())),
     key("tls_handshakes_max", "1_000", |global, node| {
@@ -41,8 +43,6 @@ pub(crate) const GLOBAL_KEYS: &[Key<Global>] = &[
     key("tls_key_log", "\"keys.log\"", |global, node| {
         global.tls_key_log = node.string().map(|path| Arc::new(KeyLog::new(path.into())));
     }),
-    unsupported("user"),
-    unsupported("group"),
 ];
 
 /// `[admin]` while it is read: `bind` is told apart from a `bind` that could not be read.

@@ -19,6 +19,7 @@
 //! assert_eq!(config.backends[0].servers.len(), 1);
 //! ```
 
+mod account;
 mod address;
 mod backend;
 mod balance;
@@ -64,6 +65,7 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
+pub use account::{Group, User};
 pub use diagnostic::{Diagnostic, MASK, Place, Report, Severity, Span};
 pub use model::*;
 pub use schema::{KeyInfo, keys};

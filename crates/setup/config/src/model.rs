@@ -28,7 +28,7 @@ use tidegate_tls::{ClientTls, KeyLog, Protocol, ServerTls};
 pub use log::{FrontendLog, LogTargets};
 
 pub use crate::http2::BackendHttp2;
-use crate::{Diagnostic, Span, defaults};
+use crate::{Diagnostic, Group, Span, User, defaults};
 
 mod headers;
 mod key;
@@ -91,6 +91,10 @@ pub struct Global {
     pub tls_handshake_share: u8,
     /// Where the secrets of TLS sessions are written for whoever reads recorded traffic; `None`: nowhere.
     pub tls_key_log: Option<Arc<KeyLog>>,
+    /// Whose rights the process has once everything is open; `None`: those of who starts it.
+    pub user: Option<User>,
+    /// The group then; `None`: the user's.
+    pub group: Option<Group>,
 }
 
 impl Default for Global {
@@ -107,6 +111,8 @@ impl Default for Global {
             tls_handshakes_max: defaults::TLS_HANDSHAKES_MAX,
             tls_handshake_share: defaults::TLS_HANDSHAKE_SHARE,
             tls_key_log: None,
+            user: None,
+            group: None,
         }
     }
 }

@@ -25,7 +25,9 @@ use crate::rules::{
 };
 use crate::tables::{LIST_KEYS, USER_LIST_KEYS};
 use crate::templates::{DEFAULT_TIMEOUT_KEYS, DEFAULTS_KEYS};
-use crate::tls::{BACKEND_TLS_KEYS, BIND_TLS_KEYS, CERTIFICATE_KEYS};
+use crate::tls::{
+    ACME_KEYS, BACKEND_TLS_KEYS, BIND_TLS_KEYS, CERTIFICATE_KEYS, EXTERNAL_ACCOUNT_KEYS,
+};
 use crate::walk::{Key, Reader};
 
 /// One key of the format.
@@ -76,6 +78,8 @@ pub fn keys() -> Vec<KeyInfo> {
     table("frontends.NAME", FRONTEND_KEYS, &mut keys);
     table("frontends.NAME.bind", BIND_KEYS, &mut keys);
     table("frontends.NAME.bind.tls", BIND_TLS_KEYS, &mut keys);
+    table("frontends.NAME.bind.tls.acme", ACME_KEYS, &mut keys);
+    table("frontends.NAME.bind.tls.acme.external_account", EXTERNAL_ACCOUNT_KEYS, &mut keys);
     table("frontends.NAME.bind.tls.certificates", CERTIFICATE_KEYS, &mut keys);
     table("frontends.NAME.header_limits", HEADER_LIMIT_KEYS, &mut keys);
     table("frontends.NAME.log_headers", LOG_HEADER_KEYS, &mut keys);

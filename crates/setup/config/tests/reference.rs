@@ -1,7 +1,6 @@
 //! The reference file, the documentation and the examples say what the code does.
 //!
-//! Owns the comparison of `config/reference.toml`, `docs/CONFIG.md` and `config/examples` with the keys that the walk
-//! knows.
+//! Owns the comparison of `config/reference.toml`, `docs/CONFIG.md` and `config/examples` with the known keys.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -143,6 +142,7 @@ fn the_reference_file_changes_no_default() {
     assert!(reference.frontends[0].request_id.take().is_some());
     assert!(reference.frontends[0].via.take().is_some());
     assert!(reference.global.tls_key_log.take().is_some());
+    assert!(reference.global.user.take().is_some() && reference.global.group.take().is_some());
     // The rest has no default and stands under frontends, backends and tables of its own.
     reference.frontends.truncate(1);
     reference.backends.truncate(1);
@@ -232,6 +232,8 @@ fn every_key_with_a_default_changes_something() {
         "protocols",
         "tls",
         "tls_key_log",
+        "user",
+        "group",
     ];
     let has_default = |key: &KeyInfo| {
         let table: Vec<_> = key.table.split('.').collect();
@@ -333,7 +335,7 @@ fn the_example_of_every_key_is_accepted() {
         // One key alone is no complete file; only what is missing besides may be reported.
         for diagnostic in report.diagnostics {
             // `admin.bind` has the table of all binds, and a key may lie in another file than the chain.
-            let missing = "has no `|there is no |the rule has no edit|has no destination|of `admin.bind` is not|holds no private key";
+            let missing = "has no `|there is no |the rule has no edit|has no destination|of `admin.bind` is not|holds no private key|alone: the process keeps";
             assert!(
                 missing.split('|').any(|part| diagnostic.message.contains(part)),
                 "{diagnostic}"

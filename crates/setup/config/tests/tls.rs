@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use tidegate_config::{BackendProtocol, Config, Severity, parse_beside};
 use tidegate_tls::rustls::pki_types::ServerName;
-use tidegate_tls::{ClientAuth, Protocol, Trust, Version};
+use tidegate_tls::{ChallengeKind, ClientAuth, Protocol, Trust, Version};
 
 const EXAMPLE: &str = r#"
 [frontends.secure]
@@ -155,4 +155,35 @@ fn paths_begin_at_the_file_and_the_key_log_is_shared() {
     let log = config.global.tls_key_log.expect("set");
     assert_eq!(log.path(), directory.0.join("keys.log"));
     assert!(!log.path().exists(), "a check writes nothing");
+}
+
+#[test]
+fn a_certificate_that_is_ordered_has_what_is_written_and_the_defaults() {
+    let directory = Directory::new("acme");
+    let config = directory.parse(
+        "[frontends.web]\ndefault_backend = \"app\"\n\
+         [[frontends.web.bind]]\naddress = \"127.0.0.1:8443\"\n\
+         [frontends.web.bind.tls.acme]\ndomains = [\"WWW.a.example\"]\n\
+         directory = \"https://ca.example/dir\"\n\
+         [[frontends.web.bind]]\naddress = \"127.0.0.1:8444\"\n\
+         [frontends.web.bind.tls]\ncertificates = [\"certs/a.example.pem\"]\n\
+         [frontends.web.bind.tls.acme]\ndomains = [\"b.example\"]\n\
+         directory = \"https://ca.example/dir\"\nstorage = \"store\"\nchallenge = \"http-01\"\n\
+         [[frontends.web.bind]]\naddress = \"127.0.0.1:8080\"\n\
+         [backends.app.servers]\na = \"127.0.0.1:9001\"\n",
+    );
+    assert_eq!(config.warnings, []);
+    let of = |place: usize| {
+        let tls = config.frontends[0].binds[place].tls.as_ref().expect("TLS");
+        (tls.certificates().len(), tls.settings().automatic.clone().expect("ordered"))
+    };
+    let (shown, plain) = of(0);
+    assert_eq!((shown, &plain.domains[..]), (0, &["www.a.example".to_owned()][..]));
+    assert_eq!(plain.storage, PathBuf::from("/var/lib/tidegate/acme"));
+    assert_eq!(plain.challenge, ChallengeKind::TlsAlpn01);
+    assert_eq!(plain.retry_delay.as_secs(), 120);
+    assert!(plain.email.is_none() && plain.external_account.is_none());
+    let (shown, beside) = of(1);
+    assert_eq!((shown, beside.challenge), (1, ChallengeKind::Http01));
+    assert_eq!(beside.storage, directory.0.join("store"));
 }

@@ -3,7 +3,7 @@
 //! Owns reading them and noticing changes; leaves the verifiers that are made of them to `server` and `client`. Invariant: all
 //! files together are good, or what they said before stays.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::RootCertStore;
@@ -106,6 +106,12 @@ fn read(files: &[(At, PathBuf)]) -> Result<Contents, Vec<Problem>> {
         }
     }
     if problems.is_empty() { Ok(contents) } else { Err(problems) }
+}
+
+/// The authorities in one file.
+pub(crate) fn certificates(at: At, path: &Path) -> Result<Vec<CertificateDer<'static>>, Problem> {
+    let contents = read(&[(at, path.to_path_buf())]);
+    contents.map(|contents| contents.authorities).map_err(|mut problems| problems.remove(0))
 }
 
 fn check_authorities(certificates: &[CertificateDer<'static>]) -> Result<(), Fault> {

@@ -15,7 +15,7 @@ use rustls::sign::CertifiedKey;
 use zeroize::Zeroize as _;
 
 use crate::files::{Stamp, beside, read, sections, stamp};
-use crate::identity::{Facts, fingerprint};
+use crate::identity::{Facts, fingerprint, renewal_identifier};
 use crate::problem::{At, Fault, Problem};
 
 /// Files of one directory: ten times what the largest hosters keep on a machine.
@@ -90,6 +90,19 @@ impl Certificate {
         self.facts.not_after
     }
 
+    /// The first moment at which it is valid.
+    #[must_use]
+    pub fn not_before(&self) -> SystemTime {
+        self.facts.not_before
+    }
+
+    /// What authorities know it by when they say when to renew it (RFC 9773 §4.1): the identifier of their key, and the
+    /// content of its serial number; none: it does not name their key.
+    #[must_use]
+    pub fn renewal_identifier(&self) -> Option<(Vec<u8>, Vec<u8>)> {
+        renewal_identifier(self.certified.cert.first()?)
+    }
+
     /// The kind of its key.
     #[must_use]
     pub fn kind(&self) -> KeyKind {
@@ -156,7 +169,7 @@ pub(crate) struct Files {
 pub(crate) type Stamps = [Option<Stamp>; 3];
 
 impl Files {
-    fn new(chain: &Path, key: Option<&Path>, ocsp: Option<&Path>) -> Self {
+    pub fn new(chain: &Path, key: Option<&Path>, ocsp: Option<&Path>) -> Self {
         Self {
             chain: chain.to_path_buf(),
             key: key.map(Path::to_path_buf),

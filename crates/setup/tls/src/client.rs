@@ -20,11 +20,17 @@ use crate::certificate::CertificateSource;
 use crate::crypto::{self, Cipher, Group, Protocol, Side, Versions};
 use crate::loader::Loader;
 use crate::problem::{At, Fault, Problem};
+use crate::server::ServerSettings;
 use crate::store::{Change, Store, What};
 
 /// Server names of one backend for which sessions are kept, for all shards: a backend has one, or one for each server. rustls
 /// keeps up to eight tickets for each.
 const RESUMED_NAMES_MAX: usize = 1_024;
+
+/// The settings of a store for one certificate.
+fn shown(certificate: &CertificateSource) -> ServerSettings {
+    ServerSettings { certificates: vec![certificate.clone()], ..ServerSettings::default() }
+}
 
 /// Who is believed to be the server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -97,8 +103,7 @@ impl ClientTls {
         let system = system.map_err(&mut take).ok();
         let authorities = Authorities::load(ca, crl).map_err(&mut take).ok();
         let certificate = settings.certificate.as_ref();
-        let certificate =
-            certificate.map(|one| Store::load(std::slice::from_ref(one), false, warnings));
+        let certificate = certificate.map(|one| Store::load(&shown(one), warnings));
         let certificate = certificate.transpose().map_err(&mut take).ok();
         let (Some(system), Some(authorities), Some(certificate), true) =
             (system, authorities, certificate, problems.is_empty())

@@ -11,8 +11,8 @@ use rustls::pki_types::CertificateDer;
 use x509_cert::certificate::{CertificateInner, Raw};
 use x509_cert::der::Decode as _;
 use x509_cert::der::oid::ObjectIdentifier;
-use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{AuthorityKeyIdentifier, SubjectAltName};
 use x509_cert::name::Name;
 
 /// Longest subject or issuer that is kept, in bytes: a longer one is cut. Real ones stay below 300; they stand in headers and
@@ -96,6 +96,15 @@ impl Facts {
             not_after: fields.validity().not_after.to_system_time(),
         })
     }
+}
+
+/// The identifier of the issuer's key and the content of the serial number.
+pub(crate) fn renewal_identifier(certificate: &CertificateDer<'_>) -> Option<(Vec<u8>, Vec<u8>)> {
+    let parsed = parse(certificate).ok()?;
+    let fields = parsed.tbs_certificate();
+    let (_, issuer) = fields.get_extension::<AuthorityKeyIdentifier>().ok()??;
+    let key = issuer.key_identifier?.as_bytes().to_vec();
+    Some((key, fields.serial_number().as_bytes().to_vec()))
 }
 
 /// The profile `Raw` takes what real authorities have issued against RFC 5280, such as negative serial numbers.

@@ -10,7 +10,9 @@
 //! Start at [`ServerTls`] and [`ClientTls`]; a [`Loader`] makes both.
 
 mod authorities;
+mod automatic;
 mod certificate;
+mod challenges;
 mod client;
 mod crypto;
 mod files;
@@ -26,7 +28,11 @@ mod tickets;
 
 pub use rustls;
 
+pub use automatic::{
+    Automatic, ChallengeKind, DOMAINS_MAX, ExternalAccount, directory_authorities, read_stored,
+};
 pub use certificate::{Certificate, CertificateSource, KeyKind};
+pub use challenges::Challenges;
 pub use client::{ClientSettings, ClientTls, Trust};
 pub use crypto::{CIPHERS, Cipher, GROUPS, Group, Protocol, Version, Versions};
 pub use identity::PeerIdentity;

@@ -17,6 +17,8 @@ pub enum At {
     Ca(usize),
     /// An entry of `crl`.
     Crl(usize),
+    /// An entry of `acme.directory_ca`.
+    DirectoryCa(usize),
     /// Versions and ciphers.
     Crypto,
     /// The system's certificates.

@@ -14,7 +14,9 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 
 use crate::authorities::{Authorities, Contents};
+use crate::automatic::{Automatic, ChallengeKind, directory_authorities};
 use crate::certificate::{Certificate, CertificateSource};
+use crate::challenges::{ACME_ALPN, Challenges};
 use crate::crypto::{self, Cipher, Group, Protocol, Side, Versions};
 use crate::loader::Loader;
 use crate::problem::{At, Fault, Problem};
@@ -40,13 +42,15 @@ pub enum ClientAuth {
 /// How a bind speaks TLS.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerSettings {
-    /// Certificates; the first is shown where no name fits. Not empty.
+    /// Certificates; the first is shown where no name fits. Not empty, unless one is ordered.
     pub certificates: Vec<CertificateSource>,
+    /// One that is ordered from an authority, and comes after the others.
+    pub automatic: Option<Arc<Automatic>>,
     /// Refuse clients that ask for a name without a certificate, or for none.
     pub strict_sni: bool,
     /// Versions of TLS.
     pub versions: Versions,
-    /// Cipher suites in the order of preference, which then goes before the client's; empty: all, in the client's order.
+    /// Cipher suites in the order of preference, which goes before the client's; empty: all.
     pub ciphers: Vec<Cipher>,
     /// Groups in the order of preference; empty: X25519MLKEM768, x25519, secp256r1, secp384r1.
     pub groups: Vec<Group>,
@@ -85,8 +89,14 @@ impl ServerTls {
             problems.push(Problem::new(At::Crypto, "".as_ref(), Fault::NoCipher(version)));
         }
         let mut take = |found: Vec<Problem>| problems.extend(found);
-        let store = Store::load(&settings.certificates, settings.strict_sni, warnings);
-        let store = store.map_err(&mut take).ok();
+        let store = Store::load(&settings, warnings).map_err(&mut take).ok();
+        let automatic = settings.automatic.as_ref();
+        let files = automatic.map_or(&[][..], |automatic| &automatic.directory_ca);
+        if !files.is_empty()
+            && let Err(problem) = directory_authorities(files)
+        {
+            take(vec![problem]);
+        }
         let authorities = match settings.client_auth {
             ClientAuth::None => Authorities::load(&[], &[]),
             _ => Authorities::load(&settings.client_ca, &settings.crl),
@@ -126,6 +136,11 @@ impl ServerTls {
     #[must_use]
     pub fn certificates(&self) -> Vec<Arc<Certificate>> {
         self.store.certificates()
+    }
+
+    /// From now on authorities that look at a domain in a handshake are answered from `challenges`.
+    pub fn answer_from(&self, challenges: &Arc<Challenges>) {
+        self.store.answer_from(challenges);
     }
 
     /// Takes the tickets of the same bind before a reload, if it believed the same clients.
@@ -248,7 +263,16 @@ fn config(
 fn finish(config: &mut ServerConfig, settings: &ServerSettings, tickets: Option<Arc<Tickets>>) {
     config.alpn_protocols =
         settings.protocols.iter().map(|protocol| protocol.alpn().as_bytes().to_vec()).collect();
-    config.ignore_client_order = !settings.ciphers.is_empty();
+    let is_asked = settings
+        .automatic
+        .as_ref()
+        .is_some_and(|automatic| automatic.challenge == ChallengeKind::TlsAlpn01);
+    // The last, so that who offers anything else gets that. Where nothing is chosen, it would refuse everybody else.
+    if is_asked && !config.alpn_protocols.is_empty() {
+        config.alpn_protocols.push(ACME_ALPN.to_vec());
+    }
+    // So that what is negotiated is known, as in HAProxy; scanners mark the other as a weakness, although all that is offered is strong.
+    config.ignore_client_order = true;
     // Sessions live in tickets alone: nothing is kept for clients, on any shard.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = if tickets.is_some() { TICKETS_EACH } else { 0 };

@@ -7,6 +7,7 @@ use std::cell::RefCell;
 
 use rustls::{CommonState, Error, HandshakeKind};
 
+use crate::challenges::ACME_ALPN;
 use crate::crypto::{Protocol, suite_name, version_name};
 use crate::identity::PeerIdentity;
 use crate::store::lower_case;
@@ -65,6 +66,8 @@ pub struct Session {
     pub cipher: &'static str,
     /// What is spoken inside; none: the two did not talk about it.
     pub protocol: Option<Protocol>,
+    /// An authority looked at our certificate for a challenge, and nothing more is to be said (RFC 8737 §3).
+    pub is_challenge: bool,
     /// It goes on with an earlier session.
     pub resumed: bool,
     /// Who the client is, where it has shown a certificate that was verified.
@@ -82,6 +85,7 @@ impl Session {
             version: version_name(connection.protocol_version()),
             cipher: suite_name(connection.negotiated_cipher_suite()),
             protocol: connection.alpn_protocol().and_then(Protocol::from_alpn),
+            is_challenge: connection.alpn_protocol() == Some(ACME_ALPN),
             resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
             peer: peer.map(PeerIdentity::of).transpose()?,
         })

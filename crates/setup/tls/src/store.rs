@@ -7,14 +7,18 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
+use crate::ServerSettings;
+use crate::automatic::{Automatic, stand_ins};
 use crate::certificate::{Certificate, CertificateSource, Files, Stamps};
+use crate::challenges::{ACME_ALPN, Challenges};
+use crate::crypto::Protocol;
 use crate::index::Index;
 use crate::problem::{At, Fault, Problem};
 use crate::session;
@@ -57,6 +61,9 @@ struct Watched {
 pub(crate) struct Store {
     sources: Vec<CertificateSource>,
     strict: bool,
+    protocols: Vec<Protocol>,
+    /// What authorities are answered, where they may ask here.
+    challenges: OnceLock<Arc<Challenges>>,
     index: ArcSwap<Index>,
     /// For the control plane; shards read the index.
     watched: Mutex<Vec<Watched>>,
@@ -71,10 +78,10 @@ impl fmt::Debug for Store {
 impl Store {
     /// Reads all of them; warnings are appended to `warnings`.
     pub fn load(
-        sources: &[CertificateSource],
-        strict: bool,
+        settings: &ServerSettings,
         warnings: &mut Vec<Problem>,
     ) -> Result<Self, Vec<Problem>> {
+        let (sources, strict) = (&settings.certificates, settings.strict_sni);
         let (mut watched, mut problems) = (Vec::new(), Vec::new());
         let now = SystemTime::now();
         for (place, source) in sources.iter().enumerate() {
@@ -105,8 +112,23 @@ impl Store {
         if !problems.is_empty() {
             return Err(problems);
         }
+        if let Some(automatic) = &settings.automatic {
+            watched.extend(kept(automatic, At::Certificate(sources.len()), now));
+        }
         let index = ArcSwap::from_pointee(index(&watched));
-        Ok(Self { sources: sources.to_vec(), strict, index, watched: Mutex::new(watched) })
+        Ok(Self {
+            sources: sources.clone(),
+            strict,
+            protocols: settings.protocols.clone(),
+            challenges: OnceLock::new(),
+            index,
+            watched: Mutex::new(watched),
+        })
+    }
+
+    /// Authorities are answered from there, from the first call on.
+    pub fn answer_from(&self, challenges: &Arc<Challenges>) {
+        let _ = self.challenges.set(challenges.clone());
     }
 
     /// All certificates in use, in the order of the configuration.
@@ -173,9 +195,24 @@ impl Store {
     /// The certificate for this name, in any case.
     fn find(&self, hello: &ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let name = hello.server_name().map(lower_case);
+        if let Some(challenges) = self.challenges.get()
+            && self.is_challenge(hello)
+        {
+            return challenges.certificate(name.as_deref()?);
+        }
         let index = self.index.load();
         let found = index.find(name.as_deref(), hello.signature_schemes(), self.strict);
         found.map(|certificate| certificate.certified.clone())
+    }
+}
+
+impl Store {
+    /// Whether the handshake will be in the name of a challenge: with who offers a protocol of ours it will not.
+    fn is_challenge(&self, hello: &ClientHello<'_>) -> bool {
+        let offers = |wanted: &[u8]| {
+            hello.alpn().is_some_and(|mut offered| offered.any(|one| one == wanted))
+        };
+        offers(ACME_ALPN) && !self.protocols.iter().any(|own| offers(own.alpn().as_bytes()))
     }
 }
 
@@ -194,6 +231,26 @@ pub(crate) fn lower_case(name: &str) -> Cow<'_, str> {
     } else {
         Cow::Borrowed(name)
     }
+}
+
+/// What is on disk of a certificate that is ordered: it, and as long as it is not there, what is shown in its place.
+fn kept(automatic: &Automatic, at: At, now: SystemTime) -> Vec<Watched> {
+    let load = |files: Files| {
+        let stamps = files.stamps();
+        // What is wrong with it is no fault of the configuration, and will be replaced.
+        let (certificate, failed) = match files.load(at) {
+            Ok(certificate) => (Some(Arc::new(certificate)), None),
+            Err(problem) => (None, Some(problem.fault)),
+        };
+        Watched { at, files, stamps, certificate, failed }
+    };
+    let own = load(Files::new(&automatic.certificate_file(), None, None));
+    let is_there = own.certificate.is_some();
+    let mut all = vec![own];
+    if !is_there {
+        all.extend(stand_ins(automatic, now).into_iter().map(load));
+    }
+    all
 }
 
 fn index(watched: &[Watched]) -> Index {

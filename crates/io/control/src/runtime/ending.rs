@@ -48,6 +48,7 @@ impl Runtime {
     /// Has the shards finish what is in flight and end.
     pub(super) fn drain(&self) {
         self.phase.set(Phase::Draining);
+        self.orders.borrow().stop();
         let limit = self.config.borrow().global.shutdown_timeout;
         Line::new(Level::Info, "draining")
             .with("connections", self.publisher.borrow().connections_open())

@@ -10,7 +10,8 @@ use super::{Phase, Runtime, StartError};
 use crate::discovery::{self, ask};
 use crate::flood::Topic;
 use crate::log::{Level, Line};
-use crate::shards;
+use crate::shards::{self, Go};
+use crate::{privileges, process};
 
 /// How long a start waits for the first answers: two tries of two resolvers that do not answer, at the default timeout.
 const FIRST_ANSWERS_PATIENCE: Duration = Duration::from_secs(4);
@@ -117,11 +118,17 @@ impl Runtime {
         let config = self.config.borrow().clone();
         let (snapshot, listeners) = self.prepare(&config, cpus.len()).map_err(StartError::new)?;
         let own = listeners.into_iter().zip(writers);
+        let mut waiting = Vec::new();
         for ((index, cpu), (listeners, writer)) in cpus.into_iter().enumerate().zip(own) {
             let (snapshot, wakeup) = (snapshot.clone(), self.shard.ring.wakeup());
-            let link = shards::start(index, cpu, snapshot, listeners, wakeup, writer)?;
+            let (link, go) = shards::start(index, cpu, snapshot, listeners, wakeup, writer)?;
             self.links.borrow_mut().push(link);
+            waiting.push(go);
         }
+        // All threads, rings, sockets and files are there; no client has been let in.
+        privileges::change(&config.global).map_err(StartError::new)?;
+        process::allow_core_dumps(config.global.core_dumps);
+        waiting.into_iter().for_each(Go::go);
         self.look_at_traffic();
         Ok(())
     }

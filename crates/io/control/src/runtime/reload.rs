@@ -36,8 +36,14 @@ fn needs_restart(started: &Global, now: &Global) -> Vec<(&'static str, String, S
     let keys = [
         differing("global.cores", &started.cores, &now.cores),
         differing("global.daemon", &started.daemon, &now.daemon),
+        differing("global.user", &or_none(&started.user), &or_none(&now.user)),
+        differing("global.group", &or_none(&started.group), &or_none(&now.group)),
     ];
     keys.into_iter().flatten().collect()
+}
+
+fn or_none(value: &Option<impl Display>) -> String {
+    value.as_ref().map_or_else(|| "none".into(), ToString::to_string)
 }
 
 impl Runtime {
@@ -155,6 +161,23 @@ impl Runtime {
                 Failure::Wrong { problems } => line.with("problems", problems).write(),
                 Failure::Refused(reason) => line.with("reason", reason).write(),
             }
+        }
+    }
+
+    /// Warns at the start of what a reload could not read again, now that the process is another user's.
+    pub(super) fn check_reading(&self) {
+        let Some(user) = &self.started.user else { return };
+        let path = self.options.borrow().config_path.clone();
+        if let Err(report) = tidegate_config::load(&path) {
+            log::write_text(report.to_string());
+            Line::new(Level::Warn, "reload_would_fail")
+                .with("file", path.display())
+                .with("user", user)
+                .with(
+                    "help",
+                    "a reload reads all files as this user: let it, or its group, read them",
+                )
+                .write();
         }
     }
 

@@ -16,6 +16,7 @@ impl Runtime {
     pub(super) fn follow_certificates(&self, config: &Config) -> Result<(), String> {
         open_key_log(&config.global)?;
         process::allow_core_dumps(config.global.core_dumps);
+        self.orders.borrow_mut().follow(config, &self.publisher.borrow().challenges)?;
         self.certificates.borrow_mut().follow(config);
         self.look_at_certificates();
         Ok(())

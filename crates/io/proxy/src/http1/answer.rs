@@ -92,7 +92,8 @@ impl Server {
             Answered::Redirect(_)
             | Answered::Respond
             | Answered::Deny(_)
-            | Answered::Unauthorized => {}
+            | Answered::Unauthorized
+            | Answered::Challenge => {}
         }
         let persists = incoming.keep_alive
             && !self.worker.is_draining()
@@ -139,6 +140,14 @@ impl Server {
                 let sent =
                     respond::queue_answer(client, frontend, out, &answer(status), headers, b"");
                 (status, sent)
+            }
+            Answered::Challenge => {
+                let fields = [(&b"Content-Type"[..], &b"application/octet-stream"[..])];
+                let headers = HeaderLists { add: &fields, remove: &[] };
+                let text = notes.challenge.as_deref().unwrap_or_default();
+                let sent =
+                    respond::queue_answer(client, frontend, out, &answer(200), headers, text);
+                (200, sent)
             }
             Answered::Respond => queue_respond(client, frontend, &notes, out, answer),
             Answered::Unauthorized => {
@@ -236,7 +245,7 @@ impl Server {
 fn ending(answered: Answered) -> Ending {
     match answered {
         Answered::Redirect(_) => Ending::Redirected,
-        Answered::Respond => Ending::Responded,
+        Answered::Respond | Answered::Challenge => Ending::Responded,
         Answered::Deny(_) => Ending::Denied,
         Answered::Tarpit(..) => Ending::Tarpitted,
         Answered::Close => Ending::ClosedByRule,

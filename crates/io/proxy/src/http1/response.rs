@@ -239,7 +239,7 @@ impl Relay<'_, '_> {
     pub(super) async fn make_room(&self, sink: &mut Sink<'_>) -> Result<(), Action> {
         sink.flush();
         let client = &self.driver.client.socket;
-        if client.queued_bytes() <= QUEUED_BYTES_MAX {
+        if client.has_room(QUEUED_BYTES_MAX) {
             return Ok(());
         }
         self.driver.tell(Input::WaitingOnClient);

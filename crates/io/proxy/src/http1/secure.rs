@@ -69,6 +69,12 @@ impl Server {
                 let took = self.alarm.now().saturating_duration_since(client.accepted);
                 let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
                 stats.tls_handshake_duration.record_micros(micros);
+                if tls.facts().is_some_and(|facts| facts.session.is_challenge) {
+                    // The authority has seen the certificate, which is all (RFC 8737 §3).
+                    let limit = self.alarm.now() + frontend.timeouts.client;
+                    respond::close(&self.alarm, client, limit).await;
+                    return None;
+                }
                 let chosen = tls.facts().and_then(|facts| facts.session.protocol);
                 Some(client.protocols.chosen(chosen))
             }

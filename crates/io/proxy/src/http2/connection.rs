@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use h2::server::{Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::Request;
+use tidegate_exchange::{Failure, FailureKind};
 use tidegate_http2::{Carried, Flood, Malformed, Pseudo, RequestKind, write_request};
 use tidegate_ring::RecvBuf;
 use tidegate_shard::{Alarm, TaskId};
@@ -30,6 +31,9 @@ use crate::worker::Worker;
 
 /// How long a client that was told to go may take to say that it has heard it, and to take the last bytes.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// What a malformed request is counted and logged with.
+const MALFORMED_STATUS: u16 = 400;
 
 /// How far a connection is on its way to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -269,18 +273,29 @@ impl Conversation<'_> {
                 self.worker.begin_stream(Box::new(client));
             }
             Err(malformed) => {
-                frontend.stats.requests.record(400);
-                if let Some(rule) = rejection_index(malformed.reason()) {
-                    frontend.stats.rejected.increment(rule);
-                }
-                let mut event = Event::new(EventKind::RequestRejected, malformed.reason());
-                event.frontend = Some(frontend.name.clone());
-                event.peer = Some(client.peer);
-                self.worker.report_event(event);
+                self.note_malformed(&request, malformed);
                 respond.send_reset(Reason::PROTOCOL_ERROR);
                 self.worker.shard.ring.put_vec(head);
             }
         }
+    }
+
+    /// Counts, tells and logs a request that is none. Its client sees the end of the stream, and no status (RFC 9113 §8.1.1).
+    fn note_malformed(&self, request: &Request<()>, malformed: Malformed) {
+        let frontend = self.client.entrance.frontend();
+        frontend.stats.requests.record(MALFORMED_STATUS);
+        if let Some(rule) = rejection_index(malformed.reason()) {
+            frontend.stats.rejected.increment(rule);
+        }
+        let mut event = Event::new(EventKind::RequestRejected, malformed.reason());
+        event.frontend = Some(frontend.name.clone());
+        event.peer = Some(self.client.peer);
+        self.worker.report_event(event);
+        let path = request.uri().path_and_query();
+        let line =
+            path.map(|path| (request.method().as_str().as_bytes(), path.as_str().as_bytes()));
+        let kind = FailureKind::BadRequest { status: MALFORMED_STATUS, detail: malformed.reason() };
+        self.worker.log_malformed(self.client, &frontend, line, Failure::in_request(kind));
     }
 
     fn write(

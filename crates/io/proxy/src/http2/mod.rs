@@ -55,6 +55,13 @@ const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// more of a response is read.
 const SEND_BUFFER_BYTES: usize = 256 * 1024;
 
+/// Bytes of responses that wait for the client in all streams of a connection, of which each could have more alone: what a client
+/// that opens streams and reads none of them can make a shard hold.
+const CONNECTION_QUEUED_BYTES_MAX: usize = 1024 * 1024;
+
+/// What a stream may have queued beyond that, so that one that is read goes on while others are not.
+const STREAM_QUEUED_BYTES_LEAST: usize = 16 * 1024;
+
 /// What a field costs in the size of a list of fields besides its bytes (RFC 9113 §6.5.2).
 const FIELD_OVERHEAD_BYTES: usize = 32;
 

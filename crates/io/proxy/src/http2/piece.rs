@@ -15,12 +15,24 @@ use tidegate_ring::SendBuf;
 #[derive(Default)]
 pub(super) struct Queued {
     bytes: Cell<usize>,
+    /// The same of all streams of the connection.
+    total: Rc<Cell<usize>>,
     /// Bytes that have been written to the connection.
     written: Cell<u64>,
     waker: RefCell<Option<Waker>>,
 }
 
 impl Queued {
+    /// Of a stream whose connection has `total` queued.
+    pub(super) fn of(total: &Rc<Cell<usize>>) -> Rc<Queued> {
+        Rc::new(Queued { total: total.clone(), ..Queued::default() })
+    }
+
+    fn rise(&self, bytes: usize) {
+        self.bytes.set(self.bytes.get() + bytes);
+        self.total.set(self.total.get() + bytes);
+    }
+
     pub(super) fn bytes(&self) -> usize {
         self.bytes.get()
     }
@@ -40,6 +52,7 @@ impl Queued {
 
     fn fall(&self, bytes: usize) {
         self.bytes.set(self.bytes.get() - bytes);
+        self.total.set(self.total.get() - bytes);
         let waker = self.waker.borrow_mut().take();
         if let Some(waker) = waker {
             waker.wake();
@@ -57,7 +70,7 @@ pub(crate) struct Piece {
 impl Piece {
     pub(super) fn new(whole: &Rc<SendBuf>, part: Range<usize>, queued: &Rc<Queued>) -> Piece {
         debug_assert!(part.end <= whole.as_bytes().len());
-        queued.bytes.set(queued.bytes.get() + part.len());
+        queued.rise(part.len());
         Piece { whole: whole.clone(), part, queued: queued.clone() }
     }
 
@@ -98,7 +111,8 @@ mod tests {
 
     #[test]
     fn what_is_written_or_dropped_is_no_longer_queued() {
-        let queued = Rc::new(Queued::default());
+        let total = Rc::new(Cell::new(5));
+        let queued = Queued::of(&total);
         let whole = Rc::new(SendBuf::Static(b"0123456789"));
         let mut first = Piece::new(&whole, 0..4, &queued);
         let second = Piece::new(&whole, 6..10, &queued);
@@ -106,9 +120,10 @@ mod tests {
             (queued.bytes(), first.chunk(), second.chunk()),
             (8, &b"0123"[..], &b"6789"[..])
         );
+        assert_eq!(total.get(), 13, "other streams have 5");
         first.advance(3);
         assert_eq!((queued.bytes(), queued.written(), first.chunk()), (5, 3, &b"3"[..]));
         drop((first, second));
-        assert_eq!((queued.bytes(), queued.written()), (0, 3));
+        assert_eq!((queued.bytes(), queued.written(), total.get()), (0, 3, 5));
     }
 }

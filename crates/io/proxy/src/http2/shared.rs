@@ -13,6 +13,8 @@ use tidegate_http2::{Flood, Meter};
 use tidegate_ring::PeerAddress;
 use tidegate_shard::TaskId;
 
+use super::piece::Queued;
+use super::{CONNECTION_QUEUED_BYTES_MAX, STREAM_QUEUED_BYTES_LEAST};
 use crate::site::Entrance;
 use crate::stream::Facts;
 use crate::worker::Worker;
@@ -31,6 +33,8 @@ pub(crate) struct Shared {
     /// Room for the heads of responses.
     pub(super) head: RefCell<ResponseHead>,
     streams_open: Cell<u32>,
+    /// Bytes of responses that all streams have queued.
+    queued: Rc<Cell<usize>>,
     /// When there was a stream or a byte of the client last.
     active_at: Cell<Instant>,
     /// The end has been sent.
@@ -57,6 +61,7 @@ impl Shared {
             flood: Cell::new(None),
             head: RefCell::default(),
             streams_open: Cell::new(0),
+            queued: Rc::default(),
             active_at: Cell::new(now),
             is_finished: Cell::new(false),
         })
@@ -83,6 +88,20 @@ impl Shared {
 
     pub(super) fn streams_open(&self) -> u32 {
         self.streams_open.get()
+    }
+
+    /// What a new stream counts its queue in.
+    pub(super) fn new_queue(&self) -> Rc<Queued> {
+        Queued::of(&self.queued)
+    }
+
+    /// How much one stream may have queued that alone could have `queued_max`.
+    pub(super) fn queue_share(&self, queued_max: usize) -> usize {
+        if self.queued.get() > CONNECTION_QUEUED_BYTES_MAX {
+            queued_max.min(STREAM_QUEUED_BYTES_LEAST)
+        } else {
+            queued_max
+        }
     }
 
     pub(super) fn active_at(&self) -> Instant {

@@ -79,7 +79,7 @@ impl Http2Stream {
                 is_gone: false,
                 reason: None,
             }),
-            queued: Rc::default(),
+            queued: shared.new_queue(),
             handed_over: Cell::new(0),
         })
     }
@@ -159,11 +159,23 @@ impl Http2Stream {
         if self.poll_gone(context).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
-        if self.queued.bytes() <= queued_max {
+        // What others have queued falls too: whoever waits looks again when its own does.
+        if self.queued.bytes() <= self.shared.queue_share(queued_max) {
             return Poll::Ready(Ok(()));
         }
         self.queued.wait(context);
         Poll::Pending
+    }
+
+    /// Whether more may be queued than is: the stream's own measure is `queued_max`, and the connection has one too, which is
+    /// counted when it is reached.
+    pub(crate) fn has_room(&self, queued_max: usize) -> bool {
+        let queued = self.queued.bytes();
+        let has_room = queued <= self.shared.queue_share(queued_max);
+        if !has_room && queued <= queued_max {
+            self.shared.entrance.frontend().stats.http2_queues_full.increment();
+        }
+        has_room
     }
 
     /// Bytes of data that have been written to the connection.

@@ -31,12 +31,14 @@ pub(crate) enum Answered {
     Tarpit(u16, Duration),
     Close,
     Unauthorized,
+    /// No rule: an authority that looks whether a domain is ours (RFC 8555 §8.3).
+    Challenge,
 }
 
 impl Answered {
     /// In the order of [`index`](Self::index).
-    pub(crate) const LABELS: [&'static str; 6] =
-        ["redirect", "respond", "deny", "tarpit", "close", "unauthorized"];
+    pub(crate) const LABELS: [&'static str; 7] =
+        ["redirect", "respond", "deny", "tarpit", "close", "unauthorized", "acme_challenge"];
 
     /// Its place in the counters.
     pub(crate) fn index(self) -> usize {
@@ -47,6 +49,7 @@ impl Answered {
             Answered::Tarpit(..) => 3,
             Answered::Close => 4,
             Answered::Unauthorized => 5,
+            Answered::Challenge => 6,
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use tidegate_http1::{BodyLength, Method, RequestHead, ResponseHead};
@@ -35,6 +36,8 @@ pub(crate) struct Notes {
     pub(super) head: Vec<u8>,
     /// The rule that decided.
     pub(crate) rule: Option<usize>,
+    /// What an authority is answered.
+    pub(crate) challenge: Option<Arc<[u8]>>,
     /// There is something of the last request in the overlay.
     is_used: bool,
     /// Edits that had been dropped when they were last counted.
@@ -76,6 +79,7 @@ impl Notes {
         self.id.clear();
         self.id_is_made = false;
         self.rule = None;
+        self.challenge = None;
         if std::mem::take(&mut self.is_used) {
             self.overlay.clear();
             self.head.clear();
@@ -90,6 +94,10 @@ impl Judge<'_> {
     pub(crate) fn decide(&self, received: &Received<'_>, notes: &mut Notes) -> Route {
         notes.clear();
         self.find_id(received, notes);
+        notes.challenge = self.challenge(received);
+        if notes.challenge.is_some() {
+            return Route::Answer(Answered::Challenge);
+        }
         if self.frontend.needs.head_for_response {
             notes.head.extend_from_slice(&received.bytes[..received.head.head_bytes()]);
             notes.is_used = true;
@@ -141,6 +149,14 @@ impl Judge<'_> {
         let headers = ReceivedRequest { head: received.head, bytes: received.bytes };
         let view = view(received, &headers, &world, &notes.id, self.frontend.needs);
         key.hash(&view, &notes.overlay, workspace)
+    }
+
+    /// The answer to an authority that looks whether a domain is ours; rules, such as a redirect to TLS, are not asked.
+    #[inline]
+    fn challenge(&self, received: &Received<'_>) -> Option<Arc<[u8]>> {
+        let (path, _) = path::split_query(received.head.path_and_query(received.bytes));
+        let text = self.frontend.challenges.text(path)?;
+        matches!(received.head.method(), Method::Get | Method::Head).then_some(text)
     }
 
     fn default_route(&self) -> Route {

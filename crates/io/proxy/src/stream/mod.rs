@@ -301,6 +301,17 @@ impl Stream {
         }
     }
 
+    /// Whether more may be queued, when that is so up to `queued_max` bytes.
+    #[inline]
+    pub(crate) fn has_room(&self, queued_max: usize) -> bool {
+        match self {
+            Stream::Plain(_) | Stream::Tls(_) | Stream::Trunk(_) => {
+                self.queued_bytes() <= queued_max
+            }
+            Stream::Http2(stream) => stream.has_room(queued_max),
+        }
+    }
+
     /// Tells the peer that nothing more comes, once what is queued was flushed.
     pub(crate) fn shutdown_write(&self) {
         // A stream has said so with its last frame.

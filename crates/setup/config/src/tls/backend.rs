@@ -125,6 +125,7 @@ impl BackendTlsDraft {
             certificates: &self.certificate,
             ca: &self.ca,
             crl: &self.crl,
+            directory_ca: &[],
             crypto: self.crypto.span,
             table: self.span,
         };

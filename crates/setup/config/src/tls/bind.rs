@@ -6,14 +6,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_tls::{ClientAuth, Loader, Protocol, ServerSettings, ServerTls};
+use tidegate_tls::{Automatic, ClientAuth, Loader, Protocol, ServerSettings, ServerTls};
 
+use super::acme::AcmeDraft;
 use super::{CertificateDraft, CryptoDraft, Places, certificate, paths, protocols};
 use crate::defaults;
 use crate::diagnostic::{Problem, Span, quoted};
 use crate::files::Files;
 use crate::text::Text;
-use crate::walk::{Key, Node, Problems, key, set, unsupported, walk};
+use crate::walk::{Key, Node, Problems, key, set, walk};
 
 /// `tls` of a bind as it is written.
 #[derive(Clone, Debug)]
@@ -31,6 +32,7 @@ pub(crate) struct BindTlsDraft {
     client_auth: Option<(ClientAuth, Span)>,
     client_ca: Vec<Text>,
     crl: Vec<Text>,
+    acme: Option<AcmeDraft>,
 }
 
 const CLIENT_AUTH: [(&str, ClientAuth); 3] = [
@@ -70,7 +72,11 @@ pub(crate) const BIND_TLS_KEYS: &[Key<BindTlsDraft>] = &[
     }),
     key("client_ca", "\"certs/ca.pem\"", |draft, node| draft.client_ca = paths(node)),
     key("crl", "\"certs/ca.crl\"", |draft, node| draft.crl = paths(node)),
-    unsupported("acme"),
+    key(
+        "acme",
+        "{ domains = [\"site.example\"], directory = \"https://ca.example/directory\" }",
+        |draft, node| draft.acme = AcmeDraft::read(node),
+    ),
 ];
 
 impl BindTlsDraft {
@@ -89,15 +95,24 @@ impl BindTlsDraft {
             client_auth: None,
             client_ca: Vec::new(),
             crl: Vec::new(),
+            acme: None,
         };
         walk(node, BIND_TLS_KEYS, &mut draft);
-        draft.obscured |= node.obscures("certificates") || table.contains_key("acme");
-        if draft.certificates.is_empty() && !draft.obscured {
+        draft.obscured |= node.obscures("certificates") || node.obscures("acme");
+        let has_acme = table.contains_key("acme");
+        if draft.certificates.is_empty() && !draft.obscured && !has_acme {
             let message = format!("{} has no `certificates`", quoted(&node.path()));
             let problem = Problem::error(node.name_span, message).absent();
-            node.report(problem.help("for example certificates = [\"certs/site.pem\"]"));
+            node.report(problem.help(
+                "for example certificates = [\"certs/site.pem\"], or `acme` to have one ordered",
+            ));
         }
         Some(draft)
+    }
+
+    /// The certificate that is ordered.
+    pub fn acme(&self) -> Option<&AcmeDraft> {
+        self.acme.as_ref()
     }
 
     /// The protocols of `alpn` and where it stands.
@@ -114,11 +129,16 @@ impl BindTlsDraft {
         problems: &Problems,
     ) -> Option<Arc<ServerTls>> {
         let client_auth = self.client_auth(problems)?;
-        if self.certificates.is_empty() || self.obscured {
+        let automatic = match &self.acme {
+            None => None,
+            Some(acme) => Some(self.automatic(acme, client_auth, files, problems)?),
+        };
+        if (self.certificates.is_empty() && automatic.is_none()) || self.obscured {
             return None;
         }
         let settings = ServerSettings {
             certificates: self.certificates.iter().filter_map(|one| one.source(files)).collect(),
+            automatic,
             strict_sni: self.strict_sni,
             versions: self.crypto.versions(problems),
             ciphers: self.crypto.ciphers.clone(),
@@ -133,6 +153,7 @@ impl BindTlsDraft {
             certificates: &self.certificates,
             ca: &self.client_ca,
             crl: &self.crl,
+            directory_ca: self.acme.as_ref().map_or(&[], |acme| &acme.directory_ca),
             crypto: self.crypto.span,
             table: self.span,
         };
@@ -140,6 +161,23 @@ impl BindTlsDraft {
         let loaded = loader.server(settings, &mut warnings);
         places.report(warnings, files, problems);
         loaded.map(Arc::new).map_err(|found| places.report(found, files, problems)).ok()
+    }
+
+    /// The certificate that is ordered, if the authority can look at its domains here.
+    fn automatic(
+        &self,
+        acme: &AcmeDraft,
+        client_auth: ClientAuth,
+        files: &Files<'_>,
+        problems: &Problems,
+    ) -> Option<Arc<Automatic>> {
+        if acme.asks_in_handshake() && client_auth == ClientAuth::Required {
+            let message = "with client_auth = \"required\" the authority, which has no certificate, cannot make a handshake";
+            let problem = Problem::error(acme.span, message);
+            problems.push(problem.help("write challenge = \"http-01\""));
+            return None;
+        }
+        acme.finish(files)
     }
 
     /// Whether clients show certificates, where the keys about them go together.

@@ -5,6 +5,7 @@
 //!
 //! Invariant: what was read without a problem works as it stands.
 
+mod acme;
 mod backend;
 mod bind;
 
@@ -22,6 +23,7 @@ use crate::suggest;
 use crate::text::Text;
 use crate::walk::{Key, Node, Problems, key, walk};
 
+pub(crate) use acme::{ACME_KEYS, EXTERNAL_ACCOUNT_KEYS, check_challenges};
 pub(crate) use backend::{BACKEND_TLS_KEYS, BackendTlsDraft};
 pub(crate) use bind::{BIND_TLS_KEYS, BindTlsDraft};
 
@@ -237,6 +239,7 @@ struct Places<'a> {
     certificates: &'a [CertificateDraft],
     ca: &'a [Text],
     crl: &'a [Text],
+    directory_ca: &'a [Text],
     crypto: Span,
     table: Span,
 }
@@ -252,6 +255,7 @@ impl Places<'_> {
                 }
                 At::Ca(place) => self.ca.get(place),
                 At::Crl(place) => self.crl.get(place),
+                At::DirectoryCa(place) => self.directory_ca.get(place),
                 At::Crypto | At::System => None,
             };
             let fault = &found.fault;

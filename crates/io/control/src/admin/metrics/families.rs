@@ -103,6 +103,12 @@ families! {
         "Files of certificates and authorities that were taken after they had changed, without a reload.";
     TLS_FILES_FAILED: Counter "tidegate_tls_files_failed_total" []
         "Files of certificates and authorities that had changed and were wrong, so that the old stayed in use.";
+    ACME_ORDERS: Counter "tidegate_acme_orders_total" []
+        "Orders of certificates that were begun.";
+    ACME_FAILURES: Counter "tidegate_acme_failures_total" []
+        "Orders and attempts at one that led to no certificate.";
+    ACME_NEXT: Gauge "tidegate_acme_next_attempt_seconds" ["name"]
+        "When a certificate is ordered next, since the Unix epoch: its renewal, or the next try after a failure.";
     LOOKUPS_DELAYED: Counter "tidegate_name_lookups_delayed_total" []
         "Questions to resolvers that had to wait because as many were on their way as may be.";
     NAME_ADDRESSES: Gauge "tidegate_name_addresses" ["resolvers", "name"]
@@ -276,6 +282,8 @@ scalars! {
             "HTTP/2 streams that were refused because the shard has too many.";
         Counter "tidegate_frontend_http2_streams_reset_total" = http2_streams_reset:
             "HTTP/2 streams that ended without a whole response, reset by either side.";
+        Counter "tidegate_frontend_http2_queues_full_total" = http2_queues_full:
+            "Times that a response waited because its HTTP/2 connection had as much queued as it may.";
         Counter "tidegate_frontend_http2_goaways_total" = http2_goaways:
             "GOAWAY frames sent, each of which ends a connection.";
     }
@@ -373,6 +381,9 @@ pub(super) fn all() -> impl Iterator<Item = &'static Family> {
             &TLS_CERTIFICATE_EXPIRY,
             &TLS_FILES_REPLACED,
             &TLS_FILES_FAILED,
+            &ACME_ORDERS,
+            &ACME_FAILURES,
+            &ACME_NEXT,
             &NAME_RESOLUTIONS,
             &NAME_ADDRESSES,
             &NAME_HELD,

@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** the parser takes only what the text format allows, each family whole and once.
 
+mod acme;
 mod discovery;
 mod health;
 
@@ -184,6 +185,7 @@ fn figures() -> Figures {
         suppressed: vec![("request_failed", 5), ("panic", 0)],
         shards,
         health: health::sample(),
+        orders: acme::sample(),
         certificates: CertificateFigures {
             loaded: 2,
             replaced: 5,
@@ -357,6 +359,7 @@ fn what_a_reload_removes_is_gone_from_the_next_scrape_and_the_rest_goes_on() {
 fn a_registry_without_names_is_a_valid_scrape() {
     let figures = Figures {
         health: HealthFigures::default(),
+        orders: tidegate_acme::Figures::default(),
         certificates: CertificateFigures::default(),
         sticks: Vec::new(),
         discovery: DiscoveryFigures::default(),
@@ -370,6 +373,7 @@ fn a_registry_without_names_is_a_valid_scrape() {
         || name.starts_with("tidegate_health_")
         || name.starts_with("tidegate_log_")
         || name.starts_with("tidegate_tls_")
+        || name.starts_with("tidegate_acme_")
         || name == "tidegate_name_lookups_delayed_total"
         || name.starts_with("tidegate_access_log_")
         || name == "tidegate_build_info"));
