@@ -44,7 +44,7 @@ const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const POOL: PoolSettings =
     PoolSettings { idle_max: 16, idle_timeout: PATIENCE, max_lifetime: None, max_requests: None };
 
-fn well() -> Standing {
+fn up() -> Standing {
     Standing {
         availability: Availability::Up,
         weight: Weight::default(),
@@ -69,7 +69,7 @@ fn snapshot(server: SocketAddr) -> Arc<Snapshot> {
             name: "a".into(),
             address: server.into(),
             tls_name: None,
-            standing: well(),
+            standing: up(),
             stats: registry.server("app", "a").clone(),
         }],
         tls: None,

@@ -28,8 +28,8 @@ const REASONS: Reasons = Reasons {
     server_endings: &["idle"],
     grpc: &["ok"],
 };
-
 type Labels = Vec<(String, String)>;
+type Families = BTreeMap<String, ParsedFamily>;
 
 #[derive(Debug)]
 struct ParsedFamily {
@@ -37,8 +37,6 @@ struct ParsedFamily {
     kind: String,
     samples: Vec<(String, Labels, f64)>,
 }
-
-type Families = BTreeMap<String, ParsedFamily>;
 
 fn parse(text: &str) -> Result<Families, String> {
     let text = text.strip_suffix('\n').ok_or("the last line has no end")?;
@@ -215,8 +213,7 @@ fn registry() -> Registry {
     registry.server("app", "b");
     registry.shards().shard(1).accepted.add(9);
     let web = registry.frontend("web").clone();
-    for shard in 0..2 {
-        let stats = web.shard(shard);
+    for (shard, stats) in (0..2).map(|shard| (shard, web.shard(shard))) {
         stats.connections_total.add(3 + shard as u64);
         stats.connections_open.increment();
         stats.requests.record(200);
@@ -248,8 +245,8 @@ fn value(families: &Families, sample: &str, labels: &[(&str, &str)]) -> Option<f
     let matches = |found: &Labels| {
         found.iter().map(|(label, value)| (&**label, &**value)).eq(labels.iter().copied())
     };
-    let all = families.values().flat_map(|family| &family.samples);
-    all.filter(|(name, found, _)| name == sample && matches(found)).map(|sample| sample.2).next()
+    let mut all = families.values().flat_map(|family| &family.samples);
+    all.find(|(name, found, _)| name == sample && matches(found)).map(|sample| sample.2)
 }
 
 #[test]
