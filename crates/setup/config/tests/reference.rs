@@ -243,10 +243,8 @@ fn every_key_with_a_default_changes_something() {
                 .contains(table.last().expect("never empty"))
     };
     let mut tried = 0;
-    for key in keys().iter().filter(|key| key.supported && !FIXED.contains(&key.name)) {
-        if !has_default(key) {
-            continue;
-        }
+    let can_change = |key: &&KeyInfo| key.supported && !FIXED.contains(&key.name);
+    for key in keys().iter().filter(can_change).filter(|key| has_default(key)) {
         let path = key.path();
         if tables.contains(&path) || ["frontends", "backends"].contains(&&*path) {
             continue;
