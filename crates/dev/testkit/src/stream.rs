@@ -67,16 +67,20 @@ impl Stream {
     /// `InvalidData` with what TLS says, otherwise what the system says.
     pub(crate) fn secure(&mut self, tls: Tls, deadline: Deadline) -> io::Result<TlsFacts> {
         let tls = self.tls.insert(Box::new(tls));
+        let mut plain = Vec::new();
         while tls.is_handshaking() {
             if tls.wants_write() {
                 write_out(&self.socket, tls, deadline)?;
-            } else if feed(&self.socket, tls, deadline, READ_BYTES_MAX)? == 0 {
+            } else if feed(&self.socket, tls, deadline, READ_BYTES_MAX, &mut plain)? == 0 {
                 let message = "the connection ended in the handshake";
                 return Err(io::Error::new(ErrorKind::UnexpectedEof, message));
             }
         }
         write_out(&self.socket, tls, deadline)?;
-        Ok(TlsFacts::of(tls))
+        let facts = TlsFacts::of(tls);
+        self.recording.update(|received| received.bytes.extend_from_slice(&plain));
+        self.unread.extend_from_slice(&plain);
+        Ok(facts)
     }
 
     /// The TLS connection.
@@ -296,10 +300,16 @@ fn write_out(socket: &Socket, tls: &mut Tls, deadline: Deadline) -> io::Result<(
     write_wire(socket, deadline, &sealed)
 }
 
-/// Reads from the wire once and hands it to TLS; 0 at its end.
-fn feed(socket: &Socket, tls: &mut Tls, deadline: Deadline, bytes_max: usize) -> io::Result<usize> {
-    // As much as it takes at once: it takes nothing while opened bytes wait to be read.
-    let mut chunk = vec![0; bytes_max.clamp(1, 4_096)];
+/// Reads from the wire once and hands it to TLS; 0 at its end. It takes nothing while many opened bytes wait to be read: they are
+/// moved to `plain`, and go before what is still to be read.
+fn feed(
+    socket: &Socket,
+    tls: &mut Tls,
+    deadline: Deadline,
+    bytes_max: usize,
+    plain: &mut Vec<u8>,
+) -> io::Result<usize> {
+    let mut chunk = vec![0; bytes_max.clamp(1, READ_BYTES_MAX)];
     let count = read_wire(socket, deadline, &mut chunk)?;
     let mut rest = &chunk[..count];
     loop {
@@ -311,6 +321,10 @@ fn feed(socket: &Socket, tls: &mut Tls, deadline: Deadline, bytes_max: usize) ->
         }
         if rest.is_empty() {
             return Ok(count);
+        }
+        let mut opened = [0; 16_384];
+        while let Ok(length @ 1..) = tls.reader().read(&mut opened) {
+            plain.extend_from_slice(&opened[..length]);
         }
     }
 }
@@ -332,9 +346,13 @@ fn read_tls(
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
-        feed(socket, tls, deadline, bytes_max)?;
+        let mut opened = Vec::new();
+        feed(socket, tls, deadline, bytes_max, &mut opened)?;
         if tls.wants_write() {
             write_out(socket, tls, deadline)?;
+        }
+        if !opened.is_empty() {
+            return Ok(opened);
         }
     }
 }
