@@ -191,5 +191,9 @@ fn a_file_takes_every_line_of_a_load() {
     let notices = lines.iter().filter(|line| line.starts_with("tidegate: ")).count();
     assert_eq!((lines.len() - notices) as u64, metrics.count(WRITTEN, &[]));
     let parsed = lines.iter().filter(|line| !line.starts_with("tidegate: "));
-    assert!(parsed.map(|line| access_log::Line::parse(line)).all(|line| line.status == 200));
+    for line in parsed.map(|line| access_log::Line::parse(line)) {
+        // At its end the client leaves in the middle of its last requests.
+        let has_left = line.status == -1 && line.termination.starts_with('C');
+        assert!(line.status == 200 || has_left, "{} {}", line.status, line.termination);
+    }
 }
