@@ -3,11 +3,9 @@
 //! Owns the two messages, each with one field, and the judgement; leaves HTTP/2 to whoever carries the request's text, and the text
 //! to `tidegate-http1`. Invariant: no more of an answer is kept than it can need.
 
-use tidegate_http1::{
-    BodyLength, ChunkedDecoder, Limits, Method, Parsed, Piece, ResponseContext, ResponseHead,
-    parse_response,
-};
+use tidegate_http1::{Limits, Method, Parsed, ResponseContext, ResponseHead, parse_response};
 
+use crate::content::Framing;
 use crate::conversation::Next;
 use crate::outcome::{Failure, Fault, Outcome, excerpt};
 
@@ -109,12 +107,6 @@ enum Reading {
     Body(Framing),
 }
 
-enum Framing {
-    Length(u64),
-    Chunked(ChunkedDecoder),
-    UntilClose,
-}
-
 /// The response of one check.
 pub(crate) struct Response {
     reading: Reading,
@@ -176,12 +168,7 @@ impl Response {
                 return Next::Ended(Failure { fault: Fault::Status, detail }.into());
             }
             self.status = status_of(head.headers(bytes));
-            self.reading = Reading::Body(match head.body() {
-                BodyLength::None => Framing::Length(0),
-                BodyLength::Length(length) => Framing::Length(length),
-                BodyLength::Chunked => Framing::Chunked(ChunkedDecoder::new(&Limits::default())),
-                BodyLength::UntilClose | BodyLength::Tunnel => Framing::UntilClose,
-            });
+            self.reading = Reading::Body(Framing::of(head.body()));
             return self.read_body(&rest);
         }
     }
@@ -190,7 +177,7 @@ impl Response {
         let Self { reading: Reading::Body(framing), message, trailers, .. } = self else {
             return Next::Receive;
         };
-        match add(bytes, framing, message, trailers) {
+        match framing.add(bytes, message, |lines| trailers.extend_from_slice(lines)) {
             _ if message.len() > MESSAGE_BYTES_MAX => {
                 let detail = "the answer is too long".to_owned();
                 Next::Ended(Failure { fault: Fault::Malformed, detail }.into())
@@ -241,51 +228,6 @@ fn status_of<'a>(fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Option<(
         }
     }
     status.map(|status| (status, message))
-}
-
-/// Adds what is among `bytes`; whether it was the last.
-fn add(
-    bytes: &[u8],
-    framing: &mut Framing,
-    message: &mut Vec<u8>,
-    trailers: &mut Vec<u8>,
-) -> Result<bool, Failure> {
-    match framing {
-        Framing::UntilClose => {
-            message.extend_from_slice(bytes);
-            Ok(false)
-        }
-        Framing::Length(left) => {
-            let taken = usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
-            message.extend_from_slice(&bytes[..taken]);
-            *left -= taken as u64;
-            Ok(*left == 0)
-        }
-        Framing::Chunked(decoder) => {
-            let mut rest = bytes;
-            loop {
-                let piece = decoder.next(rest).map_err(|error| Failure {
-                    fault: Fault::Malformed,
-                    detail: error.reason().to_owned(),
-                })?;
-                let count = match piece {
-                    Piece::Data(count) => {
-                        message.extend_from_slice(&rest[..count]);
-                        count
-                    }
-                    // The decoder bounds them.
-                    Piece::Trailer(count) => {
-                        trailers.extend_from_slice(&rest[..count]);
-                        count
-                    }
-                    Piece::Framing(count) | Piece::Skip(count) => count,
-                    Piece::End(_) => return Ok(true),
-                    Piece::NeedMore => return Ok(false),
-                };
-                rest = &rest[count..];
-            }
-        }
-    }
 }
 
 #[cfg(test)]

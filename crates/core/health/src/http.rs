@@ -4,10 +4,10 @@
 //! `tidegate-http1`. Invariant: no more of a body is kept than [`ANSWER_BYTES_MAX`].
 
 use tidegate_http1::{
-    BodyLength, ChunkedDecoder, Limits, Method, Parsed, Piece, ResponseContext, ResponseHead,
-    parse_response, reason_phrase,
+    Limits, Method, Parsed, ResponseContext, ResponseHead, parse_response, reason_phrase,
 };
 
+use crate::content::Framing;
 use crate::conversation::{ANSWER_BYTES_MAX, Next};
 use crate::outcome::{Failure, Fault, Outcome, excerpt};
 use crate::pattern::Pattern;
@@ -61,12 +61,6 @@ enum Reading {
     Head(Vec<u8>),
     /// The body: what is known of it, how it goes on.
     Body { seen: Vec<u8>, framing: Framing },
-}
-
-enum Framing {
-    Length(u64),
-    Chunked(ChunkedDecoder),
-    UntilClose,
 }
 
 /// The response of one check.
@@ -135,19 +129,14 @@ impl<'c> Response<'c> {
         if self.check.expect_body.is_none() {
             return Next::Ended(Outcome::Passed);
         }
-        let framing = match head.body() {
-            BodyLength::None => Framing::Length(0),
-            BodyLength::Length(length) => Framing::Length(length),
-            BodyLength::Chunked => Framing::Chunked(ChunkedDecoder::new(&Limits::default())),
-            BodyLength::UntilClose | BodyLength::Tunnel => Framing::UntilClose,
-        };
+        let framing = Framing::of(head.body());
         self.reading = Reading::Body { seen: Vec::new(), framing };
         self.read_body(rest)
     }
 
     fn read_body(&mut self, bytes: &[u8]) -> Next {
         let Reading::Body { seen, framing } = &mut self.reading else { return Next::Receive };
-        let ended = match add(bytes, seen, framing) {
+        let ended = match framing.add(bytes, seen, |_trailers| {}) {
             Ok(ended) => ended,
             Err(failure) => return Next::Ended(failure.into()),
         };
@@ -171,42 +160,6 @@ impl<'c> Response<'c> {
                 Failure { fault: Fault::Body, detail: excerpt(body) }.into()
             }
             _ => Outcome::Passed,
-        }
-    }
-}
-
-/// Adds the content among `bytes`; whether it was the last.
-fn add(bytes: &[u8], seen: &mut Vec<u8>, framing: &mut Framing) -> Result<bool, Failure> {
-    match framing {
-        Framing::UntilClose => {
-            seen.extend_from_slice(bytes);
-            Ok(false)
-        }
-        Framing::Length(left) => {
-            let taken = usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
-            seen.extend_from_slice(&bytes[..taken]);
-            *left -= taken as u64;
-            Ok(*left == 0)
-        }
-        Framing::Chunked(decoder) => {
-            let mut rest = bytes;
-            loop {
-                let piece = decoder.next(rest).map_err(|error| Failure {
-                    fault: Fault::Malformed,
-                    detail: error.reason().to_owned(),
-                })?;
-                match piece {
-                    Piece::Data(count) => {
-                        seen.extend_from_slice(&rest[..count]);
-                        rest = &rest[count..];
-                    }
-                    Piece::Framing(count) | Piece::Skip(count) | Piece::Trailer(count) => {
-                        rest = &rest[count..];
-                    }
-                    Piece::End(_) => return Ok(true),
-                    Piece::NeedMore => return Ok(false),
-                }
-            }
         }
     }
 }

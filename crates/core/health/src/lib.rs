@@ -10,6 +10,7 @@
 
 mod active;
 mod agent;
+mod content;
 mod conversation;
 mod event;
 mod group;

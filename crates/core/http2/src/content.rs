@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use tidegate_http1::{BodyLength, ChunkedDecoder, Limits, Piece};
+use tidegate_http1::{BodyLength, ChunkedDecoder, Limits, Parsed, Piece};
 
 /// Text that is no such message: the stream can only be reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,41 @@ pub trait ContentSink {
 
     /// The end without.
     fn end(&mut self);
+}
+
+/// The beginning of a head that comes in several pieces.
+#[derive(Debug, Default)]
+pub(crate) struct Spilled(Vec<u8>);
+
+impl Spilled {
+    /// Parses the head that `piece` begins or goes on with; `parse` is told whether it goes on. How much of `piece` belongs to it;
+    /// none: all of it, and more is to come.
+    pub(crate) fn parse<E>(
+        &mut self,
+        piece: &[u8],
+        parse: impl FnOnce(&[u8], bool) -> Result<Parsed, E>,
+    ) -> Result<Option<usize>, Broken> {
+        let before = self.0.len();
+        let goes_on = before > 0;
+        if goes_on {
+            self.0.extend_from_slice(piece);
+        }
+        match parse(self.text(piece), goes_on) {
+            Ok(Parsed::Complete { head_bytes }) => Ok(Some(head_bytes - before)),
+            Ok(Parsed::Incomplete) => {
+                if !goes_on {
+                    self.0.extend_from_slice(piece);
+                }
+                Ok(None)
+            }
+            Err(_) => Err(Broken),
+        }
+    }
+
+    /// The text of the head, which `piece` ends.
+    pub(crate) fn text<'a>(&'a self, piece: &'a [u8]) -> &'a [u8] {
+        if self.0.is_empty() { piece } else { &self.0 }
+    }
 }
 
 /// How far the text has been decoded.

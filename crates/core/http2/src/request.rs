@@ -6,6 +6,7 @@
 
 use crate::error::Malformed;
 use crate::grammar::{is_name, is_token, is_value, is_visible};
+use crate::websocket::base64;
 
 /// What ends a head.
 pub const END_OF_HEAD: &[u8] = b"\r\n";
@@ -124,7 +125,7 @@ pub fn write_request<'a, I: Iterator<Item = (&'a [u8], &'a [u8])>>(
             out.extend_from_slice(
                 b"connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-key: ",
             );
-            push_base64(nonce, out);
+            out.extend_from_slice(base64(&nonce).as_bytes());
             out.extend_from_slice(b"\r\n");
         }
         Body::None | Body::Length(_) => {}
@@ -251,16 +252,4 @@ fn write_cookies<'a>(fields: impl Iterator<Item = (&'a [u8], &'a [u8])>, out: &m
     if lead == b"; " {
         out.extend_from_slice(b"\r\n");
     }
-}
-
-/// 16 bytes in base64 (RFC 4648 §4): 22 digits and two signs of padding.
-fn push_base64(bytes: [u8; 16], out: &mut Vec<u8>) {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let bits = u128::from_be_bytes(bytes);
-    for digit in 0..22 {
-        // The last digit has two bits of its own and four zeroes.
-        let shifted = if digit < 21 { bits >> (122 - 6 * digit) } else { bits << 4 };
-        out.push(DIGITS[usize::from(shifted.to_le_bytes()[0] & 63)]);
-    }
-    out.extend_from_slice(b"==");
 }

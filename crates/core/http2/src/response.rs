@@ -4,11 +4,11 @@
 //! Invariant: the same text gives the same response however it is cut, and nothing behind its end is sent.
 
 use tidegate_http1::{
-    BodyLength, Limits, Method, Parsed, ResponseContext, ResponseHead, ResponseScan,
-    continue_response, parse_response,
+    BodyLength, Limits, Method, ResponseContext, ResponseHead, ResponseScan, continue_response,
+    parse_response,
 };
 
-use crate::content::{Broken, ContentSink, State, is_of_connection};
+use crate::content::{Broken, ContentSink, Spilled, State, is_of_connection};
 use crate::request::RequestKind;
 
 /// Where a response goes. Names come as the text has them, in any case; fields of the connection do not come.
@@ -30,8 +30,7 @@ pub trait ResponseSink: ContentSink {
 pub struct ResponseDecoder {
     kind: RequestKind,
     state: State,
-    /// The beginning of a head.
-    spilled: Vec<u8>,
+    spilled: Spilled,
     scan: ResponseScan,
     limits: Limits,
     began: bool,
@@ -44,7 +43,7 @@ impl ResponseDecoder {
         ResponseDecoder {
             kind,
             state: State::Head,
-            spilled: Vec::new(),
+            spilled: Spilled::default(),
             scan: ResponseScan::new(),
             limits,
             began: false,
@@ -100,24 +99,13 @@ impl ResponseDecoder {
             method: if self.kind == RequestKind::Head { Method::Head } else { Method::Get },
             upgrade_requested: self.kind == RequestKind::WebSocket,
         };
-        let before = self.spilled.len();
-        let parsed = if before == 0 {
-            parse_response(piece, &self.limits, context, head)
-        } else {
-            self.spilled.extend_from_slice(piece);
-            continue_response(&self.spilled, &self.limits, context, head, &mut self.scan)
-        };
-        let head_bytes = match parsed {
-            Ok(Parsed::Complete { head_bytes }) => head_bytes,
-            Ok(Parsed::Incomplete) => {
-                if before == 0 {
-                    self.spilled.extend_from_slice(piece);
-                }
-                return Ok(piece.len());
-            }
-            Err(_) => return Err(Broken),
-        };
-        let text = if before == 0 { piece } else { &self.spilled };
+        let (limits, scan) = (&self.limits, &mut self.scan);
+        let taken = self.spilled.parse(piece, |text, goes_on| match goes_on {
+            false => parse_response(text, limits, context, head),
+            true => continue_response(text, limits, context, head, scan),
+        })?;
+        let Some(taken) = taken else { return Ok(piece.len()) };
+        let text = self.spilled.text(piece);
         let is_tunnel = head.body() == BodyLength::Tunnel;
         let lists = listed_anywhere(head.headers(text));
         let fields = head.headers(text).filter(|(name, _)| {
@@ -134,9 +122,9 @@ impl ResponseDecoder {
             sink.head(self.status(head), fields, ends);
             self.state = State::after_head(head.body(), &self.limits);
         }
-        self.spilled = Vec::new();
+        self.spilled = Spilled::default();
         self.scan = ResponseScan::new();
-        Ok(head_bytes - before)
+        Ok(taken)
     }
 
     /// The status that HTTP/2 has for it: a switch is a success there (RFC 8441 §5), and a success without a switch, which

@@ -4,11 +4,11 @@
 //! Invariant: the same text gives the same request however it is cut, and nothing behind its end is sent.
 
 use tidegate_http1::{
-    BodyLength, Limits, Method, Parsed, RequestHead, RequestScan, TargetForm, continue_request,
+    BodyLength, Limits, Method, RequestHead, RequestScan, TargetForm, continue_request,
     parse_request,
 };
 
-use crate::content::{Broken, ContentSink, State, is_of_connection};
+use crate::content::{Broken, ContentSink, Spilled, State, is_of_connection};
 use crate::request::RequestKind;
 use crate::websocket;
 
@@ -42,8 +42,7 @@ pub trait RequestSink: ContentSink {
 #[derive(Debug)]
 pub struct RequestDecoder {
     state: State,
-    /// The beginning of a head.
-    spilled: Vec<u8>,
+    spilled: Spilled,
     scan: RequestScan,
     limits: Limits,
     kind: RequestKind,
@@ -56,7 +55,7 @@ impl RequestDecoder {
     pub fn new(limits: Limits) -> RequestDecoder {
         RequestDecoder {
             state: State::Head,
-            spilled: Vec::new(),
+            spilled: Spilled::default(),
             scan: RequestScan::new(),
             limits,
             kind: RequestKind::Other,
@@ -115,27 +114,15 @@ impl RequestDecoder {
         head: &mut RequestHead,
         sink: &mut impl RequestSink,
     ) -> Result<usize, Broken> {
-        let before = self.spilled.len();
-        let parsed = if before == 0 {
-            parse_request(piece, &self.limits, head)
-        } else {
-            self.spilled.extend_from_slice(piece);
-            continue_request(&self.spilled, &self.limits, head, &mut self.scan)
-        };
-        let head_bytes = match parsed {
-            Ok(Parsed::Complete { head_bytes }) => head_bytes,
-            Ok(Parsed::Incomplete) => {
-                if before == 0 {
-                    self.spilled.extend_from_slice(piece);
-                }
-                return Ok(piece.len());
-            }
-            Err(_) => return Err(Broken),
-        };
+        let (limits, scan) = (&self.limits, &mut self.scan);
+        let taken = self.spilled.parse(piece, |text, goes_on| match goes_on {
+            false => parse_request(text, limits, head),
+            true => continue_request(text, limits, head, scan),
+        })?;
+        let Some(taken) = taken else { return Ok(piece.len()) };
         let spilled = std::mem::take(&mut self.spilled);
-        let text = if before == 0 { piece } else { &spilled };
-        self.begin(head, text, sink);
-        Ok(head_bytes - before)
+        self.begin(head, spilled.text(piece), sink);
+        Ok(taken)
     }
 
     fn begin(&mut self, head: &RequestHead, text: &[u8], sink: &mut impl RequestSink) {

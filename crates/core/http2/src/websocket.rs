@@ -11,13 +11,12 @@ const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 
 /// The value of `Sec-WebSocket-Accept` for this key.
 pub(crate) fn accept(key: &[u8]) -> String {
-    let mut text = String::new();
-    push_base64(digest(&SHA1_FOR_LEGACY_USE_ONLY, &[key, GUID].concat()).as_ref(), &mut text);
-    text
+    base64(digest(&SHA1_FOR_LEGACY_USE_ONLY, &[key, GUID].concat()).as_ref())
 }
 
 /// Base64 (RFC 4648 §4).
-fn push_base64(bytes: &[u8], out: &mut String) {
+pub(crate) fn base64(bytes: &[u8]) -> String {
+    let mut out = String::new();
     for three in bytes.chunks(3) {
         let byte = |at: usize| u32::from(three.get(at).copied().unwrap_or_default());
         let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
@@ -27,6 +26,7 @@ fn push_base64(bytes: &[u8], out: &mut String) {
             out.push(if known { char::from(DIGITS[index as usize]) } else { '=' });
         }
     }
+    out
 }
 
 #[cfg(test)]
@@ -39,9 +39,7 @@ mod tests {
         assert_eq!(accept(b"dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         // RFC 4648 §10
         for (bytes, expected) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foobar", "Zm9vYmFy")] {
-            let mut text = String::new();
-            push_base64(bytes.as_bytes(), &mut text);
-            assert_eq!(text, expected);
+            assert_eq!(base64(bytes.as_bytes()), expected);
         }
     }
 }

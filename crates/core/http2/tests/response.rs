@@ -1,30 +1,11 @@
 //! Responses from their text: fields, data and trailers, in whatever pieces the text comes.
 
-use std::ops::Range;
+mod support;
 
 use proptest::prelude::*;
+use support::Log;
 use tidegate_http1::{Limits, ResponseHead};
-use tidegate_http2::{Broken, ContentSink, RequestKind, ResponseDecoder, ResponseSink};
-
-/// What was sent, as text; adjacent data is joined.
-#[derive(Default)]
-struct Log<'a> {
-    said: String,
-    piece: &'a [u8],
-    in_data: bool,
-}
-
-impl Log<'_> {
-    fn say<'a>(&mut self, what: &str, fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) {
-        self.in_data = false;
-        self.said += what;
-        for (name, value) in fields {
-            let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-            self.said += &format!(" {}={}", text(name).to_lowercase(), text(value));
-        }
-        self.said += "|";
-    }
-}
+use tidegate_http2::{Broken, RequestKind, ResponseDecoder, ResponseSink};
 
 impl ResponseSink for Log<'_> {
     fn interim<'a>(&mut self, status: u16, fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) {
@@ -38,26 +19,6 @@ impl ResponseSink for Log<'_> {
         ends: bool,
     ) {
         self.say(&format!("{status}{}", if ends { " ends" } else { "" }), fields);
-    }
-}
-
-impl ContentSink for Log<'_> {
-    fn data(&mut self, part: Range<usize>) {
-        assert!(!part.is_empty());
-        if !std::mem::replace(&mut self.in_data, true) {
-            self.said += "data ";
-        }
-        self.said += &String::from_utf8_lossy(&self.piece[part]);
-    }
-
-    fn trailers<'a>(&mut self, fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) {
-        self.said += "|";
-        self.say("trailers", fields);
-    }
-
-    fn end(&mut self) {
-        self.said += "|end";
-        self.in_data = false;
     }
 }
 

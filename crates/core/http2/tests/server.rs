@@ -1,35 +1,16 @@
 //! The side of servers: requests from their text, and responses to theirs.
 
-use std::ops::Range;
+mod support;
 
 use proptest::prelude::*;
+use support::Log;
 use tidegate_http1::{
     Limits, Method, Parsed, RequestHead, ResponseContext, ResponseHead, parse_response,
 };
 use tidegate_http2::{
-    Answered, Body, Broken, ContentSink, MalformedResponse, RequestDecoder, RequestKind,
-    RequestSink, Target, write_interim, write_response,
+    Answered, Body, Broken, MalformedResponse, RequestDecoder, RequestKind, RequestSink, Target,
+    write_interim, write_response,
 };
-
-/// What was sent, as text; adjacent data is joined.
-#[derive(Default)]
-struct Log<'a> {
-    said: String,
-    piece: &'a [u8],
-    in_data: bool,
-}
-
-impl Log<'_> {
-    fn say<'a>(&mut self, what: &str, fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) {
-        self.in_data = false;
-        self.said += what;
-        for (name, value) in fields {
-            let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-            self.said += &format!(" {}={}", text(name).to_lowercase(), text(value));
-        }
-        self.said += "|";
-    }
-}
 
 impl RequestSink for Log<'_> {
     fn head<'a>(
@@ -44,26 +25,6 @@ impl RequestSink for Log<'_> {
         let kind = if kind == RequestKind::WebSocket { " websocket" } else { "" };
         let what = format!("{} {} {}{kind}{ends}", text(method), text(authority), text(path));
         self.say(&what, fields);
-    }
-}
-
-impl ContentSink for Log<'_> {
-    fn data(&mut self, part: Range<usize>) {
-        assert!(!part.is_empty());
-        if !std::mem::replace(&mut self.in_data, true) {
-            self.said += "data ";
-        }
-        self.said += &String::from_utf8_lossy(&self.piece[part]);
-    }
-
-    fn trailers<'a>(&mut self, fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) {
-        self.said += "|";
-        self.say("trailers", fields);
-    }
-
-    fn end(&mut self) {
-        self.said += "|end";
-        self.in_data = false;
     }
 }
 

@@ -43,9 +43,7 @@ impl Nginx {
     #[track_caller]
     pub fn start_tls(server: &str, chain: &Path, key: &Path) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-        let (chain, key) = (chain.display(), key.display());
-        let server = format!("ssl_certificate {chain};\nssl_certificate_key {key};\n{server}");
-        Self::start_on(&listener, require_tool("nginx"), " ssl", &server)
+        Self::start_on(&listener, require_tool("nginx"), " ssl", &showing(chain, key, server))
     }
 
     /// As [`Nginx::start`], speaking HTTP/2 in the clear.
@@ -67,9 +65,7 @@ impl Nginx {
     #[track_caller]
     pub fn start_tls_http2(server: &str, chain: &Path, key: &Path) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-        let (chain, key) = (chain.display(), key.display());
-        let server = format!("ssl_certificate {chain};\nssl_certificate_key {key};\n{server}");
-        Self::start_on(&listener, require_tool("nginx"), " ssl http2", &server)
+        Self::start_on(&listener, require_tool("nginx"), " ssl http2", &showing(chain, key, server))
     }
 
     /// As [`Nginx::start`], at an address where one ran before.
@@ -176,6 +172,12 @@ http {{
 }}
 "
     )
+}
+
+/// The directives of a server that shows this certificate.
+fn showing(chain: &Path, key: &Path, server: &str) -> String {
+    let (chain, key) = (chain.display(), key.display());
+    format!("ssl_certificate {chain};\nssl_certificate_key {key};\n{server}")
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use instant_acme::{Account, AccountCredentials, ExternalAccountKey, Key, NewAccount, RenewalInfo};
 use serde::{Deserialize, Serialize};
-use tidegate_tls::{Certificate, ExternalAccount};
+use tidegate_tls::{Certificate, ExternalAccount, HMAC_FILE_BYTES_MAX};
 use zeroize::Zeroizing;
 
 use crate::Event;
@@ -22,9 +22,6 @@ const BASE64URL: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::URL_SAFE,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
-
-/// Longest file with such a key, in bytes; a key has 32 to 128.
-const HMAC_FILE_BYTES_MAX: usize = 4096;
 
 const STEP: Step = Step::Account;
 

@@ -17,6 +17,9 @@ use crate::problem::{At, Fault, Problem};
 /// Domains of one certificate: as many as large authorities take.
 pub const DOMAINS_MAX: usize = 100;
 
+/// Longest file with the key of an external account, in bytes: a key has 32 to 128.
+pub const HMAC_FILE_BYTES_MAX: usize = 4096;
+
 /// Files that are looked through for a certificate of other domains: what some years of changed domains leave behind.
 const STAND_IN_FILES_MAX: usize = 1_000;
 

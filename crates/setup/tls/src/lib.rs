@@ -29,7 +29,8 @@ mod tickets;
 pub use rustls;
 
 pub use automatic::{
-    Automatic, ChallengeKind, DOMAINS_MAX, ExternalAccount, directory_authorities, read_stored,
+    Automatic, ChallengeKind, DOMAINS_MAX, ExternalAccount, HMAC_FILE_BYTES_MAX,
+    directory_authorities, read_stored,
 };
 pub use certificate::{Certificate, CertificateSource, KeyKind};
 pub use challenges::Challenges;

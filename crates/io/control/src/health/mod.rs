@@ -20,10 +20,8 @@ use tidegate_health::{
 };
 use tidegate_proxy::{ServerChange, ServerStates, Spot};
 use tidegate_telemetry::{PerShard, Registry, ServerStats};
-use tidegate_tls::ClientTls;
-use tidegate_tls::rustls::pki_types::ServerName;
 
-use self::probe::Job;
+use self::probe::{CheckTls, Job};
 pub(crate) use self::tell::tell;
 use crate::discovery::Discovery;
 use crate::server_name::tls_name;
@@ -401,9 +399,6 @@ impl Health {
         (!changes.is_empty()).then_some(ServerStates { generation, changes })
     }
 }
-
-/// How a check speaks TLS; none: it does not.
-type CheckTls = Option<(Arc<ClientTls>, ServerName<'static>)>;
 
 /// How a check speaks TLS: as requests do.
 fn tls(backend: &Backend, server: &Server, check: &ServerCheck) -> CheckTls {

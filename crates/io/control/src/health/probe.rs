@@ -17,13 +17,15 @@ use tidegate_shard::{Alarm, Shard};
 use tidegate_tls::ClientTls;
 use tidegate_tls::rustls::pki_types::ServerName;
 
+/// How a check speaks TLS, and the name that the server has to prove; none: it does not.
+pub(crate) type CheckTls = Option<(Arc<ClientTls>, ServerName<'static>)>;
+
 /// What a check needs to know.
 #[derive(Clone)]
 pub(crate) struct Job {
     pub(crate) probe: Arc<Probe>,
     pub(crate) address: SockAddr,
-    /// How it speaks TLS, if it does, and the name it has to prove.
-    pub(crate) tls: Option<(Arc<ClientTls>, ServerName<'static>)>,
+    pub(crate) tls: CheckTls,
     /// What carries a check by HTTP.
     pub(crate) protocol: BackendProtocol,
     /// The address as HTTP servers are told.

@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::rc::Rc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Buf;
 use tidegate_ring::SendBuf;
@@ -42,12 +42,21 @@ impl Queued {
     }
 
     /// Wakes whoever polls here at the next progress.
-    pub(super) fn wait(&self, context: &Context<'_>) {
+    fn wait(&self, context: &Context<'_>) {
         let waker = &mut *self.waker.borrow_mut();
         match waker {
             Some(known) if known.will_wake(context.waker()) => {}
             _ => *waker = Some(context.waker().clone()),
         }
+    }
+
+    /// Ready when at most `bytes_max` bytes are left.
+    pub(super) fn poll_at_most(&self, bytes_max: usize, context: &Context<'_>) -> Poll<()> {
+        if self.bytes() <= bytes_max {
+            return Poll::Ready(());
+        }
+        self.wait(context);
+        Poll::Pending
     }
 
     fn fall(&self, bytes: usize) {

@@ -160,11 +160,7 @@ impl Http2Stream {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
         // What others have queued falls too: whoever waits looks again when its own does.
-        if self.queued.bytes() <= self.shared.queue_share(queued_max) {
-            return Poll::Ready(Ok(()));
-        }
-        self.queued.wait(context);
-        Poll::Pending
+        self.queued.poll_at_most(self.shared.queue_share(queued_max), context).map(Ok)
     }
 
     /// Whether more may be queued than is: the stream's own measure is `queued_max`, and the connection has one too, which is

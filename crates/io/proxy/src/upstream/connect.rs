@@ -19,6 +19,7 @@ use tidegate_tls::rustls::pki_types::ServerName;
 use tidegate_tls::{ClientTls, Protocol};
 
 use crate::http2::servers::TrunkStream;
+use crate::settings::BackendProtocol;
 use crate::site::Server;
 use crate::stream::{Handshake, HandshakeError, Stream, Tls};
 use crate::upstream::connecting::Wanted;
@@ -62,24 +63,21 @@ pub(crate) struct Dialing {
 impl Dialing {
     /// Goes on from a socket that is being connected to `server`.
     pub(crate) fn new(socket: Socket, server: &Server) -> Dialing {
-        let mut dialing = Dialing::over(socket, server.tls.as_ref(), server.limited.is_some());
-        dialing.epoch = server.place.epoch();
-        dialing
+        Dialing::for_request(socket, server, Wanted::Any)
     }
 
     /// The same for what a request wants.
     pub(crate) fn for_request(socket: Socket, server: &Server, wanted: Wanted) -> Dialing {
-        let mut dialing = match wanted {
-            Wanted::Any => Dialing::over(socket, server.tls.as_ref(), server.limited.is_some()),
-            Wanted::Http1 => {
-                let tls = server.tls.as_ref().map(|(tls, name)| {
-                    let mut config = ClientConfig::clone(&tls.config());
-                    config.alpn_protocols = vec![Protocol::Http1.alpn().into()];
-                    (Arc::new(config), name)
-                });
-                Dialing::with(socket, tls, server.limited.is_some())
+        // Where the server has no choice, one protocol is offered anyway.
+        let offers_less = wanted == Wanted::Http1 && server.protocol == BackendProtocol::Auto;
+        let tls = server.tls.as_ref().map(|(tls, name)| {
+            let mut config = tls.config();
+            if offers_less {
+                Arc::make_mut(&mut config).alpn_protocols = vec![Protocol::Http1.alpn().into()];
             }
-        };
+            (config, name)
+        });
+        let mut dialing = Dialing::with(socket, tls, server.limited.is_some());
         dialing.epoch = server.place.epoch();
         dialing
     }

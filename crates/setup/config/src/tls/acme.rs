@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_tls::{Automatic, ChallengeKind, DOMAINS_MAX, ExternalAccount};
+use tidegate_tls::{Automatic, ChallengeKind, DOMAINS_MAX, ExternalAccount, HMAC_FILE_BYTES_MAX};
 
 use super::paths;
 use crate::defaults;
@@ -17,9 +17,6 @@ use crate::files::Files;
 use crate::frontend::FrontendDraft;
 use crate::text::Text;
 use crate::walk::{Key, Node, Problems, key, set, walk};
-
-/// Longest file with the key of an external account, in bytes: a key has 32 to 128.
-const HMAC_FILE_BYTES_MAX: usize = 4096;
 
 /// Longest name, in bytes (RFC 1035 §2.3.4).
 const DOMAIN_BYTES_MAX: usize = 253;

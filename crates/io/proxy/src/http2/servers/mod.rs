@@ -84,9 +84,6 @@ impl Trunks {
 
     /// A stream on a connection with room.
     pub(crate) fn open(&self, worker: &Worker) -> Option<Rc<TrunkStream>> {
-        if self.list.borrow().is_empty() {
-            return None;
-        }
         let list = self.list.borrow();
         let trunk = list.iter().find(|trunk| trunk.has_room(worker.shard.clock.now()))?;
         trunk.open_stream()

@@ -266,11 +266,7 @@ impl TrunkStream {
         if self.poll_gone(context).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
-        if self.queued.bytes() <= queued_max {
-            return Poll::Ready(Ok(()));
-        }
-        self.queued.wait(context);
-        Poll::Pending
+        self.queued.poll_at_most(queued_max, context).map(Ok)
     }
 
     /// Bytes of text that were handed over and have left, or cannot be said not to have.
