@@ -50,10 +50,13 @@ use tidegate_testkit::json;
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const WARM_UP: usize = 200;
-const MEASURED: usize = 50;
-/// Of answers that are compressed: a round has to be over before the executor's timer comes again.
+/// A round has to be over before the executor's timer comes again, on a loaded machine too.
+const MEASURED: usize = 20;
+/// Of answers that are compressed, which take longer.
 const MEASURED_CODED: usize = 5;
-const ROUNDS: usize = 100;
+/// Rounds without an allocation that are enough.
+const QUIET_ROUNDS: usize = 5;
+const ROUNDS_MAX: usize = 300;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Answers every request on every connection with the same bytes, without allocating once it runs.
@@ -379,7 +382,7 @@ fn exchange(stream: &mut TcpStream, request: &[u8], received: &mut [u8], length:
 }
 
 /// Allocations of the whole process while requests are answered on one warm connection, `MEASURED` or fewer of those that take
-/// long: the fewest of all rounds.
+/// long: those of the worst of the `QUIET_ROUNDS` best rounds.
 fn allocations(
     arrange: fn(&mut BackendSettings),
     request: &[u8],
@@ -415,7 +418,7 @@ fn allocations(
         exchange(&mut stream, request, &mut received, length);
     }
     let measured = if is_coded { MEASURED_CODED } else { MEASURED };
-    let round = || {
+    let mut round = || {
         let region = Region::new(ALLOCATOR);
         for _ in 0..measured {
             exchange(&mut stream, request, &mut received, length);
@@ -423,16 +426,23 @@ fn allocations(
         let change = region.change();
         change.allocations + change.reallocations
     };
-    // The executor's own preemption timer allocates a few times in 100 ms, whatever the requests: the round without it
-    // counts. An allocation per request would show in each of them.
-    let fewest = std::iter::repeat_with(round).take(ROUNDS).min().unwrap_or(usize::MAX);
+    // The executor's own preemption timer and the log's thread allocate a few times in 100 ms, whatever the requests: rounds
+    // without them count. An allocation per request would show in each of them.
+    let (mut rounds, mut seen) = (0, Vec::new());
+    while rounds < ROUNDS_MAX
+        && seen.iter().filter(|allocated| **allocated == 0).count() < QUIET_ROUNDS
+    {
+        seen.push(round());
+        rounds += 1;
+    }
+    seen.sort_unstable();
     if format.is_some() {
         assert!(logs.flush(PATIENCE));
-        let requests = 1 + WARM_UP + ROUNDS * measured;
+        let requests = 1 + WARM_UP + rounds * measured;
         assert_eq!(usize::try_from(logs.totals().lines), Ok(requests));
     }
     commands.send(Command::Stop).unwrap_or_else(|_| panic!("the shard is there"));
-    fewest
+    seen.get(QUIET_ROUNDS - 1).copied().unwrap_or(usize::MAX)
 }
 
 /// One test, because the counter is the whole process's.
@@ -473,8 +483,8 @@ fn a_warm_connection_allocates_nothing() {
         ("hashed", by_hash, SESSION, LENGTH),
     ] {
         for format in [None, Some("http"), Some("json"), Some("{request_header.Accept} {server}")] {
-            let fewest = allocations(arrange, request, answer, format);
-            assert_eq!(fewest, 0, "{name}, log {format:?}: {MEASURED} requests");
+            let allocated = allocations(arrange, request, answer, format);
+            assert_eq!(allocated, 0, "{name}, log {format:?}: a round of {MEASURED} requests");
         }
     }
 }
