@@ -18,7 +18,9 @@ on_reload() {
         echo 'level=info event=reloaded' >&2
     fi
 }
-trap on_reload HUP
+# The shell forgets a signal that comes while it runs the same signal's trap: the trap only notes it.
+pending=
+trap 'pending=1' HUP
 trap 'exit 0' TERM
 {
     echo 'level=info event=listening frontend=web address=127.0.0.1:1234'
@@ -27,6 +29,11 @@ trap 'exit 0' TERM
     echo 'level=info event=ready'
 } >&2
 while :; do
+    if [ -n "$pending" ]; then
+        pending=
+        on_reload
+        continue
+    fi
     # A signal ends the wait; the short sleep bounds what a signal just before it costs.
     sleep 1 >/dev/null 2>&1 &
     wait $!
