@@ -114,7 +114,8 @@ impl ProbeStream {
         builder.enable_push(false);
         let begun = builder.handshake::<_, Piece>(carrier).await;
         let (send, connection) = begun.map_err(|_| io::Error::from(Errno::CONNRESET))?;
-        let request = TrunkStream::new(None, &Rc::default(), stream.tls().is_some(), send);
+        let request =
+            TrunkStream::new(None, &Rc::default(), &shard.ring, stream.tls().is_some(), send);
         let http2 = Http2 { connection: RefCell::new(connection), request };
         Ok(ProbeStream { stream, http2: Some(http2) })
     }

@@ -240,6 +240,14 @@ impl RecvBuf {
         RecvBuf { memory: Memory::Copied(bytes), start: 0, end }
     }
 
+    /// The vector that it is made of, if it is no ring buffer.
+    pub(crate) fn into_copied(self) -> Option<Vec<u8>> {
+        match self.memory {
+            Memory::Copied(bytes) => Some(bytes),
+            Memory::Shared(_) => None,
+        }
+    }
+
     /// The bytes, to be changed where they lie: what a layer above the socket makes of them.
     #[inline]
     pub fn bytes_mut(&mut self) -> &mut [u8] {

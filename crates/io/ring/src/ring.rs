@@ -13,9 +13,10 @@ use std::time::Duration;
 use io_uring::IoUring;
 use socket2::{Domain, Protocol, SockAddr, Type};
 
-use crate::buffers::Buffers;
+use crate::buffers::{Buffers, RecvBuf};
 use crate::core::{Core, Counters};
 use crate::pipe::Pipes;
+use crate::send::SendBuf;
 use crate::socket::{ParkToken, Socket, SocketKey};
 use crate::wakeup::Wakeup;
 
@@ -166,6 +167,22 @@ impl Ring {
     /// Gives back a vector from [`Ring::take_vec`] that was not sent.
     pub fn put_vec(&self, bytes: Vec<u8>) {
         self.0.core.borrow_mut().recycled.put(bytes);
+    }
+
+    /// Gives back what a received piece is made of that was made of a vector; a ring buffer goes back to the kernel.
+    pub fn put_received(&self, piece: RecvBuf) {
+        if let Some(bytes) = piece.into_copied() {
+            self.put_vec(bytes);
+        }
+    }
+
+    /// Gives back what a piece is made of that was not sent by this ring.
+    pub fn put_sent(&self, piece: SendBuf) {
+        match piece {
+            SendBuf::Vec(bytes) => self.put_vec(bytes),
+            SendBuf::Recv(piece) => self.put_received(piece),
+            SendBuf::Static(_) | SendBuf::Shared(_) => {}
+        }
     }
 
     /// Takes over a connected socket. It must be in blocking mode: the ring waits, not the caller.

@@ -47,8 +47,8 @@ pub(super) struct Driver<'a> {
     pub(super) pin: Option<u32>,
     /// What it needs of its server's connection.
     pub(super) wanted: Wanted,
-    /// The second try beside one that is slow.
-    pub(super) hedge: Cell<Option<Hedge>>,
+    /// The second try beside one that is slow; in a box, because it is looked for at each piece of a response and seldom there.
+    pub(super) hedge: Cell<Option<Box<Hedge>>>,
     /// The server picked last, for the log.
     pub(super) last_server: Cell<Option<u32>>,
     /// The status that reached the client.

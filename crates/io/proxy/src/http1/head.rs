@@ -210,7 +210,9 @@ impl Server {
                     started,
                 );
                 piece.advance(head_bytes - before);
-                if !piece.is_empty() {
+                if piece.is_empty() {
+                    self.worker.shard.ring.put_received(piece);
+                } else {
                     *input = Some(piece);
                 }
                 self.forget(spilled);

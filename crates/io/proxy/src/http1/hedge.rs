@@ -57,17 +57,20 @@ impl Driver<'_> {
         self.backend.stats.hedges.increment();
         if let Some(connection) = idle {
             let sent = self.send_beside(server, slot, connection, incoming, upload);
-            return self.hedge.set(Some(Hedge { server, state: State::Sent(sent) }));
+            return self.keep_hedge(server, State::Sent(sent));
         }
         match Connecting::begin(self.worker, known, self.wanted) {
             Ok(connecting) => {
-                let state = State::Connecting { connecting, slot };
-                self.hedge.set(Some(Hedge { server, state }));
+                self.keep_hedge(server, State::Connecting { connecting, slot });
             }
             Err(error) => {
                 self.count_connect_failure(Some(server), &slot, connect_failure(&error));
             }
         }
+    }
+
+    fn keep_hedge(&self, server: u32, state: State) {
+        self.hedge.set(Some(Box::new(Hedge { server, state })));
     }
 
     /// Another server, if there is one: a client that stays with its server has none.
@@ -109,7 +112,8 @@ impl Driver<'_> {
         incoming: &Incoming,
         upload: &Upload,
     ) -> Poll<Action> {
-        let Some(Hedge { server, mut state }) = self.hedge.take() else { return Poll::Pending };
+        let Some(hedge) = self.hedge.take() else { return Poll::Pending };
+        let Hedge { server, mut state } = *hedge;
         if let State::Connecting { mut connecting, slot } = state {
             state = match connecting.poll(context) {
                 Poll::Pending => State::Connecting { connecting, slot },
@@ -130,7 +134,7 @@ impl Driver<'_> {
                 Poll::Pending => {}
                 Poll::Ready(Ok(Some(piece))) => {
                     sent.piece = Some(piece);
-                    self.hedge.set(Some(Hedge { server, state }));
+                    self.keep_hedge(server, state);
                     return Poll::Ready(self.input(Input::HedgeWon { server }));
                 }
                 Poll::Ready(failed) => {
@@ -143,22 +147,22 @@ impl Driver<'_> {
                 }
             }
         }
-        self.hedge.set(Some(Hedge { server, state }));
+        self.keep_hedge(server, state);
         Poll::Pending
     }
 
     /// The first try has failed by `kind`: the second one goes on alone, if its request was sent. Otherwise it is given up.
     pub(super) fn promote_hedge(&self, failed: &Slot, kind: FailureKind) -> Option<Action> {
-        let Hedge { server, state } = self.hedge.take()?;
+        let Hedge { server, state } = *self.hedge.take()?;
         let State::Sent(sent) = state else { return None };
         self.count_attempt_failure(failed, kind);
-        self.hedge.set(Some(Hedge { server, state: State::Sent(sent) }));
+        self.keep_hedge(server, State::Sent(sent));
         Some(self.input(Input::HedgeWon { server }))
     }
 
     /// Takes the second try over.
     pub(super) fn adopt_hedge(&self) -> Option<Sent> {
-        let Some(Hedge { state: State::Sent(sent), .. }) = self.hedge.take() else { return None };
+        let Hedge { state: State::Sent(sent), .. } = *self.hedge.take()? else { return None };
         self.backend.stats.hedges_won.increment();
         self.last_server.set(Some(sent.server));
         self.marks.note_pick(sent.server, self.alarm.now(), true);

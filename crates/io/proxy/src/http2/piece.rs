@@ -9,10 +9,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Buf;
-use tidegate_ring::SendBuf;
+use tidegate_ring::{Ring, SendBuf};
 
 /// What one stream has queued.
-#[derive(Default)]
 pub(super) struct Queued {
     bytes: Cell<usize>,
     /// The same of all streams of the connection.
@@ -20,12 +19,27 @@ pub(super) struct Queued {
     /// Bytes that have been written to the connection.
     written: Cell<u64>,
     waker: RefCell<Option<Waker>>,
+    /// Where the memory of what has been written goes back to.
+    ring: Ring,
 }
 
 impl Queued {
     /// Of a stream whose connection has `total` queued.
-    pub(super) fn of(total: &Rc<Cell<usize>>) -> Rc<Queued> {
-        Rc::new(Queued { total: total.clone(), ..Queued::default() })
+    pub(super) fn of(total: &Rc<Cell<usize>>, ring: &Ring) -> Rc<Queued> {
+        Rc::new(Queued {
+            bytes: Cell::default(),
+            total: total.clone(),
+            written: Cell::default(),
+            waker: RefCell::default(),
+            ring: ring.clone(),
+        })
+    }
+
+    /// Gives the memory of a piece back, if nothing else needs it.
+    pub(super) fn release(&self, mut whole: Rc<SendBuf>) {
+        if let Some(piece) = Rc::get_mut(&mut whole) {
+            self.ring.put_sent(std::mem::replace(piece, NOTHING));
+        }
     }
 
     fn rise(&self, bytes: usize) {
@@ -69,6 +83,8 @@ impl Queued {
     }
 }
 
+const NOTHING: SendBuf = SendBuf::Static(b"");
+
 /// A part of something queued for a client.
 pub(crate) struct Piece {
     whole: Rc<SendBuf>,
@@ -85,7 +101,7 @@ impl Piece {
 
     /// Nothing, where the end of a stream is all there is to say.
     pub(super) fn empty(queued: &Rc<Queued>) -> Piece {
-        Piece::new(&Rc::new(SendBuf::Static(b"")), 0..0, queued)
+        Piece::new(&Rc::new(NOTHING), 0..0, queued)
     }
 }
 
@@ -111,17 +127,23 @@ impl Drop for Piece {
         if !self.part.is_empty() {
             self.queued.fall(self.part.len());
         }
+        if let Some(whole) = Rc::get_mut(&mut self.whole) {
+            self.queued.ring.put_sent(std::mem::replace(whole, NOTHING));
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tidegate_ring::Settings;
+
     use super::*;
 
     #[test]
     fn what_is_written_or_dropped_is_no_longer_queued() {
         let total = Rc::new(Cell::new(5));
-        let queued = Queued::of(&total);
+        let ring = Ring::new(&Settings::default()).expect("a ring");
+        let queued = Queued::of(&total, &ring);
         let whole = Rc::new(SendBuf::Static(b"0123456789"));
         let mut first = Piece::new(&whole, 0..4, &queued);
         let second = Piece::new(&whole, 6..10, &queued);
@@ -134,5 +156,33 @@ mod tests {
         assert_eq!((queued.bytes(), queued.written(), first.chunk()), (5, 3, &b"3"[..]));
         drop((first, second));
         assert_eq!((queued.bytes(), queued.written(), total.get()), (0, 3, 5));
+    }
+
+    #[test]
+    fn vectors_go_back_to_the_ring_when_nothing_needs_them() {
+        let ring = Ring::new(&Settings::default()).expect("a ring");
+        let queued = Queued::of(&Rc::default(), &ring);
+        let built = |bytes: &[u8]| {
+            let mut vec = ring.take_vec();
+            vec.reserve_exact(5_000);
+            vec.extend_from_slice(bytes);
+            Rc::new(SendBuf::Vec(vec))
+        };
+        let is_back = || {
+            let vec = ring.take_vec();
+            let is_it = vec.capacity() >= 5_000;
+            ring.put_vec(vec);
+            is_it
+        };
+        let whole = built(b"0123");
+        let piece = Piece::new(&whole, 0..4, &queued);
+        queued.release(whole);
+        assert!(!is_back(), "a piece needs it");
+        drop(piece);
+        assert!(is_back());
+        let vec = ring.take_vec();
+        assert!(!is_back());
+        queued.release(Rc::new(SendBuf::Vec(vec)));
+        assert!(is_back(), "a head has no piece");
     }
 }

@@ -92,7 +92,7 @@ impl Shared {
 
     /// What a new stream counts its queue in.
     pub(super) fn new_queue(&self) -> Rc<Queued> {
-        Queued::of(&self.queued)
+        Queued::of(&self.queued, &self.worker.shard.ring)
     }
 
     /// How much one stream may have queued that alone could have `queued_max`.

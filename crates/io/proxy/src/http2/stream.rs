@@ -132,6 +132,7 @@ impl Http2Stream {
         let fed = decoder.feed(whole.as_bytes(), &mut self.shared.head.borrow_mut(), &mut frames);
         frames.content.release();
         *is_gone |= frames.content.failed;
+        self.queued.release(whole);
         if fed == Err(Broken) {
             *reason = Some(Reason::INTERNAL_ERROR);
         }

@@ -18,7 +18,7 @@ use tidegate_http2::{
     Answered, ContentSink, MalformedResponse, RequestDecoder, RequestKind, RequestSink, Target,
     write_interim, write_response,
 };
-use tidegate_ring::{RecvBuf, SendBuf};
+use tidegate_ring::{RecvBuf, Ring, SendBuf};
 
 use super::trunk::Trunk;
 use crate::http2::outgoing::{Content, Outgoing, collect, fields};
@@ -89,6 +89,7 @@ impl TrunkStream {
     pub(crate) fn new(
         trunk: Option<&Rc<Trunk>>,
         head: &Rc<RefCell<RequestHead>>,
+        ring: &Ring,
         is_secure: bool,
         send: SendRequest<Piece>,
     ) -> Rc<TrunkStream> {
@@ -110,7 +111,7 @@ impl TrunkStream {
                 is_gone: false,
             }),
             input: RefCell::new(Input::Head),
-            queued: Rc::default(),
+            queued: Queued::of(&Rc::default(), ring),
             fault: Cell::new(None),
             handed_over: Cell::new(0),
             is_answered: Cell::new(false),
@@ -150,6 +151,7 @@ impl TrunkStream {
         let unreadable = fed.is_err().then_some(Fault::Malformed("h2_request_unsendable"));
         *is_gone |= frames.content.failed;
         self.fault.set(frames.fault.or(unreadable));
+        self.queued.release(whole);
     }
 
     /// The request's text has ended.

@@ -203,7 +203,13 @@ impl Trunk {
         self.requests.set(self.requests.get().saturating_add(1));
         self.note_idle(was_idle);
         self.server.stats.http2_streams_open.increment();
-        Some(TrunkStream::new(Some(self), &self.head, self.is_secure, send))
+        Some(TrunkStream::new(
+            Some(self),
+            &self.head,
+            &self.worker.shard.ring,
+            self.is_secure,
+            send,
+        ))
     }
 
     /// A stream has ended. `answered`: with a head, behind which there may have been trailers.
