@@ -1,4 +1,4 @@
-//! The subcommands that measure one thing: `run`, `origin`, `idle`, `pin`. Each turns arguments
+//! The subcommands that measure one thing: `run`, `origin`, `idle`, `handshakes`, `pin`. Each turns arguments
 //! into a plan, carries it out and prints the outcome. `compare` is a module of its own.
 //!
 //! Invariant: load goes to loopback addresses only.
@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::args::{Args, UsageError};
 use crate::generator::{Generator, Observer, Outcome, Settings, Window};
+use crate::handshakes::{self, Target};
 use crate::harness::Harness;
 use crate::idle::{Plan, grow};
 use crate::pacer::Load;
@@ -204,6 +205,51 @@ pub fn idle(mut args: Args) -> CommandResult {
         growth.after.proportional_bytes / 1024
     );
     drop(generator);
+    Ok(())
+}
+
+/// `handshakes`: CPU time of connections with TLS.
+pub fn handshakes(mut args: Args) -> CommandResult {
+    let mut targets = Vec::new();
+    for text in args.all("target")? {
+        let wrong = || UsageError(format!("--target: {text:?} is no NAME=IP:PORT=PID on loopback"));
+        targets.push(Target::parse(&text).ok_or_else(wrong)?);
+    }
+    if targets.is_empty() {
+        return Err(UsageError("--target NAME=IP:PORT=PID is required".into()).into());
+    }
+    let version = match args.text("tls")?.as_deref() {
+        None | Some("1.3") => &rustls::version::TLS13,
+        Some("1.2") => &rustls::version::TLS12,
+        Some(other) => return Err(UsageError(format!("no version {other:?}")).into()),
+    };
+    let plan = handshakes::Plan {
+        targets,
+        rounds: args.value("rounds")?.unwrap_or(7),
+        count: args.value("count")?.unwrap_or(600),
+        clients: args.value("clients")?.unwrap_or(16),
+        name: args.text("name")?.unwrap_or_else(|| "a.example".into()),
+        names: args.value("names")?.unwrap_or(1),
+        resumed: args.switch("resumed"),
+        version,
+        path: args.text("path")?.unwrap_or_else(|| "/".into()),
+    };
+    let cpu = args.value("cpu")?;
+    args.finish()?;
+    pin_self(cpu)?;
+    let figures = handshakes::measure(&plan)?;
+    for one in &figures {
+        let crate::results::Spread { median, min, max } = one.spread();
+        print!("{:>12}: {median:7.1} ({min:.1}–{max:.1}) µs of CPU per connection", one.name);
+        // Of the first one to each.
+        match figures[0].to(one) {
+            Some(ratio) if one.name != figures[0].name => println!(
+                "; {} to it {:.2} ({:.2}–{:.2})",
+                figures[0].name, ratio.median, ratio.min, ratio.max
+            ),
+            _ => println!(),
+        }
+    }
     Ok(())
 }
 

@@ -9,6 +9,7 @@ mod clock;
 mod commands;
 mod compare;
 mod generator;
+mod handshakes;
 mod harness;
 mod idle;
 mod origin;
@@ -39,6 +40,9 @@ tidegate-load: measures load balancers
            [--pid PID] [--hgrm FILE] [--json]
   origin   --listen IP:PORT [--cpu N] [--connections-report]
   idle     --target IP:PORT --pid PID [--connections 6000] [--path /100] [--sources 1]
+  handshakes --target NAME=IP:PORT=PID [--target ...]... [--resumed] [--tls 1.3|1.2] [--rounds 7]
+           [--count 600] [--clients 16] [--name a.example | --name site{}.example --names N]
+           [--path /] [--cpu N]
   compare  [--tidegate PATH] [--spike PATH]... [--proxies haproxy,nginx]
            [--scenarios keepalive-64,keepalive-2000,per-request,body-16k,body-1m,idle,shards]
            [--rounds 5] [--duration 5s] [--warmup 1s] [--levels 25,50,75,90]
@@ -55,6 +59,7 @@ fn main() -> ExitCode {
         "run" => commands::run(args),
         "origin" => commands::origin(args),
         "idle" => commands::idle(args),
+        "handshakes" => commands::handshakes(args),
         "compare" => compare::command(args),
         "pin" => commands::pin(&mut args),
         "help" | "--help" | "-h" => {

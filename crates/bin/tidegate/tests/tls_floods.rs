@@ -27,4 +27,7 @@ fn a_client_changes_its_keys_so_many_times_and_no_more() {
     assert!(error.contains("UnexpectedMessage") || error.contains("reset"), "{error}");
     assert_eq!(origin.requests_count(), KEY_UPDATES_MAX);
     assert_eq!(other.get("/").text(), "hi");
+    world.tidegate.wait_metrics("the flood is counted", |metrics| {
+        metrics.count("tidegate_frontend_tls_floods_total", &[]) == 1
+    });
 }

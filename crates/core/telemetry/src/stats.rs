@@ -150,6 +150,8 @@ stats! {
         tls_resumed: Counter = Counter::new(),
         /// TLS handshakes that failed, by reason.
         tls_failed: CounterSet = CounterSet::new(reasons.handshakes),
+        /// TLS connections ended because their clients changed keys, or asked to renegotiate, too often.
+        tls_floods: Counter = Counter::new(),
         /// From accepting a connection to the end of its TLS handshake.
         tls_handshake_duration: Histogram = Histogram::new(),
         /// Responses sent, by class of their status; a request whose client left before its

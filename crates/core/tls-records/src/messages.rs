@@ -91,6 +91,12 @@ pub enum MessageError {
 }
 
 impl MessageError {
+    /// Whether a limit on how often was passed, by one message that would have been right.
+    #[must_use]
+    pub fn is_flood(self) -> bool {
+        matches!(self, Self::TooManyRenegotiations | Self::TooManyKeyUpdates)
+    }
+
     /// The alert to end the connection with.
     #[must_use]
     pub fn alert(self) -> Alert {

@@ -273,7 +273,12 @@ pub const TABLE: &[Row] = &[
         ],
         &[],
     ),
-    row("tidegate-load", Layer::Dev, &["hdrhistogram", "rustix", "serde", "serde_json"], &[]),
+    row(
+        "tidegate-load",
+        Layer::Dev,
+        &["hdrhistogram", "rustix", "rustls", "serde", "serde_json"],
+        &[],
+    ),
 ];
 
 /// External packages that only the I/O crates may name: the executor, the ring, the system's

@@ -13,7 +13,7 @@ use tidegate_ring::PeerAddress;
 use crate::budget::Budget;
 use crate::http2::{Http2Stream, Protocols};
 use crate::site::Entrance;
-use crate::stream::Stream;
+use crate::stream::{Stream, Tls};
 
 /// A client's connection. Kept small: most of them are idle.
 pub(crate) struct Client {
@@ -110,6 +110,9 @@ impl Drop for Client {
         stats.connections_open.decrement();
         if self.requests.get() == 0 {
             stats.connections_empty.increment();
+        }
+        if self.socket.tls().is_some_and(Tls::has_flooded) {
+            stats.tls_floods.increment();
         }
         self.entrance.connections.give_back();
         process.give_back();

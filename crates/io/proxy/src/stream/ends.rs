@@ -7,7 +7,7 @@ use std::io;
 
 use tidegate_ring::RecvBuf;
 use tidegate_tls_records::{
-    Alert, Kind, Message, Notice, Opened, RECORD_BYTES_MAX, Version, read_alert,
+    Alert, Kind, Message, MessageError, Notice, Opened, RECORD_BYTES_MAX, Version, read_alert,
 };
 
 use super::keys::Keys;
@@ -30,6 +30,8 @@ pub(super) struct Core {
     pub(super) end: End,
     /// We have said that we send no more.
     pub(super) has_said_goodbye: bool,
+    /// The peer has done something too often that costs more than it brings.
+    pub(super) has_flooded: bool,
     /// Bytes of the protocol that were handed over for sending.
     pub(super) handed_over: u64,
 }
@@ -141,9 +143,14 @@ impl State {
 
     /// Takes handshake messages that come after the handshake.
     fn hear(&mut self, plaintext: &[u8]) {
-        let Keys { opener, messages, source, .. } = &mut self.core.keys;
+        let Core { keys, has_flooded, .. } = &mut *self.core;
+        let Keys { opener, messages, source, .. } = keys;
+        let mut refuse = |error: MessageError| {
+            *has_flooded |= error.is_flood();
+            error.alert()
+        };
         let (mut wants_update, mut renegotiations) = (false, 0);
-        let mut heard = messages.push(plaintext).map_err(|error| error.alert());
+        let mut heard = messages.push(plaintext).map_err(&mut refuse);
         while heard.is_ok() {
             match messages.next() {
                 Ok(Some(Message::KeyUpdate(update))) => {
@@ -155,7 +162,7 @@ impl State {
                 Ok(Some(Message::NewSessionTicket(ticket))) => source.keep_ticket(ticket),
                 Ok(Some(Message::Renegotiation)) => renegotiations += 1,
                 Ok(None) => break,
-                Err(error) => heard = Err(error.alert()),
+                Err(error) => heard = Err(refuse(error)),
             }
         }
         if let Err(alert) = heard {

@@ -101,6 +101,7 @@ impl Tls {
             keys,
             end: End::Open,
             has_said_goodbye: false,
+            has_flooded: false,
             handed_over: 0,
         };
         let mut state = State::new(Box::new(core));
@@ -131,6 +132,11 @@ impl Tls {
             self.send_queued(state);
         }
         is_expired
+    }
+
+    /// Whether the peer has done too often what costs more than it brings, for which the connection has ended.
+    pub(crate) fn has_flooded(&self) -> bool {
+        self.state.borrow().as_ref().is_some_and(|state| state.core.has_flooded)
     }
 
     pub(crate) fn is_established(&self) -> bool {

@@ -258,6 +258,8 @@ scalars! {
             "TLS handshakes completed in full.";
         Counter "tidegate_frontend_tls_resumed_total" = tls_resumed:
             "TLS handshakes that went on with an earlier session.";
+        Counter "tidegate_frontend_tls_floods_total" = tls_floods:
+            "TLS connections that were ended because the client changed its keys, or asked to renegotiate, too often.";
         Counter "tidegate_frontend_received_bytes_total" = bytes_in:
             "Bytes received from clients.";
         Counter "tidegate_frontend_sent_bytes_total" = bytes_out:
