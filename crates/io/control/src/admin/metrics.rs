@@ -362,6 +362,7 @@ impl Scrape {
             self.reasons(&FRONTEND_ANSWERED, &total.answered, &labels);
             self.reasons(&FRONTEND_RULES_DROPPED, &total.rules_dropped, &labels);
             self.reasons(&FRONTEND_HTTP2_FLOODS, &total.http2_floods, &labels);
+            self.reasons(&FRONTEND_HTTP2_ERRORS, &total.http2_errors, &labels);
             self.counts(&FRONTEND_COMPRESSED, "coding", &total.compressed, &labels);
         }
         for (name, stats) in registry.backends() {
