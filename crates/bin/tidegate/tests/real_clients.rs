@@ -64,7 +64,7 @@ fn websockets_run_over_tls_and_over_streams() {
 
 #[test]
 fn grpcio_calls_through_tls_and_http2_in_every_manner() {
-    let text = include_str!("support/clients/grpc.py");
+    let text = include_str!("support/clients/grpcio_calls.py");
     let mut command = Command::new(tools::require_tool(PYTHON));
     command.args(["-c", text, "serve"]);
     let server = Process::spawn("grpcio", command);
@@ -137,7 +137,7 @@ fn nghttpd_is_spoken_to_over_http2_with_and_without_tls() {
             assert_eq!(ask("/echo", &["--data", "hello"]), format!("200 {name} 5"));
         }
         let opened = world.tidegate.metrics();
-        let opened = opened.count("tidegate_server_http2_connections_total", &[]);
+        let opened = opened.count("tidegate_server_connections_total", &[]);
         assert_eq!(opened, 1, "TLS: {tls}");
     }
 }
