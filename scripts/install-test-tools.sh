@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the programs that the tests drive, where they are missing: nginx, curl, openssl, wrk, h2load, valgrind, redis, dnsmasq and pebble, and
+# Installs the programs that the tests drive, where they are missing: nginx, curl, openssl, wrk, h2load, nghttpd, valgrind, redis, dnsmasq and pebble, and
 # Python libraries. Needs apt and either root or sudo, and the package index of Python. No service that a package brings is started.
 set -euo pipefail
 
@@ -8,6 +8,7 @@ declare -A package_of=(
     [curl]=curl
     [wrk]=wrk
     [h2load]=nghttp2-client
+    [nghttpd]=nghttp2-server
     [openssl]=openssl
     [valgrind]=valgrind
     [redis-server]=redis-server
@@ -24,7 +25,7 @@ done
 # Clients and scanners in Python have an environment of their own, with releases that are known.
 tools="${XDG_CACHE_HOME:-$HOME/.cache}/tidegate-test-tools"
 python="$tools/bin/tidegate-test-python"
-libraries=(httpx==0.28.1 h2==4.4.1 websockets==17.4 wsproto==1.3.2 sslyze==6.3.1)
+libraries=(grpcio==1.85.3 httpx==0.28.1 h2==4.4.1 websockets==17.4 wsproto==1.3.2 sslyze==6.3.1)
 have_libraries() {
     [ -x "$python" ] && [ "$(cat "$tools/libraries" 2>/dev/null)" = "${libraries[*]}" ]
 }

@@ -62,6 +62,36 @@ fn what_does_not_begin_like_http2_is_not_served() {
 }
 
 #[test]
+fn what_ends_a_connection_is_counted_and_logged() {
+    let (_origin, tidegate) = start();
+    let count = |reason| {
+        let metrics = tidegate.metrics();
+        metrics.count("tidegate_frontend_http2_errors_total", &[("reason", reason)])
+    };
+    ends_connection("DATA on 0", &tidegate, &[code::PROTOCOL_ERROR], |client| {
+        client.send_frame(kind::DATA, 0, 0, &[1]);
+    });
+    ends_connection("no HPACK", &tidegate, &[code::COMPRESSION_ERROR], |client| {
+        client.send_frame(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, 1, &[0x80]);
+    });
+    for reason in ["protocol_error", "compression_error"] {
+        let line = tidegate.wait_log(|line| {
+            line.is_event("connection_malformed") && line.field("reason").as_deref() == Some(reason)
+        });
+        assert_eq!(line.field("frontend").as_deref(), Some("web"));
+        assert!(line.field("client").is_some());
+        assert_eq!(count(reason), 1, "{reason}");
+    }
+    // A client that behaves is none.
+    let mut client = client(&tidegate);
+    client.get(1, "/");
+    assert_eq!(client.answer(1).status, 200);
+    drop(client);
+    let metrics = tidegate.metrics();
+    assert_eq!(metrics.count("tidegate_frontend_http2_errors_total", &[]), 2);
+}
+
+#[test]
 fn frames_of_a_wrong_size_end_the_connection() {
     let (_origin, tidegate) = start();
     // The library calls some of them errors of the protocol.

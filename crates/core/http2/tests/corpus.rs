@@ -15,6 +15,11 @@ fn response_corpus_decodes_the_same_whole_and_in_pieces() {
 }
 
 #[test]
+fn server_request_corpus_decodes_the_same_whole_and_in_pieces() {
+    for_each_seed("http2_server_request", checks::server_request::check);
+}
+
+#[test]
 fn meter_corpus_is_charged_the_same_whole_and_in_pieces() {
     for_each_seed("http2_meter", checks::meter::check);
 }

@@ -216,6 +216,7 @@ mod tests {
         codings: &["gzip"],
         handshakes: &["timeout"],
         floods: &["pings"],
+        http2_errors: &["protocol_error"],
         server_endings: &["idle"],
         grpc: &["ok"],
     };

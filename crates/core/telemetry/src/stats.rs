@@ -32,6 +32,8 @@ pub struct Reasons {
     pub handshakes: &'static [&'static str],
     /// What HTTP/2 connections are ended for: [`FrontendStats::http2_floods`].
     pub floods: &'static [&'static str],
+    /// The errors that end HTTP/2 connections of clients: [`FrontendStats::http2_errors`].
+    pub http2_errors: &'static [&'static str],
     /// Why HTTP/2 connections to servers have ended: [`ServerStats::http2_ended`].
     pub server_endings: &'static [&'static str],
     /// The statuses of calls of gRPC: [`BackendStats::grpc`].
@@ -199,6 +201,8 @@ stats! {
         http2_goaways: Counter = Counter::new(),
         /// Connections that were ended because they cost more than they brought, by kind.
         http2_floods: CounterSet = CounterSet::new(reasons.floods),
+        /// Connections that were ended because the client broke a rule of the protocol, by the error code that it was told.
+        http2_errors: CounterSet = CounterSet::new(reasons.http2_errors),
     }
 }
 
@@ -354,6 +358,7 @@ mod tests {
         codings: &["gzip"],
         handshakes: &["timeout"],
         floods: &["pings"],
+        http2_errors: &["protocol_error"],
         server_endings: &["idle"],
         grpc: &["ok"],
     };

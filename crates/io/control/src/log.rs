@@ -137,6 +137,7 @@ pub(crate) fn event_name(kind: EventKind) -> &'static str {
         EventKind::AcceptFailed => "accept_failed",
         EventKind::HandshakeFailed => "tls_handshake_failed",
         EventKind::ConnectionFlooded => "connection_flooded",
+        EventKind::ConnectionMalformed => "connection_malformed",
         EventKind::ServerConnectionEnded => "server_connection_ended",
         EventKind::Panicked => "panic",
     }
@@ -157,6 +158,7 @@ pub(crate) fn write_event(shard: usize, event: &Event) {
         EventKind::RequestRejected
         | EventKind::RequestFailed
         | EventKind::ConnectionFlooded
+        | EventKind::ConnectionMalformed
         | EventKind::ServerConnectionEnded
         | EventKind::HandshakeFailed => Level::Warn,
         EventKind::AcceptFailed | EventKind::Panicked => Level::Error,

@@ -87,6 +87,8 @@ pub enum EventKind {
     RequestFailed,
     /// A connection cost more than it brought, and was ended.
     ConnectionFlooded,
+    /// A client broke a rule of HTTP/2 that ends its connection.
+    ConnectionMalformed,
     /// Accepting failed; it goes on after a pause.
     AcceptFailed,
     /// There is no TLS connection with a client.

@@ -28,6 +28,7 @@ use tidegate_tls::{Challenges, ClientTls, Protocol, ServerTls};
 
 use crate::budget::Budget;
 use crate::compression::{self, Compression};
+use crate::http2::ERROR_CODES;
 use crate::http2::servers::Ended;
 pub use crate::http2::servers::ServerHttp2Settings;
 use crate::journal::AccessLog;
@@ -373,6 +374,7 @@ pub fn reasons() -> Reasons {
         codings: &compression::LABELS,
         handshakes: &HandshakeFailure::LABELS,
         floods: &Flood::LABELS,
+        http2_errors: &ERROR_CODES,
         server_endings: &Ended::LABELS,
         grpc: &GRPC_STATUSES,
     }

@@ -4,3 +4,4 @@
 pub mod meter;
 pub mod request;
 pub mod response;
+pub mod server_request;

@@ -18,6 +18,7 @@ use tidegate_ring::RecvBuf;
 use tidegate_shard::{Alarm, TaskId};
 
 use super::carrier::{Carrier, End};
+use super::errors::{ERROR_CODES, error_index};
 use super::outgoing::fields;
 use super::shared::Shared;
 use super::stream::Http2Stream;
@@ -113,17 +114,21 @@ pub(crate) async fn serve(
     let deadline = alarm.now() + frontend.timeouts.request_head;
     let mut handshake = pin!(settings(&frontend.limits).handshake::<_, Piece>(carrier));
     let begun = alarm.within(deadline, |context| handshake.as_mut().poll(context)).await;
-    if let Ok(Ok(mut connection)) = begun {
-        let conversation = Conversation {
-            worker,
-            alarm,
-            client: &client,
-            shared: &shared,
-            phase: Phase::Open,
-            left_at: None,
-        };
-        conversation.run(&mut connection).await;
-        drop(connection);
+    let conversation = Conversation {
+        worker,
+        alarm,
+        client: &client,
+        shared: &shared,
+        phase: Phase::Open,
+        left_at: None,
+    };
+    match begun {
+        Ok(Ok(mut connection)) => {
+            conversation.run(&mut connection).await;
+            drop(connection);
+        }
+        Ok(Err(error)) => conversation.note_error(&error),
+        Err(_) => {}
     }
     http1::close_with_care(alarm, &client, alarm.now() + FAREWELL).await;
 }
@@ -177,6 +182,17 @@ impl Conversation<'_> {
         self.worker.report_event(event);
     }
 
+    /// Counts and tells that the client broke a rule which ends its connection (RFC 9113 §5.4.1).
+    fn count_error(&self, reason: Reason) {
+        let frontend = self.client.entrance.frontend();
+        let code = error_index(reason);
+        frontend.stats.http2_errors.increment(code);
+        let mut event = Event::new(EventKind::ConnectionMalformed, ERROR_CODES[code]);
+        event.frontend = Some(frontend.name.clone());
+        event.peer = Some(self.client.peer);
+        self.worker.report_event(event);
+    }
+
     fn end(&mut self, connection: &mut Connection<Carrier<ClientSide>, Piece>, reason: Reason) {
         self.client.entrance.frontend().stats.http2_goaways.increment();
         connection.abrupt_shutdown(reason);
@@ -187,9 +203,13 @@ impl Conversation<'_> {
     fn note_error(&self, error: &h2::Error) {
         if error.is_go_away() && error.is_library() {
             self.client.entrance.frontend().stats.http2_goaways.increment();
-            if error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
-                self.shared.note_flood(Flood::Library);
-                self.count_flood(Flood::Library);
+            match error.reason() {
+                Some(Reason::ENHANCE_YOUR_CALM) => {
+                    self.shared.note_flood(Flood::Library);
+                    self.count_flood(Flood::Library);
+                }
+                Some(reason) if reason != Reason::NO_ERROR => self.count_error(reason),
+                _ => {}
             }
         }
     }

@@ -7,6 +7,7 @@
 
 mod carrier;
 mod connection;
+mod errors;
 mod outgoing;
 mod piece;
 mod receiving;
@@ -27,6 +28,7 @@ use crate::settings::{BindSettings, Snapshot};
 use crate::worker::Worker;
 
 pub(crate) use connection::serve;
+pub(crate) use errors::ERROR_CODES;
 pub(crate) use stream::Http2Stream;
 
 pub(crate) use carrier::{Carrier, End};

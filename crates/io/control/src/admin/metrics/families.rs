@@ -143,6 +143,8 @@ families! {
         "From accepting a connection to the end of its TLS handshake.";
     FRONTEND_HTTP2_FLOODS: Counter "tidegate_frontend_http2_floods_total" ["frontend", "reason"]
         "HTTP/2 connections that were ended because they cost more than they brought, by kind.";
+    FRONTEND_HTTP2_ERRORS: Counter "tidegate_frontend_http2_errors_total" ["frontend", "reason"]
+        "HTTP/2 connections that were ended because the client broke a rule of the protocol, by the error code that it was told.";
     FRONTEND_DURATION: Histogram "tidegate_frontend_request_duration_seconds" ["frontend"]
         "From the first byte of the request until the last byte of the response is handed to the kernel or queued behind bytes that are.";
 

@@ -25,6 +25,7 @@ const REASONS: Reasons = Reasons {
     codings: &["gzip"],
     handshakes: &["timeout"],
     floods: &["pings"],
+    http2_errors: &["protocol_error"],
     server_endings: &["idle"],
     grpc: &["ok"],
 };

@@ -1,0 +1,9 @@
+//! Fuzzes requests to servers from text; what must hold is in the `http2` crate's tests, which run it over
+//! the corpus as well.
+
+#![no_main]
+
+#[path = "../../crates/core/http2/tests/checks/server_request.rs"]
+mod server_request;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| server_request::check(data));
