@@ -71,10 +71,15 @@ fn what_ends_a_connection_is_counted_and_logged() {
     ends_connection("DATA on 0", &tidegate, &[code::PROTOCOL_ERROR], |client| {
         client.send_frame(kind::DATA, 0, 0, &[1]);
     });
-    ends_connection("no HPACK", &tidegate, &[code::COMPRESSION_ERROR], |client| {
-        client.send_frame(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, 1, &[0x80]);
-    });
-    for reason in ["protocol_error", "compression_error"] {
+    ends_connection(
+        "a window of more than 2^31 - 1",
+        &tidegate,
+        &[code::FLOW_CONTROL_ERROR],
+        |client| {
+            client.send_frame(kind::WINDOW_UPDATE, 0, 0, &0x7fff_ffff_u32.to_be_bytes());
+        },
+    );
+    for reason in ["protocol_error", "flow_control_error"] {
         let line = tidegate.wait_log(|line| {
             line.is_event("connection_malformed") && line.field("reason").as_deref() == Some(reason)
         });

@@ -9,7 +9,7 @@ use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tidegate_ring::{Listener, Socket};
@@ -66,6 +66,12 @@ impl Acceptor {
     }
 }
 
+/// How long the kernel may take to end an accept.
+const STOPPED_MAX: Duration = Duration::from_millis(100);
+
+/// Connections that are taken from a listen queue before it is closed: the longest that the kernel makes by default.
+const QUEUED_TAKEN_MAX: usize = 4096;
+
 enum Next {
     Accepted(io::Result<Socket>),
     /// There is not enough room any more to accept many at a time.
@@ -73,9 +79,20 @@ enum Next {
     Stopped,
 }
 
-/// Accepts until told to stop.
+/// Counts an accepting task; the worker has not drained before it has ended.
+struct Accepting(Rc<Worker>);
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        self.0.acceptor_ended();
+    }
+}
+
+/// Accepts until told to stop, and then what has been accepted or waits in the listen queue: closing the listener would reset
+/// it, with the request that may have come along.
 pub(crate) async fn accept_connections(worker: Rc<Worker>, acceptor: Rc<Acceptor>) {
     let Some(task) = worker.shard.tasks.current() else { return };
+    let _counted = Accepting(worker.clone());
     let alarm = Alarm::new(&worker.shard, task);
     loop {
         let next = if has_plenty_of_room(&worker, &acceptor) {
@@ -84,18 +101,7 @@ pub(crate) async fn accept_connections(worker: Rc<Worker>, acceptor: Rc<Acceptor
             accept_one(&worker, &acceptor, &alarm).await
         };
         match next {
-            Next::Accepted(Ok(socket)) => {
-                worker.stats.accepted.increment();
-                let entrance = acceptor.entrance.borrow().clone();
-                let (process, now) = (worker.connections(), worker.shard.clock.now());
-                let stream = match entrance.has_tls() {
-                    true => Stream::Tls(Box::new(Tls::new(socket))),
-                    false => socket.into(),
-                };
-                let protocols = acceptor.protocols.get();
-                let client = Client::new(stream, entrance, process, now, protocols);
-                worker.welcome(Box::new(client));
-            }
+            Next::Accepted(Ok(socket)) => welcome(&worker, &acceptor, socket),
             Next::Accepted(Err(error)) => {
                 worker.stats.accept_errors.increment();
                 let mut event = Event::new(EventKind::AcceptFailed, "accept_failed");
@@ -105,7 +111,51 @@ pub(crate) async fn accept_connections(worker: Rc<Worker>, acceptor: Rc<Acceptor
                 let _ = alarm.within(alarm.now() + FAILURE_PAUSE, |_| stopped(&acceptor)).await;
             }
             Next::Narrow => {}
-            Next::Stopped => return,
+            Next::Stopped => {
+                let rest = |context: &mut Context<'_>| poll_rest(&worker, &acceptor, context);
+                let _ = alarm.within(alarm.now() + STOPPED_MAX, rest).await;
+                return take_queued(&worker, &acceptor);
+            }
+        }
+    }
+}
+
+/// A connection whose place has been taken.
+fn welcome(worker: &Worker, acceptor: &Acceptor, socket: Socket) {
+    worker.stats.accepted.increment();
+    let entrance = acceptor.entrance.borrow().clone();
+    let (process, now) = (worker.connections(), worker.shard.clock.now());
+    let stream = match entrance.has_tls() {
+        true => Stream::Tls(Box::new(Tls::new(socket))),
+        false => socket.into(),
+    };
+    let protocols = acceptor.protocols.get();
+    worker.welcome(Box::new(Client::new(stream, entrance, process, now, protocols)));
+}
+
+/// Ready when nothing is being accepted any more. What was accepted until then is served, whatever the limit.
+fn poll_rest(worker: &Worker, acceptor: &Acceptor, context: &mut Context<'_>) -> Poll<()> {
+    let listener = &acceptor.listener;
+    listener.stop();
+    while let Poll::Ready(accepted) = listener.poll_accept(context) {
+        let Ok(socket) = accepted else { continue };
+        worker.connections().take();
+        acceptor.entrance.borrow().connections.take();
+        welcome(worker, acceptor, socket);
+    }
+    if listener.is_accepting() { Poll::Pending } else { Poll::Ready(()) }
+}
+
+/// Serves what waits in the listen queue as far as the limits have room. A queue that is shared is left to whoever has it too.
+fn take_queued(worker: &Worker, acceptor: &Acceptor) {
+    let process = worker.connections();
+    let frontend = acceptor.entrance.borrow().connections.clone();
+    if acceptor.shared {
+        return;
+    }
+    for socket in acceptor.listener.close(QUEUED_TAKEN_MAX) {
+        if try_take_both(&process, &frontend) {
+            welcome(worker, acceptor, socket);
         }
     }
 }

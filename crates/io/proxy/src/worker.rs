@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tidegate_compression::{Pool as Encoders, PoolLimits};
 use tidegate_exchange::FailureKind;
@@ -34,6 +34,10 @@ use crate::{http1, http2};
 
 /// Connection tasks kept for reuse when idle; one holds a few KiB.
 const TASKS_KEPT_MAX: usize = 4096;
+
+/// How long a shard that drains waits for the first request of a connection: it mostly comes along with the last segment of the
+/// handshake.
+const DRAIN_PATIENCE: Duration = Duration::from_millis(50);
 
 /// What a shard starts from.
 pub struct Context {
@@ -85,6 +89,8 @@ pub(crate) struct Worker {
     pub(crate) turnstile: Turnstile,
     pub(crate) clients_open: Cell<u32>,
     pub(crate) draining: Cell<bool>,
+    /// Accepting tasks that have not ended.
+    acceptors_open: Cell<u32>,
     /// What compresses responses.
     pub(crate) encoders: Encoders,
     /// Clients that rules make wait.
@@ -149,7 +155,10 @@ impl Service for Worker {
         let client = parked.take(value);
         drop(parked);
         if let Parked::Client(client) = &client {
-            self.log_empty(client, FailureKind::RequestHeadTimeout);
+            match self.draining.get() {
+                true => self.log_unused(client),
+                false => self.log_empty(client, FailureKind::RequestHeadTimeout),
+            }
         }
         drop(client);
         self.client_closed();
@@ -234,6 +243,7 @@ impl Worker {
             turnstile: Turnstile::new(snapshot.handshakes, shard.clock.now()),
             clients_open: Cell::new(0),
             draining: Cell::new(false),
+            acceptors_open: Cell::new(0),
             encoders: Encoders::new(PoolLimits::default()),
             tarpits: Cell::new(0),
             mirrors: Cell::new(0),
@@ -286,6 +296,7 @@ impl Worker {
                 (None, Some(socket), Some(worker)) => {
                     let listener = Listener::new(&self.shard.ring, socket);
                     let acceptor = Rc::new(Acceptor::new(listener, spec.shared, entrance));
+                    self.acceptors_open.set(self.acceptors_open.get() + 1);
                     let task = accept_connections(worker, acceptor.clone());
                     (self.shard.tasks.spawn(task), acceptor)
                 }
@@ -359,6 +370,10 @@ impl Worker {
                 // Its next request is here: it is the last one.
                 client.socket.unpark();
                 self.dispatch(client);
+            } else if client.requests.get() == 0 {
+                // Its first request may be on its way.
+                client.socket.unpark();
+                self.park(client, self.shard.clock.now() + DRAIN_PATIENCE);
             } else if client.socket.queued_bytes() == 0 {
                 self.log_unused(&client);
                 drop(client);
@@ -377,7 +392,8 @@ impl Worker {
     }
 
     fn finish_draining(&self) {
-        if self.draining.get() && self.clients_open.get() == 0 {
+        let is_empty = self.clients_open.get() == 0 && self.acceptors_open.get() == 0;
+        if self.draining.get() && is_empty {
             self.report(Report::Drained);
             self.shard.stop();
         }
@@ -388,10 +404,19 @@ impl Worker {
         self.finish_draining();
     }
 
+    /// An accepting task has ended.
+    pub(crate) fn acceptor_ended(&self) {
+        self.acceptors_open.set(self.acceptors_open.get() - 1);
+        self.finish_draining();
+    }
+
     /// A new connection: waits for its first request.
     pub(crate) fn welcome(&self, client: Box<Client>) {
         self.clients_open.set(self.clients_open.get() + 1);
-        let limit = client.first_patience();
+        let mut limit = client.first_patience();
+        if self.draining.get() {
+            limit = limit.min(DRAIN_PATIENCE);
+        }
         self.park(client, self.shard.clock.now() + limit);
     }
 

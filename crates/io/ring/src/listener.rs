@@ -2,10 +2,13 @@
 //!
 //! Owns one slot and the connections accepted but not yet taken; leaves limits to its user. Invariant: every accepted
 //! descriptor becomes a [`Socket`] or is closed.
-#![allow(unsafe_code, reason = "borrows its raw descriptor; the block says why it is sound")]
+#![allow(
+    unsafe_code,
+    reason = "borrows and closes its raw descriptor; the blocks say why it is sound"
+)]
 
 use std::io;
-use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd};
+use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::task::{Context, Poll};
 
 use crate::core::{Core, Shots};
@@ -33,10 +36,34 @@ impl Listener {
     /// The kernel refuses, which it does to no socket that listens.
     pub fn set_backlog(&self, connections: u32) -> io::Result<()> {
         let fd = self.with(|core, index| core.slots.get(index).fd);
-        // SAFETY: the slot owns the descriptor and keeps it open as long as this handle exists.
+        if fd < 0 {
+            return Ok(());
+        }
+        // SAFETY: the slot owns the descriptor and keeps it open as long as this handle exists or until it is closed, when it has
+        // none.
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
         rustix::net::listen(fd, i32::try_from(connections).unwrap_or(i32::MAX))?;
         Ok(())
+    }
+
+    /// Closes the socket at once and gives what waited in its listen queue, at most `count_max` connections: the kernel resets
+    /// what it still holds, with the requests that have come along. For a queue that is this ring's alone; nothing is accepted
+    /// afterwards.
+    pub fn close(&self, count_max: usize) -> Vec<Socket> {
+        let fd = self.with(|core, index| std::mem::replace(&mut core.slots.get_mut(index).fd, -1));
+        if fd < 0 {
+            return Vec::new();
+        }
+        // SAFETY: the slot owned the descriptor, was its only user by number, and has just given it away.
+        let listener = unsafe { OwnedFd::from_raw_fd(fd) };
+        let mut sockets = Vec::new();
+        if rustix::io::ioctl_fionbio(&listener, true).is_ok() {
+            let accept =
+                || rustix::net::accept_with(&listener, rustix::net::SocketFlags::CLOEXEC).ok();
+            sockets.extend(std::iter::from_fn(accept).take(count_max));
+        }
+        drop(listener);
+        sockets.into_iter().map(|socket| self.ring.adopt(socket)).collect()
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut Core, u32) -> T) -> T {

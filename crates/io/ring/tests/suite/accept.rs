@@ -123,6 +123,22 @@ fn one_is_accepted_and_the_next_stays_in_the_listen_queue() {
 }
 
 #[test]
+fn closing_gives_what_waits_in_the_listen_queue_and_resets_the_rest() {
+    with_ring(&small(), |rig| {
+        let (listener, address) = listen(rig);
+        let mut peers: Vec<_> = (0..3).map(|_| dial(address)).collect();
+        let sockets = listener.close(2);
+        assert_eq!(sockets.len(), 2, "no more than asked for");
+        assert!(TcpStream::connect(address).is_err(), "it is closed");
+        assert!(listener.close(2).is_empty() && listener.set_backlog(5).is_ok());
+        let last = peers.pop().expect("three");
+        assert_eq!(last.read_error(), ErrorKind::ConnectionReset);
+        drop(listener);
+        assert_eq!(rig.ring.in_use().0, 2);
+    });
+}
+
+#[test]
 fn waiting_tells_of_a_connection_and_does_not_take_it() {
     with_ring(&small(), |rig| {
         let (listener, address) = listen(rig);
