@@ -1,6 +1,5 @@
 //! Scrapes read back by a strict parser, and the documentation held to the table of families.
-//!
-//! **Invariant:** the parser takes only what the text format allows, each family whole and once.
+//! Invariant: the parser takes only what the text format allows, each family whole and once.
 
 mod acme;
 mod discovery;
