@@ -407,6 +407,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Family> {
             &FRONTEND_ANSWERED,
             &FRONTEND_RULES_DROPPED,
             &FRONTEND_HTTP2_FLOODS,
+            &FRONTEND_HTTP2_ERRORS,
             &FRONTEND_COMPRESSED,
             &FRONTEND_TLS_FAILED,
             &FRONTEND_TLS_DURATION,
