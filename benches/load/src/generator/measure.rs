@@ -93,15 +93,13 @@ impl<P: Protocol> Generator<P> {
                 sweep_ns = now_ns + nanos(SWEEP);
                 self.sweep(now_ns);
                 self.open_more(&harness.poller);
-                if self.recorder.errors().total() > ERRORS_MAX {
-                    let errors = self.recorder.errors();
-                    return Err(io::Error::other(format!("too many errors: {errors:?}")));
-                }
+                self.give_up_at_errors()?;
             }
             stage = self.advance(stage, now_ns, window.duration, observer);
             if let Stage::Drain { opened, closed, until_ns } = stage
                 && (self.is_drained() || now_ns >= until_ns)
             {
+                self.give_up_at_errors()?;
                 return Ok(self.outcome(opened, closed, now_ns));
             }
             self.dispatch(&harness.poller, self.clock.now_ns());
@@ -114,6 +112,14 @@ impl<P: Protocol> Generator<P> {
             let wait = wake_ns.saturating_sub(self.clock.now_ns());
             self.turn(harness, Duration::from_nanos(wait))?;
         }
+    }
+
+    fn give_up_at_errors(&self) -> io::Result<()> {
+        let errors = self.recorder.errors();
+        if errors.total() < ERRORS_MAX {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("too many errors: {errors:?}")))
     }
 
     fn advance(
