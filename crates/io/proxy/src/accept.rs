@@ -29,6 +29,12 @@ const FAILURE_PAUSE: Duration = Duration::from_millis(100);
 /// How long a place is held for a connection that was seen waiting in the listen queue.
 const PLACE_HELD_MAX: Duration = Duration::from_millis(5);
 
+/// How long the kernel may take to end an accept.
+const STOPPED_MAX: Duration = Duration::from_millis(100);
+
+/// Connections that are taken from a listen queue before it is closed: the longest that the kernel makes by default.
+const QUEUED_TAKEN_MAX: usize = 4096;
+
 /// What the worker keeps of an accepting task.
 pub(crate) struct Acceptor {
     listener: Listener,
@@ -64,13 +70,13 @@ impl Acceptor {
             let _ = self.listener.set_backlog(connections);
         }
     }
+
+    /// Counts a connection that has been accepted, whatever the limits.
+    fn take_places(&self, worker: &Worker) {
+        worker.connections().take();
+        self.entrance.borrow().connections.take();
+    }
 }
-
-/// How long the kernel may take to end an accept.
-const STOPPED_MAX: Duration = Duration::from_millis(100);
-
-/// Connections that are taken from a listen queue before it is closed: the longest that the kernel makes by default.
-const QUEUED_TAKEN_MAX: usize = 4096;
 
 enum Next {
     Accepted(io::Result<Socket>),
@@ -139,8 +145,7 @@ fn poll_rest(worker: &Worker, acceptor: &Acceptor, context: &mut Context<'_>) ->
     listener.stop();
     while let Poll::Ready(accepted) = listener.poll_accept(context) {
         let Ok(socket) = accepted else { continue };
-        worker.connections().take();
-        acceptor.entrance.borrow().connections.take();
+        acceptor.take_places(worker);
         welcome(worker, acceptor, socket);
     }
     if listener.is_accepting() { Poll::Pending } else { Poll::Ready(()) }
@@ -148,11 +153,11 @@ fn poll_rest(worker: &Worker, acceptor: &Acceptor, context: &mut Context<'_>) ->
 
 /// Serves what waits in the listen queue as far as the limits have room. A queue that is shared is left to whoever has it too.
 fn take_queued(worker: &Worker, acceptor: &Acceptor) {
-    let process = worker.connections();
-    let frontend = acceptor.entrance.borrow().connections.clone();
     if acceptor.shared {
         return;
     }
+    let process = worker.connections();
+    let frontend = acceptor.entrance.borrow().connections.clone();
     for socket in acceptor.listener.close(QUEUED_TAKEN_MAX) {
         if try_take_both(&process, &frontend) {
             welcome(worker, acceptor, socket);
@@ -196,8 +201,7 @@ async fn accept_from_many(worker: &Worker, acceptor: &Acceptor) -> Next {
     })
     .await;
     if matches!(next, Next::Accepted(Ok(_))) {
-        worker.connections().take();
-        acceptor.entrance.borrow().connections.take();
+        acceptor.take_places(worker);
         if !has_plenty_of_room(worker, acceptor) {
             listener.stop();
         }
@@ -228,8 +232,7 @@ async fn accept_one(worker: &Worker, acceptor: &Acceptor, alarm: &Alarm) -> Next
     .await;
     match readiness {
         Next::Accepted(Ok(socket)) => {
-            worker.connections().take();
-            acceptor.entrance.borrow().connections.take();
+            acceptor.take_places(worker);
             return Next::Accepted(Ok(socket));
         }
         Next::Accepted(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}

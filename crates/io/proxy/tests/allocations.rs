@@ -428,17 +428,16 @@ fn allocations(
     };
     // The executor's own preemption timer and the log's thread allocate a few times in 100 ms, whatever the requests: rounds
     // without them count. An allocation per request would show in each of them.
-    let (mut rounds, mut seen) = (0, Vec::new());
-    while rounds < ROUNDS_MAX
+    let mut seen = Vec::new();
+    while seen.len() < ROUNDS_MAX
         && seen.iter().filter(|allocated| **allocated == 0).count() < QUIET_ROUNDS
     {
         seen.push(round());
-        rounds += 1;
     }
     seen.sort_unstable();
     if format.is_some() {
         assert!(logs.flush(PATIENCE));
-        let requests = 1 + WARM_UP + rounds * measured;
+        let requests = 1 + WARM_UP + seen.len() * measured;
         assert_eq!(usize::try_from(logs.totals().lines), Ok(requests));
     }
     commands.send(Command::Stop).unwrap_or_else(|_| panic!("the shard is there"));

@@ -176,10 +176,7 @@ impl Conversation<'_> {
     fn count_flood(&self, flood: Flood) {
         let frontend = self.client.entrance.frontend();
         frontend.stats.http2_floods.increment(flood.index());
-        let mut event = Event::new(EventKind::ConnectionFlooded, flood.label());
-        event.frontend = Some(frontend.name.clone());
-        event.peer = Some(self.client.peer);
-        self.worker.report_event(event);
+        self.tell(EventKind::ConnectionFlooded, flood.label());
     }
 
     /// Counts and tells that the client broke a rule which ends its connection (RFC 9113 §5.4.1).
@@ -187,8 +184,13 @@ impl Conversation<'_> {
         let frontend = self.client.entrance.frontend();
         let code = error_index(reason);
         frontend.stats.http2_errors.increment(code);
-        let mut event = Event::new(EventKind::ConnectionMalformed, ERROR_CODES[code]);
-        event.frontend = Some(frontend.name.clone());
+        self.tell(EventKind::ConnectionMalformed, ERROR_CODES[code]);
+    }
+
+    /// Tells the log what the client has done.
+    fn tell(&self, kind: EventKind, reason: &'static str) {
+        let mut event = Event::new(kind, reason);
+        event.frontend = Some(self.client.entrance.frontend().name.clone());
         event.peer = Some(self.client.peer);
         self.worker.report_event(event);
     }
@@ -307,10 +309,7 @@ impl Conversation<'_> {
         if let Some(rule) = rejection_index(malformed.reason()) {
             frontend.stats.rejected.increment(rule);
         }
-        let mut event = Event::new(EventKind::RequestRejected, malformed.reason());
-        event.frontend = Some(frontend.name.clone());
-        event.peer = Some(self.client.peer);
-        self.worker.report_event(event);
+        self.tell(EventKind::RequestRejected, malformed.reason());
         let path = request.uri().path_and_query();
         let line =
             path.map(|path| (request.method().as_str().as_bytes(), path.as_str().as_bytes()));

@@ -36,8 +36,8 @@ impl Queued {
     }
 
     /// Gives the memory of a piece back, if nothing else needs it.
-    pub(super) fn release(&self, mut whole: Rc<SendBuf>) {
-        if let Some(piece) = Rc::get_mut(&mut whole) {
+    pub(super) fn release(&self, whole: &mut Rc<SendBuf>) {
+        if let Some(piece) = Rc::get_mut(whole) {
             self.ring.put_sent(std::mem::replace(piece, NOTHING));
         }
     }
@@ -127,9 +127,7 @@ impl Drop for Piece {
         if !self.part.is_empty() {
             self.queued.fall(self.part.len());
         }
-        if let Some(whole) = Rc::get_mut(&mut self.whole) {
-            self.queued.ring.put_sent(std::mem::replace(whole, NOTHING));
-        }
+        self.queued.release(&mut self.whole);
     }
 }
 
@@ -174,15 +172,16 @@ mod tests {
             ring.put_vec(vec);
             is_it
         };
-        let whole = built(b"0123");
+        let mut whole = built(b"0123");
         let piece = Piece::new(&whole, 0..4, &queued);
-        queued.release(whole);
+        queued.release(&mut whole);
+        drop(whole);
         assert!(!is_back(), "a piece needs it");
         drop(piece);
         assert!(is_back());
         let vec = ring.take_vec();
         assert!(!is_back());
-        queued.release(Rc::new(SendBuf::Vec(vec)));
+        queued.release(&mut Rc::new(SendBuf::Vec(vec)));
         assert!(is_back(), "a head has no piece");
     }
 }

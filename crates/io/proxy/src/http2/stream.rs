@@ -125,14 +125,14 @@ impl Http2Stream {
             return;
         }
         self.handed_over.set(self.handed_over.get() + piece.as_bytes().len() as u64);
-        let whole = Rc::new(piece);
+        let mut whole = Rc::new(piece);
         let Output { decoder, respond, content, is_gone, reason } = output;
         let content = Content::new(Some(&whole), &self.queued, content);
         let mut frames = Frames { respond, content };
         let fed = decoder.feed(whole.as_bytes(), &mut self.shared.head.borrow_mut(), &mut frames);
         frames.content.release();
         *is_gone |= frames.content.failed;
-        self.queued.release(whole);
+        self.queued.release(&mut whole);
         if fed == Err(Broken) {
             *reason = Some(Reason::INTERNAL_ERROR);
         }

@@ -141,7 +141,7 @@ impl TrunkStream {
         if self.fault.get().is_some() || output.is_gone {
             return;
         }
-        let whole = Rc::new(piece);
+        let mut whole = Rc::new(piece);
         let Output { decoder, send, content, response, is_gone } = output;
         let content = Content::new(Some(&whole), &self.queued, content);
         let is_secure = self.is_secure;
@@ -151,7 +151,7 @@ impl TrunkStream {
         let unreadable = fed.is_err().then_some(Fault::Malformed("h2_request_unsendable"));
         *is_gone |= frames.content.failed;
         self.fault.set(frames.fault.or(unreadable));
-        self.queued.release(whole);
+        self.queued.release(&mut whole);
     }
 
     /// The request's text has ended.
