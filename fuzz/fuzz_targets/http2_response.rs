@@ -5,5 +5,7 @@
 
 #[path = "../../crates/core/http2/tests/checks/response.rs"]
 mod response;
+#[path = "../../crates/core/http2/tests/checks/sent.rs"]
+mod sent;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| response::check(data));

@@ -5,5 +5,7 @@
 
 #[path = "../../crates/core/http2/tests/checks/server_request.rs"]
 mod server_request;
+#[path = "../../crates/core/http2/tests/checks/sent.rs"]
+mod sent;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| server_request::check(data));

@@ -4,4 +4,5 @@
 pub mod meter;
 pub mod request;
 pub mod response;
+mod sent;
 pub mod server_request;

@@ -1,25 +1,9 @@
 //! A request to a server decodes the same however its text is split.
 
-use std::ops::Range;
 use tidegate_http1::{Limits, RequestHead};
-use tidegate_http2::{ContentSink, RequestDecoder, RequestKind, RequestSink, Target};
+use tidegate_http2::{RequestDecoder, RequestKind, RequestSink, Target};
 
-/// What was sent, and content that belongs together joined.
-#[derive(Default)]
-struct Sent<'a> {
-    said: Vec<u8>,
-    piece: &'a [u8],
-}
-
-impl Sent<'_> {
-    fn say<'a>(&mut self, what: &str, fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) {
-        self.said.extend_from_slice(what.as_bytes());
-        for (name, value) in fields {
-            assert!(!name.is_empty() && !name.contains(&b'\n') && !value.contains(&b'\n'));
-            self.said.extend_from_slice(&[name, b"=", value, b"\n"].concat());
-        }
-    }
-}
+use super::sent::{self, Sent};
 
 impl RequestSink for Sent<'_> {
     fn head<'a>(
@@ -46,35 +30,15 @@ impl RequestSink for Sent<'_> {
     }
 }
 
-impl ContentSink for Sent<'_> {
-    fn data(&mut self, part: Range<usize>) {
-        assert!(!part.is_empty());
-        self.said.extend_from_slice(&self.piece[part]);
-    }
-
-    fn trailers<'a>(&mut self, fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) {
-        self.say("\ntrailers\n", fields);
-    }
-
-    fn end(&mut self) {
-        self.said.extend_from_slice(b"\nend\n");
-    }
-}
-
 fn decode(text: &[u8], step: usize) -> (Option<Vec<u8>>, bool) {
-    let mut decoder = RequestDecoder::new(Limits::default());
-    let (mut said, mut head) = (Vec::new(), RequestHead::new());
-    for piece in text.chunks(step.max(1)) {
-        let mut sent = Sent { said, piece };
-        let fed = decoder.feed(piece, &mut head, &mut sent);
-        said = sent.said;
-        if fed.is_err() {
-            return (None, false);
-        }
-    }
-    let mut sent = Sent { said, piece: b"" };
-    let whole = decoder.finish(&mut sent);
-    (Some(sent.said), whole)
+    let mut head = RequestHead::new();
+    sent::decode(
+        &mut RequestDecoder::new(Limits::default()),
+        text,
+        step,
+        |decoder, piece, sent| decoder.feed(piece, &mut head, sent),
+        |decoder, sent| decoder.finish(sent),
+    )
 }
 
 /// Checks `data`: its first byte chooses how the rest, a request's text, is split.
