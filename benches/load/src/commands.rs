@@ -219,8 +219,8 @@ pub fn handshakes(mut args: Args) -> CommandResult {
         return Err(UsageError("--target NAME=IP:PORT=PID is required".into()).into());
     }
     let version = match args.text("tls")?.as_deref() {
-        None | Some("1.3") => &rustls::version::TLS13,
-        Some("1.2") => &rustls::version::TLS12,
+        None | Some("1.3") => &tidegate_tls::rustls::version::TLS13,
+        Some("1.2") => &tidegate_tls::rustls::version::TLS12,
         Some(other) => return Err(UsageError(format!("no version {other:?}")).into()),
     };
     let plan = handshakes::Plan {

@@ -276,7 +276,7 @@ pub const TABLE: &[Row] = &[
     row(
         "tidegate-load",
         Layer::Dev,
-        &["hdrhistogram", "rustix", "rustls", "serde", "serde_json"],
+        &["hdrhistogram", "rustix", "serde", "serde_json", "tidegate-tls"],
         &[],
     ),
 ];

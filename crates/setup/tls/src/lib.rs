@@ -34,7 +34,7 @@ pub use automatic::{
 };
 pub use certificate::{Certificate, CertificateSource, KeyKind};
 pub use challenges::Challenges;
-pub use client::{ClientSettings, ClientTls, Trust};
+pub use client::{ClientSettings, ClientTls, Trust, Unverified};
 pub use crypto::{CIPHERS, Cipher, GROUPS, Group, Protocol, Version, Versions};
 pub use identity::PeerIdentity;
 pub use key_log::KeyLog;
