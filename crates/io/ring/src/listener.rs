@@ -20,6 +20,7 @@ use crate::socket::Socket;
 
 /// Drops what asks for a new connection, a SYN without an ACK (RFC 9293 section 3.5), and lets everything else pass. A filter of
 /// a TCP socket sees the packet from the TCP header on; the flags are its byte 13.
+#[expect(clippy::cast_possible_truncation, reason = "codes of instructions have 16 bits")]
 const NO_NEW_CONNECTIONS: [SockFilter; 5] = {
     const SYN: u32 = 0x02;
     const ACK: u32 = 0x10;
