@@ -209,24 +209,29 @@ impl Tasks {
     }
 
     fn poll(&self, id: u32) -> Result<(), PanicPayload> {
-        let (future, waker) = {
+        let (mut future, waker) = {
             let mut entries = self.entries.borrow_mut();
             let entry = &mut entries[id as usize];
             entry.state.queued.store(false, Ordering::Relaxed);
-            (entry.future.take(), entry.waker.clone())
+            let Some(future) = entry.future.take() else { return Ok(()) };
+            // Lent and not cloned, which would count it twice for each poll.
+            (future, std::mem::replace(&mut entry.waker, Waker::noop().clone()))
         };
-        let Some(mut future) = future else { return Ok(()) };
         self.current.set(Some(TaskId(id)));
         let polled = catch_unwind(AssertUnwindSafe(|| {
             future.as_mut().poll(&mut Context::from_waker(&waker))
         }));
         self.current.set(None);
+        let is_pending = matches!(polled, Ok(Poll::Pending));
+        let mut entries = self.entries.borrow_mut();
+        entries[id as usize].waker = waker;
+        if is_pending {
+            entries[id as usize].future = Some(future);
+            return Ok(());
+        }
+        drop(entries);
         match polled {
-            Ok(Poll::Pending) => {
-                self.entries.borrow_mut()[id as usize].future = Some(future);
-                Ok(())
-            }
-            Ok(Poll::Ready(())) => {
+            Ok(_) => {
                 self.finish(id);
                 Ok(())
             }

@@ -27,7 +27,6 @@ enum Waited {
 
 impl Server {
     /// Sees a request through the comparisons that rules ask for. `None`: the client has left.
-    #[inline]
     pub(super) async fn authenticate(
         &self,
         client: &Client,

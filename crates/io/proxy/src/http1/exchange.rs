@@ -39,7 +39,7 @@ pub(super) struct Driver<'a> {
     pub(super) frontend: &'a Frontend,
     pub(super) backend: &'a Backend,
     pub(super) machine: RefCell<Exchange<'a>>,
-    pub(super) timeouts: &'a Timeouts,
+    pub(super) timeouts: Timeouts,
     pub(super) notes: &'a RefCell<Notes>,
     /// What stands for the request where servers are picked by a hash.
     pub(super) key: Option<u64>,
@@ -57,9 +57,8 @@ pub(super) struct Driver<'a> {
     pub(super) marks: Marks,
 }
 
-/// How long one exchange waits: as configured, or as rules say.
+/// How long one exchange waits besides what its policy says: as configured, or as rules say.
 pub(super) struct Timeouts {
-    policy: Policy,
     /// For a client that takes nothing of a response.
     pub(super) client: Duration,
     /// For a tunnel that is silent.
@@ -68,18 +67,22 @@ pub(super) struct Timeouts {
 
 impl Timeouts {
     fn new(frontend: &Frontend, backend: &Backend, edits: TimeoutEdits) -> Timeouts {
-        let configured = &backend.exchange;
         Timeouts {
-            policy: Policy {
-                connect_timeout: edits.connect.unwrap_or(configured.connect_timeout),
-                server_timeout: edits.server.unwrap_or(configured.server_timeout),
-                queue_timeout: edits.queue.unwrap_or(configured.queue_timeout),
-                ..*configured
-            },
             client: edits.client.unwrap_or(frontend.timeouts.client),
             tunnel: edits.tunnel.unwrap_or(backend.tunnel_timeout),
         }
     }
+}
+
+/// The policy of one exchange where rules have changed the configured one.
+fn edited(configured: &Policy, edits: TimeoutEdits) -> Option<Policy> {
+    let TimeoutEdits { connect, server, queue, .. } = edits;
+    (connect.is_some() || server.is_some() || queue.is_some()).then(|| Policy {
+        connect_timeout: connect.unwrap_or(configured.connect_timeout),
+        server_timeout: server.unwrap_or(configured.server_timeout),
+        queue_timeout: queue.unwrap_or(configured.queue_timeout),
+        ..*configured
+    })
 }
 
 /// How a response left the client's connection.
@@ -351,7 +354,8 @@ impl Driver<'_> {
                 Action::Adopt { .. } => {
                     drop(slot.take());
                     let Some(sent) = self.adopt_hedge() else { return (action, None) };
-                    let (next, attempt) = self.go_on(incoming, upload, sent, ending).await;
+                    let goes_on = self.go_on(incoming, upload, sent, ending);
+                    let (next, attempt) = Box::pin(goes_on).await;
                     if next.is_terminal() {
                         return (next, Some(attempt));
                     }
@@ -375,7 +379,7 @@ impl Server {
         client: &Client,
         frontend: &Frontend,
         backend: Rc<Backend>,
-        mut incoming: Incoming,
+        incoming: &mut Incoming,
         input: &mut Option<RecvBuf>,
     ) -> Next {
         let worker: Rc<Worker> = self.worker.clone();
@@ -395,7 +399,8 @@ impl Server {
             received: Cell::new(0),
         };
         let request = Request { repeatable, seed: worker.scratch.random() };
-        let timeouts = Timeouts::new(frontend, &backend, self.notes.borrow().overlay.timeouts());
+        let edits = self.notes.borrow().overlay.timeouts();
+        let edited = edited(&backend.exchange, edits);
         let driver = Driver {
             worker: &worker,
             alarm: &self.alarm,
@@ -403,12 +408,12 @@ impl Server {
             frontend,
             backend: &backend,
             machine: RefCell::new(Exchange::new(
-                &timeouts.policy,
+                edited.as_ref().unwrap_or(&backend.exchange),
                 backend.retry_budget.as_ref(),
                 request,
                 self.alarm.now(),
             )),
-            timeouts: &timeouts,
+            timeouts: Timeouts::new(frontend, &backend, edits),
             notes: &self.notes,
             key: incoming.key,
             pin: incoming.pin.server.or(incoming.stuck.server),
@@ -424,17 +429,17 @@ impl Server {
         }
         driver.start_copies(&upload);
         let _handling = Handling::begin(&backend);
-        let witness = Witness { driver: &driver, incoming: &incoming, upload: &upload };
+        let witness = Witness { driver: &driver, incoming, upload: &upload };
         let ending = Cell::new(Ending::Closing);
-        let (action, attempt) = driver.run(&incoming, &upload, &ending).await;
+        let (action, attempt) = driver.run(incoming, &upload, &ending).await;
         driver.observe(action);
-        let next = driver.finish(&incoming, &upload, action, attempt, &ending).await;
+        let next = driver.finish(incoming, &upload, action, attempt, &ending).await;
         driver.note_end();
         drop(witness);
         *input = upload.input.into_inner();
         worker.shard.ring.put_vec(upload.kept.into_inner().into_room());
-        worker.shard.ring.put_vec(incoming.head);
-        worker.reclaim(incoming.trace);
+        worker.shard.ring.put_vec(std::mem::take(&mut incoming.head));
+        worker.reclaim(std::mem::take(&mut incoming.trace));
         next
     }
 }

@@ -67,9 +67,9 @@ struct Refused {
 }
 
 /// What came of waiting for a request.
-#[allow(clippy::large_enum_variant, reason = "a box would be an allocation for each request")]
 pub(super) enum Heard {
-    Request(Incoming),
+    /// It is in the place that was given for it.
+    Request,
     /// The line end too many that old clients send behind a body, and nothing else so far.
     EmptyLine,
     /// There is no request and the client has been dealt with.
@@ -77,12 +77,14 @@ pub(super) enum Heard {
 }
 
 impl Server {
-    /// Reads one head.
+    /// Reads one head; what it says is put into `request`, where it stays while it is served: moving it costs more than
+    /// reading it where it is.
     pub(super) async fn read_request(
         &self,
         client: &mut Client,
         frontend: &Frontend,
         input: &mut Option<RecvBuf>,
+        request: &mut Option<Incoming>,
     ) -> Heard {
         let started = self.alarm.now();
         let deadline = started + frontend.timeouts.request_head;
@@ -114,16 +116,17 @@ impl Server {
                     }
                 }
             };
-            match self.add_to_head(client, frontend, piece, &mut spilled, input, started) {
-                Ok(None) => {
+            let places = (&mut spilled, &mut *input, &mut *request);
+            match self.add_to_head(client, frontend, piece, places, started) {
+                Ok(Parsed::Incomplete) => {
                     if self.ignores_empty_line(client, &mut spilled) {
                         return Heard::EmptyLine;
                     }
                 }
-                Ok(Some(incoming)) => {
+                Ok(Parsed::Complete { .. }) => {
                     client.count_request();
                     client.empty_line_seen = false;
-                    return Heard::Request(incoming);
+                    return Heard::Request;
                 }
                 Err(Refused { error, trace }) => {
                     client.count_request();
@@ -187,10 +190,9 @@ impl Server {
         client: &Client,
         frontend: &Frontend,
         mut piece: RecvBuf,
-        spilled: &mut Option<Head>,
-        input: &mut Option<RecvBuf>,
+        (spilled, input, request): (&mut Option<Head>, &mut Option<RecvBuf>, &mut Option<Incoming>),
         started: Instant,
-    ) -> Result<Option<Incoming>, Refused> {
+    ) -> Result<Parsed, Refused> {
         let before = spilled.as_ref().map_or(0, |head| head.bytes.len());
         let mut head = self.worker.scratch.request.borrow_mut();
         let parsed = match spilled {
@@ -202,13 +204,8 @@ impl Server {
         };
         match parsed {
             Ok(Parsed::Complete { head_bytes }) => {
-                let incoming = self.incoming(
-                    client,
-                    frontend,
-                    spilled.as_ref().map_or(&piece[..], |head| &head.bytes),
-                    &head,
-                    started,
-                );
+                let bytes = spilled.as_ref().map_or(&piece[..], |head| &head.bytes);
+                *request = Some(self.incoming(client, frontend, bytes, &head, started));
                 piece.advance(head_bytes - before);
                 if piece.is_empty() {
                     self.worker.shard.ring.put_received(piece);
@@ -216,7 +213,7 @@ impl Server {
                     *input = Some(piece);
                 }
                 self.forget(spilled);
-                Ok(Some(incoming))
+                Ok(Parsed::Complete { head_bytes })
             }
             Ok(Parsed::Incomplete) => {
                 if spilled.is_none() {
@@ -224,7 +221,7 @@ impl Server {
                     bytes.extend_from_slice(&piece);
                     *spilled = Some(Head { bytes, scan: RequestScan::new() });
                 }
-                Ok(None)
+                Ok(Parsed::Incomplete)
             }
             Err(error) => {
                 let bytes = spilled.as_ref().map_or(&piece[..], |head| &head.bytes);

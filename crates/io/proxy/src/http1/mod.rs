@@ -123,11 +123,18 @@ impl Server {
             }
         }
         let is_stream = client.socket.is_http2();
+        let mut request = None;
         loop {
             let frontend = client.entrance.frontend();
-            match self.read_request(&mut client, &frontend, &mut input).await {
-                Heard::Request(incoming) => {
-                    let incoming = self.authenticate(&client, &frontend, incoming).await?;
+            match self.read_request(&mut client, &frontend, &mut input, &mut request).await {
+                Heard::Request => {
+                    let asks = |incoming: &mut Incoming| matches!(incoming.route, Route::Verify(_));
+                    if let Some(incoming) = request.take_if(asks) {
+                        // Seldom, and larger than all the rest.
+                        let asked = self.authenticate(&client, &frontend, incoming);
+                        request = Some(Box::pin(asked).await?);
+                    }
+                    let Some(incoming) = &mut request else { continue };
                     match self.handle(&client, &frontend, incoming, &mut input).await {
                         Next::KeepAlive => {}
                         Next::Close => return None,
@@ -208,7 +215,7 @@ impl Server {
         &self,
         client: &Client,
         frontend: &Frontend,
-        mut incoming: Incoming,
+        incoming: &mut Incoming,
         input: &mut Option<RecvBuf>,
     ) -> Next {
         match std::mem::replace(&mut incoming.route, Route::Nowhere) {
@@ -216,8 +223,8 @@ impl Server {
                 self.exchange(client, frontend, backend, incoming, input).await
             }
             Route::Answer(answered) => {
-                let next = self.answer(client, frontend, &mut incoming, answered, input).await;
-                self.worker.shard.ring.put_vec(incoming.head);
+                let next = self.answer(client, frontend, incoming, answered, input).await;
+                self.worker.shard.ring.put_vec(std::mem::take(&mut incoming.head));
                 next
             }
             route @ (Route::Nowhere | Route::Loop | Route::Verify(_)) => {
@@ -229,7 +236,8 @@ impl Server {
                     _ => FailureKind::NoServer(NoServerCause::Empty),
                 };
                 let (failure, started) = (Failure::in_request(failure), incoming.started);
-                self.refuse(client, frontend, failure, started, incoming.trace).await;
+                let trace = std::mem::take(&mut incoming.trace);
+                self.refuse(client, frontend, failure, started, trace).await;
                 Next::Close
             }
         }

@@ -40,6 +40,8 @@ pub(super) struct Relay<'a, 'b> {
     pub(super) ending: &'a Cell<Ending>,
     /// What the connection had sent before this request: nothing more means that the request never left.
     sent_before: u64,
+    /// What the body is to be compressed with; here, because heads are moved and it is larger than all the rest of one.
+    pub(super) encoder: Cell<Option<Encoder>>,
 }
 
 /// What a relayed head means for what follows.
@@ -47,8 +49,6 @@ pub(super) struct Head {
     pub(super) interim: bool,
     pub(super) body: BodyLength,
     pub(super) rest: Rest,
-    /// Where the body is compressed.
-    pub(super) encoder: Option<Encoder>,
 }
 
 /// Relays the response of the request that has been (or is being) sent; the action that ends the conversation.
@@ -60,7 +60,8 @@ pub(super) async fn relay(
     ending: &Cell<Ending>,
     (sent_before, first): (u64, Option<RecvBuf>),
 ) -> Action {
-    let relay = Relay { driver, incoming, upload, attempt, ending, sent_before };
+    let encoder = Cell::new(None);
+    let relay = Relay { driver, incoming, upload, attempt, ending, sent_before, encoder };
     let mut sink = Sink::new(&driver.client.socket, driver.ring());
     match relay.run(first, &mut sink).await {
         Ok(action) | Err(action) => action,
@@ -74,7 +75,7 @@ impl Relay<'_, '_> {
             self.count_received(piece.len());
         }
         loop {
-            let mut head = self.read_head(&mut piece, sink).await?;
+            let head = self.read_head(&mut piece, sink).await?;
             if head.interim {
                 self.upload.expects_continue.set(false);
                 sink.flush();
@@ -90,9 +91,10 @@ impl Relay<'_, '_> {
             if head.body == BodyLength::Tunnel {
                 sink.flush();
                 self.ending.set(Ending::Switched);
-                return self.tunnel(piece.take()).await;
+                // In a box, because what few need would make every request's state larger.
+                return Box::pin(self.tunnel(piece.take())).await;
             }
-            if let Some(encoder) = head.encoder.take() {
+            if let Some(encoder) = self.encoder.take() {
                 return self.relay_coded(head, encoder, piece.take(), sink).await;
             }
             return self.relay_body(head, piece.take(), sink).await;

@@ -3,7 +3,6 @@
 //! Owns what rules and compression make of it and how the body will be framed; leaves writing to `tidegate-http1`. Invariant:
 //! the framing announced is the one that the body gets.
 
-use tidegate_compression::Encoder;
 use tidegate_exchange::{Action, Input, Upload as Rest};
 use tidegate_http1::{
     BodyFraming, BodyLength, ConnectionHeader, HeaderEdits, Parsed, RequestHead, ResponseEdits,
@@ -25,8 +24,8 @@ use crate::upstream::persist::{self, Telling};
 /// What a final head is to become.
 struct Plan {
     change: Change,
-    /// Where the body is to be coded.
-    encoder: Option<Encoder>,
+    /// The body is to be coded: the encoder is there.
+    is_coded: bool,
     /// Rules have run over the head, or compression looks at it: the edits are in the scratch.
     is_edited: bool,
 }
@@ -64,17 +63,17 @@ impl Relay<'_, '_> {
                 let edits = ResponseEdits { client_version, ..ResponseEdits::default() };
                 encode_response_head(sink.tail(), bytes, head, &edits);
             }
-            return Ok(Head { interim, body: head.body(), rest, encoder: None });
+            return Ok(Head { interim, body: head.body(), rest });
         }
         self.driver.marks.answered.set(Some(self.driver.alarm.now()));
         self.incoming.trace.note_response(self.driver.frontend, head, bytes);
         self.attempt.persists.set(head.keep_alive());
         self.remember(head, bytes);
         let plan = self.plan(head, bytes);
-        let (output, delimited) = match &plan.encoder {
-            None => output_for(head.body(), client_version),
-            Some(_) if client_version == Version::Http10 => (Output::Content, false),
-            Some(_) => (Output::Chunks, true),
+        let (output, delimited) = match (plan.is_coded, client_version) {
+            (false, _) => output_for(head.body(), client_version),
+            (true, Version::Http10) => (Output::Content, false),
+            (true, Version::Http11) => (Output::Chunks, true),
         };
         let persists = delimited
             && self.incoming.keep_alive
@@ -98,14 +97,14 @@ impl Relay<'_, '_> {
         };
         let edits = ResponseEdits { connection, client_version, body, ..ResponseEdits::default() };
         self.driver.status.set(self.write_head(head, bytes, edits, &plan, sink));
-        Ok(Head { interim, body: head.body(), rest, encoder: plan.encoder })
+        Ok(Head { interim, body: head.body(), rest })
     }
 
     /// Runs rules over a final head, and decides whether the response is compressed.
     fn plan(&self, head: &ResponseHead, bytes: &[u8]) -> Plan {
         let (driver, frontend) = (self.driver, self.driver.frontend);
         let is_ruled = !frontend.response_rules.is_empty() || frontend.own_fields.via.is_some();
-        let mut plan = Plan { change: Change::Nothing, encoder: None, is_edited: is_ruled };
+        let mut plan = Plan { change: Change::Nothing, is_coded: false, is_edited: is_ruled };
         let settings = self.incoming.asked.as_ref().zip(frontend.compression(driver.backend));
         if is_ruled || settings.is_some() {
             self.run_rules(head, bytes);
@@ -118,8 +117,10 @@ impl Relay<'_, '_> {
         plan.change = Change::decide(&settings.policy, &settings.codings, asked, status, lines);
         if let Change::Encode(coding) = plan.change {
             let (frontend, backend) = (&frontend.stats, &driver.backend.stats);
-            plan.encoder = driver.worker.encoders.start(settings.level(coding));
-            if plan.encoder.is_some() {
+            let encoder = driver.worker.encoders.start(settings.level(coding));
+            plan.is_coded = encoder.is_some();
+            self.encoder.set(encoder);
+            if plan.is_coded {
                 frontend.compressed.increment(label_index(coding));
                 backend.compressed.increment(label_index(coding));
             } else {
