@@ -37,6 +37,8 @@ pub struct OriginCounts {
     pub accepted: u64,
     /// Connections open now.
     pub open: u64,
+    /// The most connections open when one was accepted, where that is [watched](Origin::watch_most).
+    pub open_most: u64,
     /// Requests answered since the start.
     pub requests: u64,
 }
@@ -51,6 +53,7 @@ pub struct Origin {
     responses: Vec<(usize, Rc<[u8]>)>,
     buffer: Vec<u8>,
     counts: OriginCounts,
+    watches_most: bool,
 }
 
 #[derive(Debug)]
@@ -100,6 +103,7 @@ impl Origin {
             responses: Vec::new(),
             buffer: vec![0; RECEIVE_BYTES],
             counts: OriginCounts::default(),
+            watches_most: false,
         })
     }
 
@@ -111,6 +115,12 @@ impl Origin {
     /// What it has seen so far.
     pub fn counts(&self) -> OriginCounts {
         self.counts
+    }
+
+    /// Counts the most connections that were open at once. A connection that the other side has ended does not count, though its
+    /// event may still be to come: each accept that would be the most looks at all, which is for a few connections, not for thousands.
+    pub fn watch_most(&mut self) {
+        self.watches_most = true;
     }
 
     /// Handles one event whose token carries [`TOKEN_BIT`].
@@ -153,6 +163,10 @@ impl Origin {
                 Some(Connection { socket, pending: Vec::new(), sending: None });
             self.counts.accepted += 1;
             self.counts.open += 1;
+            if self.watches_most && self.counts.open > self.counts.open_most {
+                let open = self.connections.iter().flatten().filter(|one| is_open(&one.socket));
+                self.counts.open_most = self.counts.open_most.max(open.count() as u64);
+            }
         }
     }
 
@@ -247,6 +261,15 @@ impl Origin {
         }
         self.responses.push((body_bytes, Rc::clone(&built)));
         built
+    }
+}
+
+/// Whether the other side has not ended the connection.
+fn is_open(socket: &OwnedFd) -> bool {
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    match rustix::net::recv(socket, [0; 1].as_mut_slice(), flags) {
+        Ok((_, bytes)) => bytes > 0,
+        Err(error) => error == Errno::AGAIN,
     }
 }
 
