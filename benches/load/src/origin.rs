@@ -10,6 +10,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags};
 
@@ -264,13 +265,11 @@ impl Origin {
     }
 }
 
-/// Whether the other side has not ended the connection.
+/// Whether the other side has not ended the connection, be there unread bytes from before that or not.
 fn is_open(socket: &OwnedFd) -> bool {
-    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-    match rustix::net::recv(socket, [0; 1].as_mut_slice(), flags) {
-        Ok((_, bytes)) => bytes > 0,
-        Err(error) => error == Errno::AGAIN,
-    }
+    // Hang-ups and errors are told unasked.
+    let mut sockets = [PollFd::new(socket, PollFlags::RDHUP)];
+    poll(&mut sockets, Some(&Timespec::default())) == Ok(0)
 }
 
 /// Sends as much as the socket takes.

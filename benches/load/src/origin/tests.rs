@@ -112,6 +112,8 @@ fn the_most_connections_are_those_open_at_once() {
     };
     let (one, two) = (connect(), connect());
     assert_eq!(turn_until(2), 2);
+    // Whatever it has sent before.
+    (&one).write_all(b"GET /10 ").expect("a small piece fits");
     drop(one);
     let three = connect();
     // Its end and the new connection are found in one turn, in whichever order.
