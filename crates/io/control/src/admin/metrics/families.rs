@@ -175,6 +175,11 @@ families! {
     SERVER_AGENT_CONNECTIONS: Gauge "tidegate_server_agent_max_connections" ["backend", "server"]
         "Connections that the server's agent allows, once it has said so.";
 
+    SHARD_CHANGE_DELAY: Histogram "tidegate_shard_server_change_delay_seconds" ["shard"]
+        "From the turn of the control core in which servers were found changed to the shard's working by it; one for each message to the shard.";
+    SHARD_CHANGE_DELAY_MAX: Gauge "tidegate_shard_server_change_delay_max_seconds" ["shard"]
+        "The longest of these delays since the start.";
+
     BACKEND_REQUESTS: Counter "tidegate_backend_requests_total" ["backend", "status"]
         "Requests answered, by class of the status sent to the client; one each, whatever the retries.";
     BACKEND_FAILED: Counter "tidegate_backend_requests_failed_total" ["backend", "reason"]
@@ -398,6 +403,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Family> {
         .chain(of(ACCESS_LOG_SCALARS))
         .chain([&ACCESS_LOG_DROPPED])
         .chain(of(SHARD_SCALARS))
+        .chain([&SHARD_CHANGE_DELAY, &SHARD_CHANGE_DELAY_MAX])
         .chain(of(FRONTEND_SHARD_SCALARS))
         .chain([&FRONTEND_REQUESTS])
         .chain(of(FRONTEND_SCALARS))
