@@ -247,7 +247,7 @@ fn a_server_that_is_paused_under_load_costs_no_request_that_can_be_repeated_and_
         + "backends.app.health_check = { type = \"http\", interval = \"100ms\", timeout = \"300ms\", rise = 2, fall = 3 }\n"
         + "backends.app.retry_on = [\"connect_failure\", \"empty_response\", \"junk_response\", \"reset\", \"timeout\"]\n"
         + "backends.app.retry_budget = { percent = 100 }\n"
-        + "backends.app.timeouts = { per_try = \"300ms\", server = \"10s\" }\n";
+        + "backends.app.timeouts = { per_try = \"300ms\", server = \"3s\" }\n";
     let tidegate = tidegate().start(&config);
     let address = tidegate.address("web");
     let gets = Crowd::start(address, 8, |_, _| "GET /get HTTP/1.1\r\nHost: a\r\n\r\n".into());
