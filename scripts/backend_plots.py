@@ -76,7 +76,7 @@ def slow_server(runs, directory):
         rounds[-1][name_of(run)] = run
     whole = [one for one in rounds if len(one) == len(COLOURS)]
     first = runs[0]
-    about = f"One slow server of five (10 × latency), {first['rate']:,} requests/s, {len(whole)} rounds of {first['seconds']} s"
+    about = f"One slow server of five (10 × latency), {first['rate']:,} requests/s, {len(whole)} rounds of {first['seconds']:.0f} s"
     curves = {name: [statistics.median(at(one[name]["curve"], q) for one in whole) for q in QUANTILES] for name in COLOURS}
     with open(f"{directory}/backends_slow_latency.svg", "w") as file:
         file.write(latency_curves(about, curves))
