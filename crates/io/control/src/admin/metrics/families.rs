@@ -372,34 +372,40 @@ fn of<S>(scalars: &'static [Scalar<S>]) -> impl Iterator<Item = &'static Family>
     scalars.iter().map(|scalar| &scalar.family)
 }
 
+/// What the control plane counts about itself.
+fn of_control() -> impl Iterator<Item = &'static Family> {
+    [
+        &CONFIG_GENERATION,
+        &CONFIG_RELOADS,
+        &CONFIG_LAST_RELOAD_OK,
+        &CONFIG_LAST_RELOAD_TIME,
+        &CONFIG_SHARD_GENERATION,
+        &CONFIG_COMMANDS_HELD,
+        &LOG_SUPPRESSED,
+        &CHECKS_IN_FLIGHT,
+        &CHECKS_DELAYED,
+        &TLS_CERTIFICATES,
+        &TLS_CERTIFICATE_EXPIRY,
+        &TLS_FILES_REPLACED,
+        &TLS_FILES_FAILED,
+        &ACME_ORDERS,
+        &ACME_FAILURES,
+        &ACME_NEXT,
+        &NAME_RESOLUTIONS,
+        &NAME_ADDRESSES,
+        &NAME_HELD,
+        &NAME_SURPLUS,
+        &RESOLVER_TRIES,
+        &LOOKUPS_DELAYED,
+    ]
+    .into_iter()
+}
+
 /// Every family, in the order of `docs/METRICS.md`.
 pub(super) fn all() -> impl Iterator<Item = &'static Family> {
     [&BUILD_INFO, &START_TIME, &CPU_SECONDS, &RESIDENT_BYTES, &OPEN_FDS, &FDS_MAX]
         .into_iter()
-        .chain([
-            &CONFIG_GENERATION,
-            &CONFIG_RELOADS,
-            &CONFIG_LAST_RELOAD_OK,
-            &CONFIG_LAST_RELOAD_TIME,
-            &CONFIG_SHARD_GENERATION,
-            &CONFIG_COMMANDS_HELD,
-            &LOG_SUPPRESSED,
-            &CHECKS_IN_FLIGHT,
-            &CHECKS_DELAYED,
-            &TLS_CERTIFICATES,
-            &TLS_CERTIFICATE_EXPIRY,
-            &TLS_FILES_REPLACED,
-            &TLS_FILES_FAILED,
-            &ACME_ORDERS,
-            &ACME_FAILURES,
-            &ACME_NEXT,
-            &NAME_RESOLUTIONS,
-            &NAME_ADDRESSES,
-            &NAME_HELD,
-            &NAME_SURPLUS,
-            &RESOLVER_TRIES,
-            &LOOKUPS_DELAYED,
-        ])
+        .chain(of_control())
         .chain(of(ACCESS_LOG_SCALARS))
         .chain([&ACCESS_LOG_DROPPED])
         .chain(of(SHARD_SCALARS))
