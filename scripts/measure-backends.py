@@ -308,15 +308,16 @@ def checks(seconds="10", count="10000", interval="2s", rate="5000"):
         lines += "".join(f'backends.many.servers.m{n} = "{address}"\n' for n, address in enumerate(at))
         process, web, admin = tidegate([f"127.0.0.1:{server}"], lines)
         time.sleep(3)
-        # A scrape of so many servers takes the control core a while: outside of what is measured.
-        counts = lambda: (sum(scrape(admin, "tidegate_server_checks_total").values()), scrape(admin, "tidegate_health_checks_delayed_total")[""])
-        made, late = counts()
+        # A scrape of so many servers takes a core for a second or two: outside of what is measured.
+        counts = lambda: (time.time(), sum(scrape(admin, "tidegate_server_checks_total").values()), scrape(admin, "tidegate_health_checks_delayed_total")[""])
+        earlier = counts()
+        time.sleep(2)
         before, begun = threads(process), time.time()
         report = json.loads(load(web, "--rate", rate, "--connections", "64", "--warmup", "1s", "--duration", f"{seconds}s").communicate()[0])
         used, took = threads(process) - before, time.time() - begun
-        made, late = counts()[0] - made, counts()[1] - late
+        between, made, late = (now - then for now, then in zip(counts(), earlier))
         print(name, "latency", report["latency_us"], "errors", sum(report["errors"].values()))
-        print(f"  {made / took:.0f} checks/s, {late / took:.0f} delayed; CPU % of a core:", {name: round(cpu / took * 100, 1) for name, cpu in sorted(used.items())}, flush=True)
+        print(f"  {made / between:.0f} checks/s, {late / between:.0f} late; CPU % of a core:", {name: round(cpu / took * 100, 1) for name, cpu in sorted(used.items())}, flush=True)
         stop(process)
 
 
