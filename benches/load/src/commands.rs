@@ -161,6 +161,9 @@ pub fn origin(mut args: Args) -> CommandResult {
     args.finish()?;
     pin_self(cpu)?;
     let mut harness = Harness::with_origin(listen)?;
+    if report {
+        harness.watch_most();
+    }
     if let Some(address) = harness.origin_address() {
         println!("listening on {address}");
     }

@@ -50,6 +50,11 @@ impl Harness {
         self.origin.as_ref().map(Origin::counts)
     }
 
+    /// Has the origin count the most connections that are open at once, if this loop has one.
+    pub fn watch_most(&mut self) {
+        self.origin.iter_mut().for_each(Origin::watch_most);
+    }
+
     /// Waits for one batch, serves the origin's part of it and hands the rest to `on_event`
     /// together with the time at which the batch arrived: whatever is ready in it came no later,
     /// so the harness's own work on earlier events is not mistaken for the proxy's latency.

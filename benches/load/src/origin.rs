@@ -10,6 +10,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags};
 
@@ -37,6 +38,8 @@ pub struct OriginCounts {
     pub accepted: u64,
     /// Connections open now.
     pub open: u64,
+    /// The most connections open when one was accepted, where that is [watched](Origin::watch_most).
+    pub open_most: u64,
     /// Requests answered since the start.
     pub requests: u64,
 }
@@ -51,6 +54,7 @@ pub struct Origin {
     responses: Vec<(usize, Rc<[u8]>)>,
     buffer: Vec<u8>,
     counts: OriginCounts,
+    watches_most: bool,
 }
 
 #[derive(Debug)]
@@ -100,6 +104,7 @@ impl Origin {
             responses: Vec::new(),
             buffer: vec![0; RECEIVE_BYTES],
             counts: OriginCounts::default(),
+            watches_most: false,
         })
     }
 
@@ -111,6 +116,12 @@ impl Origin {
     /// What it has seen so far.
     pub fn counts(&self) -> OriginCounts {
         self.counts
+    }
+
+    /// Counts the most connections that were open at once. A connection that the other side has ended does not count, though its
+    /// event may still be to come: each accept that would be the most looks at all, which is for a few connections, not for thousands.
+    pub fn watch_most(&mut self) {
+        self.watches_most = true;
     }
 
     /// Handles one event whose token carries [`TOKEN_BIT`].
@@ -153,6 +164,10 @@ impl Origin {
                 Some(Connection { socket, pending: Vec::new(), sending: None });
             self.counts.accepted += 1;
             self.counts.open += 1;
+            if self.watches_most && self.counts.open > self.counts.open_most {
+                let open = self.connections.iter().flatten().filter(|one| is_open(&one.socket));
+                self.counts.open_most = self.counts.open_most.max(open.count() as u64);
+            }
         }
     }
 
@@ -248,6 +263,13 @@ impl Origin {
         self.responses.push((body_bytes, Rc::clone(&built)));
         built
     }
+}
+
+/// Whether the other side has not ended the connection, be there unread bytes from before that or not.
+fn is_open(socket: &OwnedFd) -> bool {
+    // Hang-ups and errors are told unasked.
+    let mut sockets = [PollFd::new(socket, PollFlags::RDHUP)];
+    poll(&mut sockets, Some(&Timespec::default())) == Ok(0)
 }
 
 /// Sends as much as the socket takes.

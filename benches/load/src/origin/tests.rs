@@ -93,3 +93,32 @@ fn closes_when_asked_and_refuses_what_it_does_not_serve() {
         assert_eq!(talk(&[request], usize::MAX), REFUSAL);
     }
 }
+
+#[test]
+fn the_most_connections_are_those_open_at_once() {
+    let mut harness = Harness::with_origin(([127, 0, 0, 1], 0).into()).expect("loopback");
+    harness.watch_most();
+    let address = harness.origin_address().expect("it has an origin");
+    let connect = || TcpStream::connect(address).expect("the origin listens");
+    let mut turn_until = |accepted: u64| {
+        for _ in 0..1_000 {
+            harness.turn(Some(Duration::from_millis(1)), |_, _, _| ()).expect("the loop runs");
+            let counts = harness.origin_counts().expect("it has an origin");
+            if counts.accepted == accepted {
+                return counts.open_most;
+            }
+        }
+        panic!("{accepted} connections were not accepted");
+    };
+    let (one, two) = (connect(), connect());
+    assert_eq!(turn_until(2), 2);
+    // Whatever it has sent before.
+    (&one).write_all(b"GET /10 ").expect("a small piece fits");
+    drop(one);
+    let three = connect();
+    // Its end and the new connection are found in one turn, in whichever order.
+    assert_eq!(turn_until(3), 2);
+    let _four = connect();
+    assert_eq!(turn_until(4), 3);
+    drop((two, three));
+}

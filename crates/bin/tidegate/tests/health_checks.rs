@@ -9,8 +9,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tidegate_testkit::{
-    Builder, Client, Connection, Deadline, Gate, LogLine, Nginx, Origin, Redis, Signal, Tidegate,
-    refused_address, script, site,
+    Builder, Client, Connection, Deadline, Gate, LogLine, Metrics, Nginx, Origin, Redis, Signal,
+    Tidegate, refused_address, script, site,
 };
 
 fn tidegate() -> Builder {
@@ -309,4 +309,40 @@ fn ten_thousand_servers_are_checked_and_requests_go_on() {
         metrics.count("tidegate_server_checks_total", &[]),
         metrics.count("tidegate_server_checks_total", &passed)
     );
+}
+
+#[test]
+fn each_shard_tells_how_long_every_change_took_to_reach_it() {
+    let ill = Arc::new(AtomicBool::new(false));
+    let is_ill = ill.clone();
+    let origin = Origin::start(script::answer_with(move |_, _| {
+        let status = if is_ill.load(Ordering::SeqCst) { 503 } else { 200 };
+        script::response(status, "Whatever", &[], "x")
+    }));
+    let check = "backends.app.health_check = { type = \"http\", interval = \"50ms\", timeout = \"20s\", rise = 1, fall = 1 }\n";
+    let tidegate = tidegate().start(&checked(&[origin.address().to_string()], check));
+    let passed = [("result", "passed")];
+    let start = tidegate.wait_metrics("the first checks", |metrics| {
+        metrics.count("tidegate_server_checks_total", &passed) > 1
+    });
+    let family = "tidegate_shard_server_change_delay_seconds";
+    let deliveries = |metrics: &Metrics| {
+        let of = |shard| metrics.count(&format!("{family}_count"), &[("shard", shard)]);
+        ["0", "1"].map(of)
+    };
+    let before = deliveries(&start);
+    for (changes, event) in (1..).zip(["server_down", "server_up", "server_down"]) {
+        let since = mark(&tidegate);
+        ill.store(event == "server_down", Ordering::SeqCst);
+        wait_after(&tidegate, since, event, "s1");
+        let expected = before.map(|count| count + changes);
+        tidegate.wait_metrics("both have it, once", |metrics| deliveries(metrics) == expected);
+    }
+    let metrics = tidegate.metrics();
+    let longest =
+        |shard| metrics.sum("tidegate_shard_server_change_delay_max_seconds", &[("shard", shard)]);
+    for shard in ["0", "1"] {
+        let sum = metrics.sum(&format!("{family}_sum"), &[("shard", shard)]);
+        assert!(longest(shard) > 0.0 && longest(shard) <= sum, "{} of {sum}", longest(shard));
+    }
 }

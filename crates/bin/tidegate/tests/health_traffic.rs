@@ -1,13 +1,15 @@
 //! What traffic says of servers, and what it notices of one that dies.
 //!
-//! Owns ejections, their growth and cap, and a server that dies under load; leaves checks to `health_checks`.
+//! Owns ejections, their growth and cap, and servers that die or stand still under load; leaves checks to `health_checks`.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use tidegate_testkit::{
-    Builder, Client, Connection, LogLine, Nginx, Origin, Tidegate, script, site,
+    Builder, Client, Connection, LogLine, Metrics, Nginx, Origin, Tidegate, script, site,
 };
 
 fn tidegate() -> Builder {
@@ -190,4 +192,103 @@ fn a_server_that_dies_under_load_costs_no_request_that_can_be_repeated() {
         retries,
         "nobody tries it any more"
     );
+}
+
+/// Clients that ask without a pause until told to stop, and say how many answers were 200 and which others there were.
+struct Crowd {
+    stop: Arc<AtomicBool>,
+    clients: Vec<JoinHandle<(u64, Vec<u16>)>>,
+}
+
+impl Crowd {
+    /// `request` is told which client asks, and how often it has asked before.
+    fn start(
+        address: SocketAddr,
+        count: usize,
+        request: impl Fn(usize, u64) -> String + Send + Sync + 'static,
+    ) -> Crowd {
+        let (stop, request) = (Arc::new(AtomicBool::new(false)), Arc::new(request));
+        let client = |number| {
+            let (stop, request) = (stop.clone(), request.clone());
+            std::thread::spawn(move || {
+                let (mut client, mut served, mut others) = (Client::connect(address), 0, vec![]);
+                for asked in (0..).take_while(|_| !stop.load(Ordering::SeqCst)) {
+                    let response = client.send(request(number, asked)).read_response();
+                    if response.status == 200 {
+                        served += 1;
+                        continue;
+                    }
+                    others.push(response.status);
+                    client = Client::connect(address);
+                }
+                (served, others)
+            })
+        };
+        let clients = (0..count).map(client).collect();
+        Crowd { stop, clients }
+    }
+
+    fn end(self) -> (u64, Vec<u16>) {
+        self.stop.store(true, Ordering::SeqCst);
+        let ends = self
+            .clients
+            .into_iter()
+            .map(|client| client.join().expect("a client that reads answers"));
+        let (served, others): (Vec<u64>, Vec<Vec<u16>>) = ends.unzip();
+        (served.iter().sum(), others.concat())
+    }
+}
+
+#[test]
+fn a_server_that_is_paused_under_load_costs_no_request_that_can_be_repeated_and_comes_back() {
+    let says = "location / { return 200 'x'; }";
+    let servers = [Nginx::start(says), Nginx::start(says)];
+    let config = site(2, servers.each_ref().map(Nginx::address))
+        + "backends.app.health_check = { type = \"http\", interval = \"100ms\", timeout = \"300ms\", rise = 2, fall = 3 }\n"
+        + "backends.app.retry_on = [\"connect_failure\", \"empty_response\", \"junk_response\", \"reset\", \"timeout\"]\n"
+        + "backends.app.retry_budget = { percent = 100 }\n"
+        + "backends.app.timeouts = { per_try = \"300ms\", server = \"3s\" }\n";
+    let tidegate = tidegate().start(&config);
+    let address = tidegate.address("web");
+    let gets = Crowd::start(address, 8, |_, _| "GET /get HTTP/1.1\r\nHost: a\r\n\r\n".into());
+    let posts = Crowd::start(address, 2, |client, asked| {
+        format!("POST /post/{client}/{asked} HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx")
+    });
+    // What became of the attempts at a server: answered, and not.
+    let attempts = |metrics: &Metrics, server: &str| {
+        let count = |family| metrics.count(family, &[("server", server)]);
+        (count("tidegate_server_requests_total"), count("tidegate_server_attempts_failed_total"))
+    };
+    let wait_served = |server: &str, more: u64| {
+        let before = attempts(&tidegate.metrics(), server).0;
+        tidegate.wait_metrics("requests are served", |metrics| {
+            attempts(metrics, server).0 >= before + more
+        })
+    };
+    wait_served("s2", 500);
+
+    servers[1].pause();
+    tidegate.wait_log(|line| line.is_event("server_down"));
+    let paused = tidegate.wait_metrics("nothing waits for the paused one", |metrics| {
+        metrics.count("tidegate_server_requests_in_flight", &[("server", "s2")]) == 0
+    });
+    let until_then = attempts(&paused, "s2");
+    assert!(until_then.1 > 0, "the pause was felt");
+    let later = wait_served("s1", 1000);
+    assert_eq!(attempts(&later, "s2"), until_then, "nobody tries it any more");
+
+    servers[1].resume();
+    tidegate.wait_log(|line| {
+        line.is_event("server_up") && line.field("server").as_deref() == Some("s2")
+    });
+    wait_served("s2", 500);
+    let (answered, lost) = gets.end();
+    assert!(lost.is_empty(), "{answered} requests were answered with 200, others with {lost:?}");
+    posts.end();
+    let mut seen = std::collections::HashMap::<String, u32>::new();
+    for line in servers.iter().flat_map(Nginx::access_log).filter(|line| line.starts_with("POST")) {
+        *seen.entry(line.split(' ').nth(1).unwrap_or_default().to_owned()).or_default() += 1;
+    }
+    let twice: Vec<_> = seen.iter().filter(|(_, times)| **times > 1).collect();
+    assert!(!seen.is_empty() && twice.is_empty(), "reached servers more than once: {twice:?}");
 }

@@ -343,6 +343,8 @@ stats! {
         spliced_bytes: Counter = Counter::new(),
         /// Splices that found no pipe.
         pipes_exhausted: Counter = Counter::new(),
+        /// From the decision that servers have changed to this shard's working by it.
+        server_change_delay: Histogram = Histogram::new(),
     }
 }
 
@@ -380,7 +382,7 @@ mod tests {
         assert!(size_of::<FrontendStats>() <= 8_448);
         assert!(size_of::<BackendStats>() <= 4_352);
         assert!(size_of::<ServerStats>() <= 384);
-        assert!(size_of::<ShardStats>() <= 128);
+        assert!(size_of::<ShardStats>() <= 4_096);
     }
 
     #[test]

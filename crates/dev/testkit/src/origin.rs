@@ -14,7 +14,7 @@ use crate::message::{Request, read_request, read_request_body, read_request_head
 use crate::ports;
 use crate::stream::{End, Recording, Stream, timed_out};
 use crate::tls::{TlsFacts, TlsServer};
-use rustix::net::RecvFlags;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener};
@@ -323,14 +323,11 @@ fn accept<S>(
     }
 }
 
-/// Whether the other side has not ended the connection.
+/// Whether the other side has not ended the connection, be there unread bytes from before that or not.
 fn is_open(socket: &Socket) -> bool {
-    let mut byte = [std::mem::MaybeUninit::uninit()];
-    let flags = RecvFlags::PEEK.bits() | RecvFlags::DONTWAIT.bits();
-    match socket.recv_with_flags(&mut byte, flags.cast_signed()) {
-        Ok(bytes) => bytes > 0,
-        Err(error) => error.kind() == ErrorKind::WouldBlock,
-    }
+    // Hang-ups and errors are told unasked.
+    let mut sockets = [PollFd::new(socket, PollFlags::RDHUP)];
+    poll(&mut sockets, Some(&Timespec::default())) == Ok(0)
 }
 #[cfg(test)]
 #[path = "origin_tests.rs"]

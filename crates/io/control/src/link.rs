@@ -37,6 +37,8 @@ struct Held {
     configuration: Option<(Arc<Snapshot>, Vec<ListenerSpec>)>,
     states: BTreeMap<(usize, usize), ServerChange>,
     states_generation: u64,
+    /// When the first of `states` was decided.
+    states_decided: Option<Instant>,
     ending: Option<Command>,
 }
 
@@ -51,9 +53,13 @@ impl Held {
                 }
                 self.configuration = Some((snapshot, listeners));
                 self.states.clear();
+                self.states_decided = None;
             }
             Command::ServerStates(states) => {
                 self.states_generation = states.generation;
+                let decided =
+                    self.states_decided.map_or(states.decided, |at| at.min(states.decided));
+                self.states_decided = Some(decided);
                 let changes = states.changes.iter();
                 self.states
                     .extend(changes.map(|change| ((change.backend, change.server), *change)));
@@ -77,8 +83,9 @@ impl Held {
         if self.states.is_empty() {
             return None;
         }
+        let decided = self.states_decided.take()?;
         let changes = std::mem::take(&mut self.states).into_values().collect();
-        let states = ServerStates { generation: self.states_generation, changes };
+        let states = ServerStates { generation: self.states_generation, decided, changes };
         Some(Command::ServerStates(Arc::new(states)))
     }
 

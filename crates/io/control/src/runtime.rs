@@ -26,7 +26,8 @@ use tidegate_shard::{
 
 use crate::access::AccessLogs;
 use crate::acme::Orders;
-use crate::admin::metrics::{Exposition, ProcessInfo};
+use crate::admin::metrics::ProcessInfo;
+use crate::admin::scribe::Material;
 use crate::admin::{Admin, Status};
 use crate::certificates::Certificates;
 use crate::discovery::ask::Ids;
@@ -263,7 +264,8 @@ impl Runtime {
             reloads: Cell::new(Reloads::none(SystemTime::now())),
             failed: Cell::new(false),
         });
-        *runtime.server.borrow_mut() = Some(Admin::new(shard.clone(), runtime.clone()));
+        *runtime.server.borrow_mut() =
+            Some(Admin::new(shard.clone(), runtime.clone()).map_err(StartError::new)?);
         runtime.start_or_resolve()?;
         Ok(runtime)
     }
@@ -419,7 +421,7 @@ impl Status for Runtime {
         self.phase.get() == Phase::Serving && self.lowest_applied() == self.generation.get()
     }
 
-    fn metrics(&self, exposition: &mut Exposition, process: &ProcessInfo) -> String {
+    fn material(&self, process: ProcessInfo) -> Material {
         let suppressed = self.flood.borrow().totals();
         let figures = Figures {
             generation: self.generation.get(),
@@ -433,7 +435,7 @@ impl Status for Runtime {
             discovery: self.publisher.borrow().discovery.figures(),
             access_log: self.logs.borrow().as_ref().map(AccessLogs::totals),
         };
-        exposition.render(&self.publisher.borrow().registry, process, &figures)
+        Material { registry: self.publisher.borrow().registry.clone(), process, figures }
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tidegate_health::Standing;
 use tidegate_ring::PeerAddress;
@@ -33,10 +34,12 @@ pub struct ListenerSpec {
 }
 
 /// Servers that are not what they were.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ServerStates {
     /// The snapshot in which the indices count.
     pub generation: u64,
+    /// The turn of the control executor in which the first of the changes was decided: from then on shards work by what is not so.
+    pub decided: Instant,
     /// The newest standing of each of them.
     pub changes: Vec<ServerChange>,
 }

@@ -33,8 +33,9 @@ use families::{
     Kind, LOG_SUPPRESSED, LOOKUPS_DELAYED, NAME_ADDRESSES, NAME_HELD, NAME_RESOLUTIONS,
     NAME_SURPLUS, OPEN_FDS, RESIDENT_BYTES, RESOLVER_TRIES, SERVER_AGENT_CONNECTIONS,
     SERVER_CHECK_DURATION, SERVER_CHECKS, SERVER_EJECTED, SERVER_EJECTIONS, SERVER_FAILED,
-    SERVER_HTTP2_ENDED, SERVER_REQUESTS, SERVER_SCALARS, SERVER_UP, SHARD_SCALARS, START_TIME,
-    Scalar, TLS_CERTIFICATE_EXPIRY, TLS_CERTIFICATES, TLS_FILES_FAILED, TLS_FILES_REPLACED,
+    SERVER_HTTP2_ENDED, SERVER_REQUESTS, SERVER_SCALARS, SERVER_UP, SHARD_CHANGE_DELAY,
+    SHARD_CHANGE_DELAY_MAX, SHARD_SCALARS, START_TIME, Scalar, TLS_CERTIFICATE_EXPIRY,
+    TLS_CERTIFICATES, TLS_FILES_FAILED, TLS_FILES_REPLACED,
 };
 use metrics::{Key, Label, Level, Metadata, Recorder, SharedString};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
@@ -133,6 +134,10 @@ impl Exposition {
         push_sorted(&mut body, &scrape.recorder.handle().render());
         write_header_of(&mut body, &CPU_SECONDS);
         write_sample(&mut body, CPU_SECONDS.name, &[], process.cpu_time.as_secs_f64());
+        let names = (0..).map(|shard: usize| Arc::from(shard.to_string()));
+        let shards: Vec<(Arc<str>, _)> = names.zip(registry.shards().snapshots()).collect();
+        let delays = shards.iter().map(|(name, stats)| (name, stats.server_change_delay.clone()));
+        push_histograms(&mut body, &SHARD_CHANGE_DELAY, delays);
         let frontends =
             registry.frontends().map(|(name, stats)| (name, stats.total().request_duration));
         push_histograms(&mut body, &FRONTEND_DURATION, frontends);
@@ -345,7 +350,10 @@ impl Scrape {
 
     fn entities(&self, registry: &Registry) {
         for (shard, values) in registry.shards().snapshots().enumerate() {
-            self.scalars(SHARD_SCALARS, &values, &[shard_label(shard)]);
+            let labels = [shard_label(shard)];
+            self.scalars(SHARD_SCALARS, &values, &labels);
+            let longest = values.server_change_delay.max().as_secs_f64();
+            self.gauge(&SHARD_CHANGE_DELAY_MAX, longest, labels.to_vec());
         }
         for (name, stats) in registry.frontends() {
             let frontend = name_label("frontend", name);

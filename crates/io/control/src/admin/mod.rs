@@ -1,11 +1,12 @@
 //! The admin listener: metrics and health of the process itself.
 //!
-//! Owns a small HTTP/1.1 server on the control executor; leaves what it tells to `metrics` and the runtime. Invariant: it
+//! Owns a small HTTP/1.1 server on the control executor; leaves what it tells to `metrics` and the runtime, and writing that to `scribe`. Invariant: it
 //! is bounded in connections and time, and no request to it reaches a shard.
 
 pub(crate) mod metrics;
+pub(crate) mod scribe;
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
@@ -18,13 +19,17 @@ use tidegate_http1::{
 use tidegate_ring::{Listener, SendBuf, Socket};
 use tidegate_shard::{Alarm, Shard};
 
-use self::metrics::{CONTENT_TYPE, Exposition, ProcessInfo};
+use self::metrics::{CONTENT_TYPE, ProcessInfo};
+use self::scribe::{Material, Scribe};
 
 /// Connections served at once; an admin port that is flooded must not cost the process its descriptors.
 const CONNECTIONS_MAX: usize = 64;
 
 /// Time for one request and its answer, and between two.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a scrape may take, those before it included.
+const SCRAPE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Pause after a failed accept.
 const FAILURE_PAUSE: Duration = Duration::from_millis(100);
@@ -34,28 +39,33 @@ pub(crate) trait Status {
     /// Whether every shard serves the newest configuration and the process is to go on.
     fn is_ready(&self) -> bool;
 
-    /// The metrics' text.
-    fn metrics(&self, exposition: &mut Exposition, process: &ProcessInfo) -> String;
+    /// What the metrics' text is written from.
+    fn material(&self, process: ProcessInfo) -> Material;
 }
 
 /// The admin server of one process.
 pub(crate) struct Admin<S> {
     shard: Rc<Shard>,
     status: Rc<S>,
-    exposition: RefCell<Exposition>,
+    scribe: Scribe,
     started: SystemTime,
     connections: Cell<usize>,
 }
 
 impl<S: Status + 'static> Admin<S> {
-    pub(crate) fn new(shard: Rc<Shard>, status: Rc<S>) -> Rc<Admin<S>> {
-        Rc::new(Admin {
+    /// The server, with the thread that writes its scrapes.
+    ///
+    /// # Errors
+    /// The thread cannot be made.
+    pub(crate) fn new(shard: Rc<Shard>, status: Rc<S>) -> std::io::Result<Rc<Admin<S>>> {
+        Ok(Rc::new(Admin {
             shard,
             status,
-            exposition: RefCell::new(Exposition::new()),
+            // One for each connection, so that all fit.
+            scribe: Scribe::start(CONNECTIONS_MAX)?,
             started: SystemTime::now(),
             connections: Cell::new(0),
-        })
+        }))
     }
 
     /// Accepts until `stopping`; the task must be woken after setting it.
@@ -107,7 +117,9 @@ impl<S: Status + 'static> Admin<S> {
                 }
             };
             let (answer, head_bytes) = match parsed {
-                Ok(Parsed::Complete { head_bytes }) => (self.answer(&head, &bytes), head_bytes),
+                Ok(Parsed::Complete { head_bytes }) => {
+                    (self.answer(&head, &bytes, &alarm).await, head_bytes)
+                }
                 Ok(Parsed::Incomplete) => return,
                 Err(error) => (Answer::plain(error.status(), error.reason()), 0),
             };
@@ -118,6 +130,7 @@ impl<S: Status + 'static> Admin<S> {
             answer.encode(&mut out, &head, persists);
             socket.queue(SendBuf::Vec(out));
             socket.flush();
+            let deadline = alarm.now() + PATIENCE;
             let sent = alarm.within(deadline, |context| socket.poll_flushed(context, 0)).await;
             if !persists || !matches!(sent, Ok(Ok(()))) {
                 return;
@@ -126,7 +139,7 @@ impl<S: Status + 'static> Admin<S> {
         }
     }
 
-    fn answer(&self, head: &RequestHead, bytes: &[u8]) -> Answer {
+    async fn answer(&self, head: &RequestHead, bytes: &[u8], alarm: &Alarm) -> Answer {
         if !matches!(head.method(), Method::Get | Method::Head) {
             return Answer {
                 allow: true,
@@ -136,20 +149,30 @@ impl<S: Status + 'static> Admin<S> {
         let target = head.path_and_query(bytes);
         let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
         match path {
-            b"/metrics" => {
-                let process = ProcessInfo::read(env!("CARGO_PKG_VERSION"), self.started);
-                let text = self.status.metrics(&mut self.exposition.borrow_mut(), &process);
-                Answer {
-                    status: 200,
-                    content_type: CONTENT_TYPE,
-                    body: text.into_bytes(),
-                    allow: false,
-                }
-            }
+            b"/metrics" => self.scrape(alarm).await,
             b"/healthz" => Answer::plain(200, "ok"),
             b"/readyz" if self.status.is_ready() => Answer::plain(200, "ready"),
             b"/readyz" => Answer::plain(503, "not ready"),
             _ => Answer::plain(404, "try /metrics, /healthz or /readyz"),
+        }
+    }
+
+    async fn scrape(&self, alarm: &Alarm) -> Answer {
+        let process = ProcessInfo::read(env!("CARGO_PKG_VERSION"), self.started);
+        let material = self.status.material(process);
+        let asked = poll_fn(|context| Poll::Ready(context.waker().clone())).await;
+        let Some(pending) = self.scribe.ask(material, asked) else {
+            return Answer::plain(503, "too many scrapes wait");
+        };
+        match alarm.within(alarm.now() + SCRAPE_PATIENCE, |_| pending.poll()).await {
+            Ok(Some(text)) => Answer {
+                status: 200,
+                content_type: CONTENT_TYPE,
+                body: text.into_bytes(),
+                allow: false,
+            },
+            Ok(None) => Answer::plain(500, "the metrics could not be written"),
+            Err(_) => Answer::plain(503, "the metrics took too long"),
         }
     }
 }

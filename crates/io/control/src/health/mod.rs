@@ -396,7 +396,7 @@ impl Health {
             changes.push(ServerChange { backend: at, server, standing, spot });
         }
         let generation = self.generation;
-        (!changes.is_empty()).then_some(ServerStates { generation, changes })
+        (!changes.is_empty()).then_some(ServerStates { generation, decided: now, changes })
     }
 }
 

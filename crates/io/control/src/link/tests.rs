@@ -126,7 +126,7 @@ impl Rig {
             },
         };
         let changes = weights.iter().map(change).collect();
-        let states = Arc::new(ServerStates { generation, changes });
+        let states = Arc::new(ServerStates { generation, decided: self.now, changes });
         self.link.send(Command::ServerStates(states), self.now);
     }
 }
@@ -140,6 +140,19 @@ fn a_full_queue_holds_the_newest_state_of_each_server_behind_its_configuration()
     rig.states(1, &[(2, 4)]);
     assert!(!rig.link.has_handed_over());
     assert_eq!(described(&rig.take_all()), ["1", "1 0:3 1:2 2:4"]);
+    // What is held is as old as the first of it.
+    let first = rig.now;
+    rig.states(1, &[(0, 1)]);
+    for server in 0..3 {
+        rig.now += LAG_PATIENCE;
+        rig.states(1, &[(server, 2)]);
+    }
+    let decided = |taken: &Taken| match taken {
+        Taken::States(states) => states.decided - first,
+        other => panic!("{other:?}"),
+    };
+    let ages: Vec<_> = rig.take_all().iter().map(decided).collect();
+    assert_eq!(ages, [Duration::ZERO, LAG_PATIENCE]);
     // A newer configuration brings the states of its servers with it.
     rig.apply(Vec::new());
     rig.states(2, &[(0, 5)]);

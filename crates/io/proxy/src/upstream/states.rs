@@ -4,6 +4,7 @@
 //! picks to the backend. Invariant: what is about another snapshot than this shard's changes nothing.
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use crate::command::{ServerChange, ServerStates};
 use crate::site::{Backend, Server, Site};
@@ -27,6 +28,9 @@ impl Worker {
             };
             self.set_states_of(backend, changes);
         }
+        // Not the time of the turn, which began before the message came.
+        let delay = Instant::now().saturating_duration_since(states.decided);
+        self.stats.server_change_delay.record(delay);
     }
 
     fn set_states_of(&self, backend: &Backend, changes: &[ServerChange]) {

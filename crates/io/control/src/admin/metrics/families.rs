@@ -175,6 +175,11 @@ families! {
     SERVER_AGENT_CONNECTIONS: Gauge "tidegate_server_agent_max_connections" ["backend", "server"]
         "Connections that the server's agent allows, once it has said so.";
 
+    SHARD_CHANGE_DELAY: Histogram "tidegate_shard_server_change_delay_seconds" ["shard"]
+        "From the turn of the control core in which servers were found changed to the shard's working by it; one for each message to the shard.";
+    SHARD_CHANGE_DELAY_MAX: Gauge "tidegate_shard_server_change_delay_max_seconds" ["shard"]
+        "The longest of these delays since the start.";
+
     BACKEND_REQUESTS: Counter "tidegate_backend_requests_total" ["backend", "status"]
         "Requests answered, by class of the status sent to the client; one each, whatever the retries.";
     BACKEND_FAILED: Counter "tidegate_backend_requests_failed_total" ["backend", "reason"]
@@ -367,37 +372,44 @@ fn of<S>(scalars: &'static [Scalar<S>]) -> impl Iterator<Item = &'static Family>
     scalars.iter().map(|scalar| &scalar.family)
 }
 
+/// What the control plane counts about itself.
+fn of_control() -> impl Iterator<Item = &'static Family> {
+    [
+        &CONFIG_GENERATION,
+        &CONFIG_RELOADS,
+        &CONFIG_LAST_RELOAD_OK,
+        &CONFIG_LAST_RELOAD_TIME,
+        &CONFIG_SHARD_GENERATION,
+        &CONFIG_COMMANDS_HELD,
+        &LOG_SUPPRESSED,
+        &CHECKS_IN_FLIGHT,
+        &CHECKS_DELAYED,
+        &TLS_CERTIFICATES,
+        &TLS_CERTIFICATE_EXPIRY,
+        &TLS_FILES_REPLACED,
+        &TLS_FILES_FAILED,
+        &ACME_ORDERS,
+        &ACME_FAILURES,
+        &ACME_NEXT,
+        &NAME_RESOLUTIONS,
+        &NAME_ADDRESSES,
+        &NAME_HELD,
+        &NAME_SURPLUS,
+        &RESOLVER_TRIES,
+        &LOOKUPS_DELAYED,
+    ]
+    .into_iter()
+}
+
 /// Every family, in the order of `docs/METRICS.md`.
 pub(super) fn all() -> impl Iterator<Item = &'static Family> {
     [&BUILD_INFO, &START_TIME, &CPU_SECONDS, &RESIDENT_BYTES, &OPEN_FDS, &FDS_MAX]
         .into_iter()
-        .chain([
-            &CONFIG_GENERATION,
-            &CONFIG_RELOADS,
-            &CONFIG_LAST_RELOAD_OK,
-            &CONFIG_LAST_RELOAD_TIME,
-            &CONFIG_SHARD_GENERATION,
-            &CONFIG_COMMANDS_HELD,
-            &LOG_SUPPRESSED,
-            &CHECKS_IN_FLIGHT,
-            &CHECKS_DELAYED,
-            &TLS_CERTIFICATES,
-            &TLS_CERTIFICATE_EXPIRY,
-            &TLS_FILES_REPLACED,
-            &TLS_FILES_FAILED,
-            &ACME_ORDERS,
-            &ACME_FAILURES,
-            &ACME_NEXT,
-            &NAME_RESOLUTIONS,
-            &NAME_ADDRESSES,
-            &NAME_HELD,
-            &NAME_SURPLUS,
-            &RESOLVER_TRIES,
-            &LOOKUPS_DELAYED,
-        ])
+        .chain(of_control())
         .chain(of(ACCESS_LOG_SCALARS))
         .chain([&ACCESS_LOG_DROPPED])
         .chain(of(SHARD_SCALARS))
+        .chain([&SHARD_CHANGE_DELAY, &SHARD_CHANGE_DELAY_MAX])
         .chain(of(FRONTEND_SHARD_SCALARS))
         .chain([&FRONTEND_REQUESTS])
         .chain(of(FRONTEND_SCALARS))

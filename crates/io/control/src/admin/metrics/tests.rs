@@ -8,11 +8,14 @@ mod parser;
 use self::parser::{Families, Labels, parse};
 use super::families::{Family, Kind};
 use super::{Exposition, ProcessInfo, families};
+use crate::admin::scribe::{Material, Scribe};
 use crate::certificates::{CertificateEnd, CertificateFigures};
 use crate::discovery::figures::DiscoveryFigures;
 use crate::figures::{Figures, Reloads, ShardFigures, StickFigures};
 use crate::health::figures::HealthFigures;
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::task::{Poll, Wake, Waker};
 use std::time::{Duration, SystemTime};
 use tidegate_log::{Cause, Counts as LogCounts};
 use tidegate_telemetry::{CounterSet, EntityName, Reasons, Registry};
@@ -300,6 +303,38 @@ fn a_scrape_can_be_rendered_on_another_thread() {
     let there =
         std::thread::spawn(move || exposition.render(&registry, &process(), &figures())).join();
     assert_eq!(there.expect("rendering does not panic"), here);
+}
+
+/// Wakes the test's thread.
+struct Unpark(std::thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+#[test]
+fn the_scribe_writes_each_scrape_that_was_asked_for_and_wakes_who_asked() {
+    let scribe = Scribe::start(2).expect("a thread");
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let ask = |registry| {
+        let material = Material { registry, process: process(), figures: figures() };
+        scribe.ask(material, waker.clone()).expect("there is room")
+    };
+    let asked = [ask(registry()), ask(Registry::new(1, REASONS))];
+    let written = asked.map(|pending| {
+        loop {
+            match pending.poll() {
+                Poll::Ready(text) => break text.expect("written"),
+                Poll::Pending => std::thread::park_timeout(Duration::from_secs(30)),
+            }
+        }
+    });
+    let [here, empty] = [registry(), Registry::new(1, REASONS)]
+        .map(|registry| Exposition::new().render(&registry, &process(), &figures()));
+    assert!(here.len() > empty.len());
+    assert_eq!(written, [here, empty]);
 }
 
 #[test]
