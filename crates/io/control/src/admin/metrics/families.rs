@@ -369,6 +369,17 @@ fn of<S>(scalars: &'static [Scalar<S>]) -> impl Iterator<Item = &'static Family>
     scalars.iter().map(|scalar| &scalar.family)
 }
 
+/// What is counted of frontends by reason.
+const FRONTEND_REASONS: [&Family; 7] = [
+    &FRONTEND_REJECTED,
+    &FRONTEND_FAILED,
+    &FRONTEND_ANSWERED,
+    &FRONTEND_RULES_DROPPED,
+    &FRONTEND_HTTP2_FLOODS,
+    &FRONTEND_HTTP2_ERRORS,
+    &FRONTEND_HTTP2_STREAM_ERRORS,
+];
+
 /// Every family, in the order of `docs/METRICS.md`.
 pub(super) fn all() -> impl Iterator<Item = &'static Family> {
     [&BUILD_INFO, &START_TIME, &CPU_SECONDS, &RESIDENT_BYTES, &OPEN_FDS, &FDS_MAX]
@@ -403,14 +414,8 @@ pub(super) fn all() -> impl Iterator<Item = &'static Family> {
         .chain(of(FRONTEND_SHARD_SCALARS))
         .chain([&FRONTEND_REQUESTS])
         .chain(of(FRONTEND_SCALARS))
+        .chain(FRONTEND_REASONS)
         .chain([
-            &FRONTEND_REJECTED,
-            &FRONTEND_FAILED,
-            &FRONTEND_ANSWERED,
-            &FRONTEND_RULES_DROPPED,
-            &FRONTEND_HTTP2_FLOODS,
-            &FRONTEND_HTTP2_ERRORS,
-            &FRONTEND_HTTP2_STREAM_ERRORS,
             &FRONTEND_COMPRESSED,
             &FRONTEND_TLS_FAILED,
             &FRONTEND_TLS_DURATION,
