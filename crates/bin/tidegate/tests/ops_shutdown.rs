@@ -46,12 +46,12 @@ fn slow_origin(gate: &Gate) -> Origin {
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// The kernel resets what comes between the last accept and the close, which nobody can prevent: none or one of 1,200 here, 80 to
-/// 90 where the listeners are closed at once.
+/// The kernel resets what has come or been begun when a listener closes: 80 to 90 of 1,200 here where listeners are closed at
+/// once, one or two where their queue is emptied before.
 #[test]
 fn connections_made_before_the_end_are_served() {
     let (mut made, mut lost) = (0, 0);
-    for round in 0..20 {
+    for round in 0..8 {
         let origin = Origin::start(script::answer_ok("fast"));
         let mut tidegate = tidegate().start(&site(1 + round % 2, [origin.address()]));
         let address = tidegate.address("web");
@@ -76,8 +76,7 @@ fn connections_made_before_the_end_are_served() {
         });
         assert_exits_quickly(&mut tidegate);
     }
-    println!("{lost} of {made} connections were lost");
-    assert!(lost * 100 <= made, "{lost} of {made}");
+    assert_eq!(lost, 0, "of {made}");
 }
 
 #[test]

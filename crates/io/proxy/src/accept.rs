@@ -32,6 +32,9 @@ const PLACE_HELD_MAX: Duration = Duration::from_millis(5);
 /// How long the kernel may take to end an accept.
 const STOPPED_MAX: Duration = Duration::from_millis(100);
 
+/// How long a listener that lets no connection begin any more waits for those that have begun: the round trip of most clients.
+const HANDSHAKE_PATIENCE: Duration = Duration::from_millis(50);
+
 /// Connections that are taken from a listen queue before it is closed: the longest that the kernel makes by default.
 const QUEUED_TAKEN_MAX: usize = 4096;
 
@@ -94,8 +97,8 @@ impl Drop for Accepting {
     }
 }
 
-/// Accepts until told to stop, and then what has been accepted or waits in the listen queue: closing the listener would reset
-/// it, with the request that may have come along.
+/// Accepts until told to stop, and then what has been accepted, waits in the listen queue or is on its way there: closing the
+/// listener would reset it, with the request that may have come along.
 pub(crate) async fn accept_connections(worker: Rc<Worker>, acceptor: Rc<Acceptor>) {
     let Some(task) = worker.shard.tasks.current() else { return };
     let _counted = Accepting(worker.clone());
@@ -120,6 +123,10 @@ pub(crate) async fn accept_connections(worker: Rc<Worker>, acceptor: Rc<Acceptor
             Next::Stopped => {
                 let rest = |context: &mut Context<'_>| poll_rest(&worker, &acceptor, context);
                 let _ = alarm.within(alarm.now() + STOPPED_MAX, rest).await;
+                if !acceptor.shared && acceptor.listener.refuse_new().is_ok() {
+                    let until = alarm.now() + HANDSHAKE_PATIENCE;
+                    let _ = alarm.within(until, |_| Poll::<()>::Pending).await;
+                }
                 return take_queued(&worker, &acceptor);
             }
         }

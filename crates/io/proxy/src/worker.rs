@@ -3,13 +3,14 @@
 //! Owns listeners, parked connections and the pool of connection tasks; leaves what a connection does to `http1`.
 //! Invariant: a client connection is in exactly one place: parked, in a task, or gone.
 
+mod ending;
 mod reports;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tidegate_compression::{Pool as Encoders, PoolLimits};
 use tidegate_exchange::FailureKind;
@@ -34,10 +35,6 @@ use crate::{http1, http2};
 
 /// Connection tasks kept for reuse when idle; one holds a few KiB.
 const TASKS_KEPT_MAX: usize = 4096;
-
-/// How long a shard that drains waits for the first request of a connection: it mostly comes along with the last segment of the
-/// handshake.
-const DRAIN_PATIENCE: Duration = Duration::from_millis(50);
 
 /// What a shard starts from.
 pub struct Context {
@@ -88,6 +85,8 @@ pub(crate) struct Worker {
     pub(crate) chores: Chores,
     pub(crate) turnstile: Turnstile,
     pub(crate) clients_open: Cell<u32>,
+    /// The listeners are being closed; when they are, draining begins.
+    ending: Cell<bool>,
     pub(crate) draining: Cell<bool>,
     /// Accepting tasks that have not ended.
     acceptors_open: Cell<u32>,
@@ -169,7 +168,7 @@ impl Service for Worker {
         match command {
             Command::Apply(snapshot, listeners) => self.apply(snapshot, listeners),
             Command::ServerStates(states) => self.set_states(&states),
-            Command::Drain => self.drain(),
+            Command::Drain => self.end(),
             Command::Stop => self.shard.stop(),
         }
     }
@@ -242,6 +241,7 @@ impl Worker {
             chores: Chores::default(),
             turnstile: Turnstile::new(snapshot.handshakes, shard.clock.now()),
             clients_open: Cell::new(0),
+            ending: Cell::new(false),
             draining: Cell::new(false),
             acceptors_open: Cell::new(0),
             encoders: Encoders::new(PoolLimits::default()),
@@ -354,69 +354,17 @@ impl Worker {
         }
         self.follow_names(&site);
         self.follow_queues(&before, &site);
-        if !self.draining.get() {
+        if !self.ending.get() {
             self.listen(listeners);
         }
         self.report(Report::Applied(site.snapshot.generation));
         self.report(Report::Retired(before.snapshot.clone()));
     }
 
-    fn drain(&self) {
-        self.draining.set(true);
-        self.listen(Vec::new());
-        let clients = self.parked.borrow_mut().take_clients();
-        for client in clients {
-            if client.socket.has_arrived() {
-                // Its next request is here: it is the last one.
-                client.socket.unpark();
-                self.dispatch(client);
-            } else if client.requests.get() == 0 {
-                // Its first request may be on its way.
-                client.socket.unpark();
-                self.park(client, self.shard.clock.now() + DRAIN_PATIENCE);
-            } else if client.socket.queued_bytes() == 0 {
-                self.log_unused(&client);
-                drop(client);
-                self.clients_open.set(self.clients_open.get() - 1);
-            } else if let Some(worker) = self.this.upgrade() {
-                // Still taking the end of its last response.
-                self.shard.tasks.spawn(async move {
-                    http1::close_idle(&worker, &client).await;
-                    drop(client);
-                    worker.client_closed();
-                });
-            }
-        }
-        self.http2.tasks().into_iter().for_each(|task| self.shard.tasks.wake(task));
-        self.finish_draining();
-    }
-
-    fn finish_draining(&self) {
-        let is_empty = self.clients_open.get() == 0 && self.acceptors_open.get() == 0;
-        if self.draining.get() && is_empty {
-            self.report(Report::Drained);
-            self.shard.stop();
-        }
-    }
-
-    fn client_closed(&self) {
-        self.clients_open.set(self.clients_open.get() - 1);
-        self.finish_draining();
-    }
-
-    /// An accepting task has ended.
-    pub(crate) fn acceptor_ended(&self) {
-        self.acceptors_open.set(self.acceptors_open.get() - 1);
-        self.finish_draining();
-    }
-
     /// A new connection: waits for its first request.
     pub(crate) fn welcome(&self, client: Box<Client>) {
         self.clients_open.set(self.clients_open.get() + 1);
-        let mut limit = client.first_patience();
-        if self.draining.get() {
-            limit = limit.min(DRAIN_PATIENCE);
-        }
+        let limit = client.first_patience();
         self.park(client, self.shard.clock.now() + limit);
     }
 

@@ -11,10 +11,27 @@ use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::task::{Context, Poll};
 
+use socket2::{SockFilter, SockRef};
+
 use crate::core::{Core, Shots};
 use crate::ring::Ring;
 use crate::slots::{Arrived, Flags};
 use crate::socket::Socket;
+
+/// Drops what asks for a new connection, a SYN without an ACK (RFC 9293 section 3.5), and lets everything else pass. A filter of
+/// a TCP socket sees the packet from the TCP header on; the flags are its byte 13.
+#[expect(clippy::cast_possible_truncation, reason = "codes of instructions have 16 bits")]
+const NO_NEW_CONNECTIONS: [SockFilter; 5] = {
+    const SYN: u32 = 0x02;
+    const ACK: u32 = 0x10;
+    [
+        SockFilter::new((libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16, 0, 0, 13),
+        SockFilter::new((libc::BPF_ALU | libc::BPF_AND | libc::BPF_K) as u16, 0, 0, SYN | ACK),
+        SockFilter::new((libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16, 0, 1, SYN),
+        SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0),
+        SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, u32::MAX),
+    ]
+};
 
 /// A listening socket of one ring.
 pub struct Listener {
@@ -35,15 +52,28 @@ impl Listener {
     /// # Errors
     /// The kernel refuses, which it does to no socket that listens.
     pub fn set_backlog(&self, connections: u32) -> io::Result<()> {
-        let fd = self.with(|core, index| core.slots.get(index).fd);
-        if fd < 0 {
-            return Ok(());
-        }
-        // SAFETY: the slot owns the descriptor and keeps it open as long as this handle exists or until it is closed, when it has
-        // none.
-        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+        let Some(fd) = self.descriptor() else { return Ok(()) };
         rustix::net::listen(fd, i32::try_from(connections).unwrap_or(i32::MAX))?;
         Ok(())
+    }
+
+    /// Lets no connection begin from now on, so that there is a moment at which none can be lost by closing: handshakes that
+    /// have begun still end in the listen queue. The kernel drops what asks anew without a word; who asked does so again after a
+    /// second, and finds whoever listens then. For TCP, and a queue that is this ring's alone.
+    ///
+    /// # Errors
+    /// The kernel has no memory for the filter; connections go on to begin.
+    pub fn refuse_new(&self) -> io::Result<()> {
+        let Some(fd) = self.descriptor() else { return Ok(()) };
+        SockRef::from(&fd).attach_filter(&NO_NEW_CONNECTIONS)
+    }
+
+    /// None once it is closed.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        let fd = self.with(|core, index| core.slots.get(index).fd);
+        // SAFETY: the slot owns the descriptor and keeps it open as long as this handle exists or until it is closed, when it has
+        // none.
+        (fd >= 0).then(|| unsafe { BorrowedFd::borrow_raw(fd) })
     }
 
     /// Closes the socket at once and gives what waited in its listen queue, at most `count_max` connections: the kernel resets

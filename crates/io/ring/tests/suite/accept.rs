@@ -9,6 +9,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use socket2::{Domain, Socket as Socket2, Type};
 use tidegate_ring::{Listener, PeerAddress, Socket};
 use tidegate_testkit::TempDir;
 
@@ -119,6 +120,26 @@ fn one_is_accepted_and_the_next_stays_in_the_listen_queue() {
         listener.accept_one();
         assert!(!accepts_in_a_few_turns(rig, &listener), "no other is in the queue");
         assert!(listener.is_accepting());
+    });
+}
+
+#[test]
+fn no_connection_begins_where_new_ones_are_refused() {
+    with_ring(&small(), |rig| {
+        let (listener, address) = listen(rig);
+        let ask = || {
+            let peer = Socket2::new(Domain::IPV4, Type::STREAM.nonblocking(), None).expect("room");
+            peer.connect(&address.into()).expect_err("it does not wait for the answer");
+            peer
+        };
+        let before = ask();
+        assert!(before.peer_addr().is_ok(), "over loopback the handshake has ended");
+        listener.refuse_new().expect("memory for a filter");
+        let after = ask();
+        assert!(after.peer_addr().is_err());
+        assert_eq!(listener.close(5).len(), 1);
+        assert!(before.take_error().expect("open").is_none() && after.peer_addr().is_err());
+        assert!(listener.refuse_new().is_ok(), "of a closed one nothing is asked");
     });
 }
 
