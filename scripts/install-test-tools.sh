@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the programs that the tests drive, where they are missing: nginx, curl, openssl, wrk, h2load, nghttpd, valgrind, redis, dnsmasq and pebble, and
+# Installs the programs that the tests drive, where they are missing: nginx, curl, openssl, wrk, h2load, nghttpd, gnutls-cli, valgrind, redis, dnsmasq and pebble, and
 # Python libraries. Needs apt and either root or sudo, and the package index of Python. No service that a package brings is started.
 set -euo pipefail
 
@@ -10,6 +10,7 @@ declare -A package_of=(
     [h2load]=nghttp2-client
     [nghttpd]=nghttp2-server
     [openssl]=openssl
+    [gnutls-cli]=gnutls-bin
     [valgrind]=valgrind
     [redis-server]=redis-server
     [dnsmasq]=dnsmasq-base

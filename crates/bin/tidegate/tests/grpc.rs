@@ -12,7 +12,7 @@ use http2::start_http2;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tidegate_testkit::http2::kind;
-use tidegate_testkit::{Http2Client, Http2Origin, Tidegate, refused_address};
+use tidegate_testkit::{Http2Client, Http2Origin, TempDir, Tidegate, refused_address};
 
 const H2: &str = "backends.app.protocol = \"h2\"\n";
 
@@ -139,6 +139,62 @@ fn errors_of_our_own_are_statuses_of_grpc() {
     let mut client = Http2Client::connect(tidegate.address("web"));
     client.get(1, "/");
     assert_eq!(client.answer(1).status, 503, "what is no call gets a status of HTTP");
+}
+
+#[test]
+fn the_status_of_a_call_is_in_the_access_log() {
+    let origin = Http2Origin::answering(&[], |connection, request| {
+        connection.read_body(request.stream)?;
+        let alone = [HEAD[0], HEAD[1], ("grpc-status", "14")];
+        match request.field(":path") {
+            Some("/a.S/Head") => connection.send_fields(request.stream, &alone, true),
+            Some("/a.S/None") => {
+                connection.send_fields(request.stream, &HEAD, false)?;
+                connection.send_data(request.stream, b"\0\0\0\0\0", true)
+            }
+            Some("/a.S/Odd") => {
+                connection.send_fields(request.stream, &HEAD, false)?;
+                connection.send_fields(request.stream, &[("grpc-status", "x")], true)
+            }
+            _ => {
+                connection.send_fields(request.stream, &HEAD, false)?;
+                connection.send_data(request.stream, b"\0\0\0\0\0", false)?;
+                connection.send_fields(request.stream, &[("grpc-status", "5")], true)
+            }
+        }
+    });
+    let directory = TempDir::new();
+    let path = directory.file("access.log");
+    let log = format!(
+        "{H2}global.log.to = {:?}\nfrontends.web.log_format = \"{{path}} {{status}} {{grpc_status}}\"\n\
+         [[frontends.web.rules]]\nwhen = 'request.path == \"/a.S/Gone\"'\nbackend = \"gone\"\n\
+         [backends.gone]\nprotocol = \"h2\"\nretries = 0\nservers.g1 = \"{}\"\n",
+        path.display().to_string(),
+        refused_address().address(),
+    );
+    let tidegate = start_http2(1, [origin.address()], &log);
+    let mut client = Http2Client::connect(tidegate.address("web"));
+    let mut expected = String::new();
+    for (stream, (path, logged)) in (1..).step_by(2).zip([
+        ("/a.S/Call", "200 5"),
+        ("/a.S/Head", "200 14"),
+        ("/a.S/None", "200 -"),
+        ("/a.S/Odd", "200 17"),
+        // The log keeps the status of HTTP that it stands for.
+        ("/a.S/Gone", "503 14"),
+    ]) {
+        let mut fields = CALL;
+        fields[2].1 = path;
+        client.send_headers(stream, &fields, false);
+        client.send_data(stream, b"\0\0\0\0\0", true);
+        assert_eq!(client.answer(stream).status, 200, "{path}");
+        expected += &format!("{path} {logged}\n");
+    }
+    let written = tidegate.process().wait_until("the lines", || {
+        let text = std::fs::read_to_string(&path).ok()?;
+        (text.lines().count() == 5).then_some(text)
+    });
+    assert_eq!(written, expected);
 }
 
 #[test]

@@ -448,3 +448,47 @@ fn more_streams_than_allowed_are_refused() {
     let reset = client.find_frame(|frame| frame.kind == kind::RST_STREAM).expect("a refusal");
     assert_eq!((reset.stream, reset.number(0)), (201, code::REFUSED_STREAM));
 }
+
+#[test]
+fn streams_that_no_request_is_read_from_are_counted_and_logged() {
+    let origin = Origin::start(|connection: tidegate_testkit::Connection| connection.hang());
+    let tidegate = start_http2(1, [origin.address()], "");
+    let count = |reason| {
+        let name = "tidegate_frontend_http2_stream_errors_total";
+        tidegate.metrics().count(name, &[("reason", reason)])
+    };
+    let get = request("GET", "/");
+    resets_stream_alone(&tidegate, &[&get[..], &[("te", "gzip")]].concat());
+    resets_stream_alone(&tidegate, &get[1..]);
+    let mut long = client(&tidegate);
+    long.send_headers(1, &request("POST", "/"), false);
+    long.send_frame(kind::WINDOW_UPDATE, 0, 1, &0x7fff_ffff_u32.to_be_bytes());
+    assert_eq!(long.error(1), Error::Stream(code::FLOW_CONTROL_ERROR));
+    let mut many = client(&tidegate);
+    (1..=205).step_by(2).for_each(|stream| many.get(stream, "/"));
+    assert_eq!(many.error(205), Error::Stream(code::REFUSED_STREAM));
+    for (reason, expected, detail) in [
+        ("protocol_error", 2, "stream 1"),
+        ("flow_control_error", 1, "stream 1"),
+        ("refused_stream", 3, "stream 201"),
+    ] {
+        let line = tidegate.wait_log(|line| {
+            line.is_event("stream_malformed") && line.field("reason").as_deref() == Some(reason)
+        });
+        assert_eq!(line.field("frontend").as_deref(), Some("web"));
+        assert_eq!(line.field("detail").as_deref(), Some(detail));
+        assert_eq!(count(reason), expected, "{reason}");
+    }
+    // What is reset here has a name of its own.
+    resets_stream_alone(&tidegate, &[&get[..], &[("host", "b.example")]].concat());
+    let metrics = tidegate.metrics();
+    assert_eq!(metrics.count("tidegate_frontend_http2_stream_errors_total", &[]), 6);
+}
+
+/// Whether a request's stream is reset as malformed.
+#[track_caller]
+fn resets_stream_alone(tidegate: &Tidegate, fields: &[(&str, &str)]) {
+    let mut client = client(tidegate);
+    client.send_headers(1, fields, true);
+    assert_eq!(client.error(1), Error::Stream(code::PROTOCOL_ERROR));
+}

@@ -13,7 +13,9 @@ use std::thread;
 
 use support::{client, start_http2};
 use tidegate_testkit::http2::{flag, kind};
-use tidegate_testkit::{Deadline, Http2Client, Origin, Signal, script, site, tools};
+use tidegate_testkit::{
+    Connection, Deadline, Gate, Http2Client, Origin, Signal, script, site, tools,
+};
 
 /// Requests that each connection has under way.
 const UNDER_WAY: usize = 8;
@@ -69,6 +71,45 @@ fn a_drain_under_load_answers_all_that_was_taken() {
         });
         assert!(tidegate.wait_exit(Deadline::default()).success());
     }
+}
+
+#[test]
+fn a_connection_that_is_old_is_told_to_go_and_loses_no_request() {
+    let origin = Origin::start(script::answer_ok("hi"));
+    let more = "frontends.web.http2 = { max_lifetime = \"300ms\" }";
+    let tidegate = start_http2(2, [origin.address()], more);
+    let address = tidegate.address("web");
+    let answered = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..3).for_each(|_| ask_until_told_to_go(address, &answered)));
+        }
+    });
+    assert!(answered.load(Ordering::Relaxed) > 100, "there was load");
+    let metrics = tidegate.metrics();
+    assert_eq!(metrics.count("tidegate_frontend_http2_goaways_total", &[]), 12);
+    assert_eq!(metrics.count("tidegate_frontend_http2_streams_reset_total", &[]), 0);
+    // One that carries a request is left until that has ended, and an idle one is told in time.
+    let mut idle = client(&tidegate);
+    assert_eq!(idle.goaway(), Some(0));
+}
+
+#[test]
+fn a_request_outlives_the_age_of_its_connection() {
+    let gate = Gate::new();
+    let opened = gate.clone();
+    let origin = Origin::start(move |mut connection: Connection| {
+        connection.read_request()?;
+        opened.wait();
+        connection.send(script::ok("late"))
+    });
+    let more = "frontends.web.http2 = { max_lifetime = \"100ms\" }";
+    let tidegate = start_http2(1, [origin.address()], more);
+    let mut client = client(&tidegate);
+    client.get(1, "/");
+    assert_eq!(client.wait_frame(kind::GOAWAY).number(4), 0);
+    gate.open();
+    assert_eq!(client.answer(1).body, b"late");
 }
 
 #[test]

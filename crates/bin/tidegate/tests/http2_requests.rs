@@ -262,6 +262,11 @@ fn a_response_that_the_server_cuts_is_reset() {
     tidegate.wait_metrics("one reset", |metrics| {
         metrics.count("tidegate_frontend_http2_streams_reset_total", &[]) == 1
     });
+    assert_eq!(stream_errors(&tidegate), 0, "it is the server's fault, and told as that");
+}
+
+fn stream_errors(tidegate: &Tidegate) -> u64 {
+    tidegate.metrics().count("tidegate_frontend_http2_stream_errors_total", &[])
 }
 
 #[test]
@@ -275,6 +280,7 @@ fn an_early_answer_ends_the_request_without_an_error() {
     assert_eq!((answer.status, &answer.body[..], answer.reset), (200, &b"enough"[..], None));
     let reset = client.find_frame(|frame| frame.kind == kind::RST_STREAM).expect("a reset");
     assert_eq!((reset.stream, reset.number(0)), (1, code::NO_ERROR));
+    assert_eq!(stream_errors(&tidegate), 0);
 }
 
 #[test]

@@ -142,6 +142,29 @@ fn bodies_of_unknown_length_and_trailers_pass_both_ways() {
 }
 
 #[test]
+fn trailers_that_are_announced_pass_behind_content_with_a_length() {
+    on_one_and_two_shards(|shards| {
+        let origin = Http2Origin::answering(&[], |connection, request| {
+            let fields = [(":status", "200"), ("content-length", "5"), ("trailer", "x-sum")];
+            connection.send_fields(request.stream, &fields, false)?;
+            let data = if request.field(":path") == Some("/short") { "abc" } else { "hello" };
+            connection.send_data(request.stream, data.as_bytes(), false)?;
+            connection.send_fields(request.stream, &[("x-sum", "7")], true)
+        });
+        let tidegate = start(shards, [origin.address()], H2);
+        let mut whole = client(&tidegate);
+        for _ in 0..2 {
+            let response = whole.get("/");
+            assert_eq!((response.text(), response.trailers.value("x-sum")), ("hello", Some("7")));
+        }
+        // The length still holds.
+        let mut short = client(&tidegate);
+        short.send("GET /short HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert!(short.try_read_response_to("GET").is_err(), "it is cut");
+    });
+}
+
+#[test]
 fn a_large_body_waits_for_the_windows_of_its_server() {
     on_one_and_two_shards(|shards| {
         let origin = Http2Origin::answering(&[], |connection, request| {

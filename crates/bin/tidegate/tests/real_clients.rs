@@ -101,6 +101,21 @@ fn listening_port(process: &Process) -> u16 {
     u16::from_str_radix(ports.next().expect("it listens"), 16).expect("hexadecimal")
 }
 
+/// Whether the trailers of nghttpd, which it announces and sends behind content with a length, come to clients of both versions.
+#[track_caller]
+fn check_trailers(world: &World) {
+    let mut client = world.connect();
+    for _ in 0..2 {
+        let response = client.get("/big");
+        assert_eq!((response.body.len(), response.trailers.value("x-sum")), (3_000_000, Some("7")));
+    }
+    let url = format!("https://localhost:{}/big", world.tidegate.address("web").port());
+    let exit = tools::run("nghttp", &["--verbose", "--null-out", &url], Deadline::default());
+    let said = exit.stdout_text();
+    let (_, behind) = said.rsplit_once("recv DATA frame").expect("content comes");
+    assert!(behind.contains("x-sum: 7"), "{behind}");
+}
+
 #[test]
 fn nghttpd_is_spoken_to_over_http2_with_and_without_tls() {
     for tls in [false, true] {
@@ -136,6 +151,7 @@ fn nghttpd_is_spoken_to_over_http2_with_and_without_tls() {
             assert!(ask("/none", &[]).starts_with(&format!("404 {name} ")));
             assert_eq!(ask("/echo", &["--data", "hello"]), format!("200 {name} 5"));
         }
+        check_trailers(&world);
         let opened = world.tidegate.metrics();
         let opened = opened.count("tidegate_server_connections_total", &[]);
         assert_eq!(opened, 1, "TLS: {tls}");

@@ -159,6 +159,33 @@ fn the_protocol_is_agreed_on() {
 }
 
 #[test]
+fn http2_is_agreed_on_where_the_bind_speaks_it() {
+    let origin = Origin::start(script::answer_ok("hello"));
+    let agreed = |world: &World, offered: &[&str]| {
+        let client = world.client().alpn(offered).build();
+        let connected = Client::try_connect_tls(world.tidegate.address("web"), &client);
+        connected.map(|client| client.tls().alpn.clone()).map_err(|error| error.to_string())
+    };
+    let world = Ground::new().start(1, [origin.address()], "alpn = [\"h2\", \"http/1.1\"]", "");
+    for (offered, expected) in [
+        // The order of the bind decides.
+        (&["http/1.1", "h2"][..], Some("h2")),
+        (&["h2"], Some("h2")),
+        (&["http/1.1"], Some("http/1.1")),
+        (&["spdy/3", "http/1.1"], Some("http/1.1")),
+        (&[], None),
+    ] {
+        assert_eq!(agreed(&world, offered), Ok(expected.map(str::to_owned)), "{offered:?}");
+    }
+    assert_eq!(world.connect().get("/").text(), "hello", "who names nothing speaks HTTP/1.1");
+    let alone = Ground::new().start(1, [origin.address()], "alpn = [\"h2\"]", "");
+    assert_eq!(agreed(&alone, &["http/1.1", "h2"]), Ok(Some("h2".to_owned())));
+    let refusal = agreed(&alone, &["http/1.1"]).expect_err("nothing is common");
+    assert!(refusal.contains("NoApplicationProtocol"), "{refusal}");
+    alone.wait_failed("no_agreement");
+}
+
+#[test]
 fn rules_headers_and_the_log_know_the_connection() {
     let origin = Origin::start(script::answer_ok("hello"));
     let ground = Ground::new();

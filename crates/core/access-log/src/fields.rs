@@ -165,7 +165,7 @@ pub const FIELDS: &[FieldInfo] = &[
     row("response_cookie", Field::ResponseCookie, "-", "The captured cookie of the response; `-` without one."),
     row("rule", Field::Rule, "static_files", "The rule that decided; `-` if none did."),
     row("request_id", Field::RequestId, "01J2-77", "The request's id; `-` without one."),
-    row("grpc_status", Field::GrpcStatus, "-", "The status of a gRPC call, as a number; `-` if it is none, or has none."),
+    row("grpc_status", Field::GrpcStatus, "-", "The status of a gRPC call, as a number, 17 for one that gRPC does not know; `-` if it is none, or has none."),
     row("termination", Field::Termination, "--VN", "HAProxy's termination state: four letters, two for TCP."),
     row("reason", Field::Reason, "complete", "How it ended, as a word."),
     row("stage", Field::Stage, "end", "How far it had come: `request`, `queue`, `connect`, `response_head`, `data`, `last_data`, `tarpit`, or `end` if it was complete."),

@@ -14,6 +14,7 @@ mod grpc;
 mod meter;
 mod preface;
 mod request;
+mod resets;
 mod response;
 mod server_request;
 mod server_response;
@@ -30,6 +31,7 @@ pub use meter::{
 };
 pub use preface::{PREFACE, Preface, judge_preface};
 pub use request::{Body, Carried, END_OF_HEAD, Pseudo, RequestKind, write_request};
+pub use resets::ResetReader;
 pub use response::{ResponseDecoder, ResponseSink};
 pub use server_request::{RequestDecoder, RequestSink, Target};
 pub use server_response::{Answered, MalformedResponse, write_interim, write_response};

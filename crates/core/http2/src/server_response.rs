@@ -76,7 +76,8 @@ pub fn write_interim<'a>(
     Ok(())
 }
 
-/// Appends the head of a final response to `out`, and says how its body follows. `fields` come with their names in lower case.
+/// Appends the head of a final response to `out`, and says how its body follows. `fields` come with their names in lower case. Where
+/// they announce trailers (RFC 9110 §6.6.2), the text has no `Content-Length`.
 ///
 /// # Errors
 /// It is malformed; what `out` holds then is of no use.
@@ -91,7 +92,7 @@ pub fn write_response<'a>(
     }
     let switches = answered.kind == RequestKind::WebSocket && (200..300).contains(&status);
     write_status_line(if switches { 101 } else { status }, out);
-    let mut length = None;
+    let (mut length, mut announces_trailers) = (None, false);
     for (name, value) in fields {
         judge(name, value)?;
         if name == b"content-length" {
@@ -100,6 +101,7 @@ pub fn write_response<'a>(
                 return Err(MalformedResponse::ContentLengthInvalid);
             }
         } else {
+            announces_trailers |= name == b"trailer" && !value.is_empty();
             write_field(name, value, out);
         }
     }
@@ -111,6 +113,10 @@ pub fn write_response<'a>(
         return Ok(Body::Tunnel);
     }
     let has_none = answered.kind == RequestKind::Head || matches!(status, 204 | 304);
+    // The text has room for trailers behind chunks only; the library holds the content to its length.
+    if !has_none && !answered.ends && announces_trailers {
+        length = None;
+    }
     if let Some(length) = length.filter(|_| status != 204) {
         write_field(b"content-length", length.to_string().as_bytes(), out);
     }

@@ -146,6 +146,23 @@ fn responses_become_the_text_of_http1() {
             Body::Tunnel,
             "101 Switching Protocols|sec-websocket-protocol: chat|upgrade: websocket|connection: upgrade|sec-websocket-accept: key||",
         ),
+        // Trailers that are announced have no room behind a length.
+        (
+            200,
+            Other,
+            false,
+            &[length, ("trailer", "x")],
+            Body::Chunked,
+            "200 OK|trailer: x|transfer-encoding: chunked||",
+        ),
+        (
+            200,
+            Head,
+            false,
+            &[length, ("trailer", "x")],
+            Body::None,
+            "200 OK|trailer: x|content-length: 5||",
+        ),
         (403, WebSocket, true, &[], Body::None, "403 Forbidden|content-length: 0||"),
     ] {
         let (is, said) = written(status, kind, ends, fields).expect("it is valid");

@@ -217,6 +217,7 @@ mod tests {
         handshakes: &["timeout"],
         floods: &["pings"],
         http2_errors: &["protocol_error"],
+        http2_stream_errors: &["refused_stream"],
         server_endings: &["idle"],
         grpc: &["ok"],
     };

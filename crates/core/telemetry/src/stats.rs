@@ -34,6 +34,8 @@ pub struct Reasons {
     pub floods: &'static [&'static str],
     /// The errors that end HTTP/2 connections of clients: [`FrontendStats::http2_errors`].
     pub http2_errors: &'static [&'static str],
+    /// The errors by which streams of clients are ended: [`FrontendStats::http2_stream_errors`].
+    pub http2_stream_errors: &'static [&'static str],
     /// Why HTTP/2 connections to servers have ended: [`ServerStats::http2_ended`].
     pub server_endings: &'static [&'static str],
     /// The statuses of calls of gRPC: [`BackendStats::grpc`].
@@ -203,6 +205,8 @@ stats! {
         http2_floods: CounterSet = CounterSet::new(reasons.floods),
         /// Connections that were ended because the client broke a rule of the protocol, by the error code that it was told.
         http2_errors: CounterSet = CounterSet::new(reasons.http2_errors),
+        /// Streams that the protocol's library ended of itself, by the error code that the client was told.
+        http2_stream_errors: CounterSet = CounterSet::new(reasons.http2_stream_errors),
     }
 }
 
@@ -361,6 +365,7 @@ mod tests {
         handshakes: &["timeout"],
         floods: &["pings"],
         http2_errors: &["protocol_error"],
+        http2_stream_errors: &["refused_stream"],
         server_endings: &["idle"],
         grpc: &["ok"],
     };

@@ -238,6 +238,14 @@ impl TlsServer {
         Self::new(identity, &TlsVersion::ALL, None)
     }
 
+    /// Chooses the first of these protocols that a client offers.
+    #[must_use]
+    pub fn alpn(self, protocols: &[&str]) -> Self {
+        let mut config = Arc::unwrap_or_clone(self.config);
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Self { config: Arc::new(config) }
+    }
+
     /// Remembers no session.
     #[must_use]
     pub fn without_resumption(self) -> Self {

@@ -36,7 +36,7 @@ const LINES_AT_ONCE_MAX: u32 = 1_000;
 const SUMMARY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Every kind of event, in the order of [`place`].
-const KINDS: [Topic; 10] = [
+const KINDS: [Topic; 11] = [
     Topic::Shards(EventKind::RequestRejected),
     Topic::Shards(EventKind::RequestFailed),
     Topic::Shards(EventKind::AcceptFailed),
@@ -47,6 +47,7 @@ const KINDS: [Topic; 10] = [
     Topic::Names,
     Topic::Shards(EventKind::ServerConnectionEnded),
     Topic::Shards(EventKind::ConnectionMalformed),
+    Topic::Shards(EventKind::StreamMalformed),
 ];
 
 fn place(topic: Topic) -> usize {
@@ -61,6 +62,7 @@ fn place(topic: Topic) -> usize {
         Topic::Names => 7,
         Topic::Shards(EventKind::ServerConnectionEnded) => 8,
         Topic::Shards(EventKind::ConnectionMalformed) => 9,
+        Topic::Shards(EventKind::StreamMalformed) => 10,
     }
 }
 
@@ -190,12 +192,12 @@ mod tests {
         admitted(&mut flood, Panicked, at, 2);
         assert_eq!(flood.summary_at(), Some(at + SUMMARY_PAUSE));
         assert_eq!(flood.sum_up(), [(Panicked, 2)]);
-        let totals = [0, 3, 0, 9, 0, 0, 0, 0, 0, 0];
+        let totals = [0, 3, 0, 9, 0, 0, 0, 0, 0, 0, 0];
         assert_eq!(flood.totals(), std::array::from_fn(|at| (KINDS[at], totals[at])));
     }
 
     #[test]
     fn every_kind_has_its_place() {
-        assert_eq!(KINDS.map(place), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        assert_eq!(KINDS.map(place), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
     }
 }

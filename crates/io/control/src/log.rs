@@ -138,6 +138,7 @@ pub(crate) fn event_name(kind: EventKind) -> &'static str {
         EventKind::HandshakeFailed => "tls_handshake_failed",
         EventKind::ConnectionFlooded => "connection_flooded",
         EventKind::ConnectionMalformed => "connection_malformed",
+        EventKind::StreamMalformed => "stream_malformed",
         EventKind::ServerConnectionEnded => "server_connection_ended",
         EventKind::Panicked => "panic",
     }
@@ -159,6 +160,7 @@ pub(crate) fn write_event(shard: usize, event: &Event) {
         | EventKind::RequestFailed
         | EventKind::ConnectionFlooded
         | EventKind::ConnectionMalformed
+        | EventKind::StreamMalformed
         | EventKind::ServerConnectionEnded
         | EventKind::HandshakeFailed => Level::Warn,
         EventKind::AcceptFailed | EventKind::Panicked => Level::Error,

@@ -157,6 +157,7 @@ impl Publisher {
                 request_head: frontend.timeouts.request_head,
                 request_body: frontend.timeouts.request_body,
                 keep_alive: frontend.timeouts.keep_alive,
+                http2_lifetime: frontend.http2.max_lifetime,
             },
             limits: frontend.header_limits,
             rules: frontend.rules.request.clone(),

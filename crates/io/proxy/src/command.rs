@@ -92,6 +92,8 @@ pub enum EventKind {
     ConnectionFlooded,
     /// A client broke a rule of HTTP/2 that ends its connection.
     ConnectionMalformed,
+    /// A client broke a rule of HTTP/2 that ends a stream, and no request was read from it.
+    StreamMalformed,
     /// Accepting failed; it goes on after a pause.
     AcceptFailed,
     /// There is no TLS connection with a client.

@@ -184,6 +184,8 @@ pub struct ClientTimeouts {
     pub request_body: Duration,
     /// From the end of a response to the next request.
     pub keep_alive: Duration,
+    /// From accepting a connection with HTTP/2 to telling its client to make another one.
+    pub http2_lifetime: Duration,
 }
 
 /// Servers that answer the same requests.
@@ -375,6 +377,7 @@ pub fn reasons() -> Reasons {
         handshakes: &HandshakeFailure::LABELS,
         floods: &Flood::LABELS,
         http2_errors: &ERROR_CODES,
+        http2_stream_errors: &ERROR_CODES,
         server_endings: &Ended::LABELS,
         grpc: &GRPC_STATUSES,
     }

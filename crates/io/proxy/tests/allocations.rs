@@ -304,6 +304,7 @@ fn snapshot(
             request_head: second * 10,
             request_body: second * 30,
             keep_alive: second * 60,
+            http2_lifetime: second * 3600,
         },
         limits: Limits::default(),
         rules,

@@ -386,6 +386,9 @@ pub const HTTP2_MAX_STREAMS: u32 = 100;
 /// What `http2.max_streams` takes. Each may hold 256 KiB of its response here.
 pub const HTTP2_MAX_STREAMS_RANGE: RangeInclusive<u32> = 1..=10_000;
 
+/// A day: seldom enough to cost nothing, and no connection outlives every change of the configuration.
+pub const HTTP2_MAX_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+
 /// Long enough for a server that works on a request in silence to be asked seldom.
 pub const HTTP2_PING_AFTER: Duration = Duration::from_secs(30);
 

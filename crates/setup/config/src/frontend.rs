@@ -10,6 +10,7 @@ use tidegate_tls::Protocol;
 use toml::de::DeValue;
 
 use crate::diagnostic::{Problem, Span, quoted};
+use crate::http2::FRONTEND_HTTP2_KEYS;
 use crate::log::LogDraft;
 use crate::model::{Bind, BindAddress, Frontend, FrontendTimeouts, Mode};
 use crate::pages::{self, PagesDraft};
@@ -76,6 +77,9 @@ pub(crate) const FRONTEND_KEYS: &[Key<FrontendDraft>] = &[
     }),
     key("compression", "{ codings = [\"gzip\"] }", |draft, node| {
         set(&mut draft.frontend.compression, compression::read(node).map(Some));
+    }),
+    key("http2", "{ max_lifetime = \"1h\" }", |draft, node| {
+        walk(node, FRONTEND_HTTP2_KEYS, &mut draft.frontend.http2);
     }),
     key("error_pages", "{ 503 = \"pages/503.html\" }", |draft, node| {
         draft.error_pages = pages::read(node);

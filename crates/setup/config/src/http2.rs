@@ -1,6 +1,6 @@
-//! `http2`: what connections with HTTP/2 to servers may carry.
+//! `http2`: what connections with HTTP/2 may carry, and for how long: those of clients and those to servers.
 //!
-//! Owns the type and its keys; leaves what they mean to the data plane. Invariant: a connection may carry something.
+//! Owns the types and their keys; leaves what they mean to the data plane. Invariant: a connection may carry something.
 
 use std::time::Duration;
 
@@ -14,6 +14,22 @@ pub(crate) const HTTP2_KEYS: &[Key<BackendHttp2>] = &[
     key("ping_after", "\"30s\"", |http2, node| set(&mut http2.ping_after, node.timeout())),
     key("ping_timeout", "\"10s\"", |http2, node| set(&mut http2.ping_timeout, node.timeout())),
 ];
+
+pub(crate) const FRONTEND_HTTP2_KEYS: &[Key<FrontendHttp2>] =
+    &[key("max_lifetime", "\"24h\"", |http2, node| set(&mut http2.max_lifetime, node.timeout()))];
+
+/// For how long clients keep a connection with HTTP/2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrontendHttp2 {
+    /// From accepting to telling the client to make another connection, 1 ms to 30 days.
+    pub max_lifetime: Duration,
+}
+
+impl Default for FrontendHttp2 {
+    fn default() -> Self {
+        Self { max_lifetime: defaults::HTTP2_MAX_LIFETIME }
+    }
+}
 
 /// What connections with HTTP/2 to servers may carry, and how it is found out that they are dead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

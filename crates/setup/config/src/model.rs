@@ -27,7 +27,7 @@ use tidegate_tls::{ClientTls, KeyLog, Protocol, ServerTls};
 
 pub use log::{FrontendLog, LogTargets};
 
-pub use crate::http2::BackendHttp2;
+pub use crate::http2::{BackendHttp2, FrontendHttp2};
 use crate::{Diagnostic, Group, Span, User, defaults};
 
 mod headers;
@@ -177,6 +177,8 @@ pub struct Frontend {
     /// `traceparent` is made where it is missing, with these flags, and passed on with a parent id of this proxy;
     /// `None`: it is not touched.
     pub traceparent: Option<Sampling>,
+    /// How its connections with HTTP/2 live.
+    pub http2: FrontendHttp2,
     /// Which responses are compressed; that of the backend goes before.
     pub compression: Option<Compression>,
     /// What is answered instead of our own short texts; that of the backend goes before.

@@ -13,7 +13,7 @@ use crate::frontend::{BIND_KEYS, FRONTEND_KEYS, FRONTEND_TIMEOUT_KEYS, HEADER_LI
 use crate::global::{ADMIN_KEYS, GLOBAL_KEYS};
 use crate::headers::{FORWARDED_KEYS, TRACE_KEYS};
 use crate::health::{CHECK_KEYS, STEP_KEYS};
-use crate::http2::HTTP2_KEYS;
+use crate::http2::{FRONTEND_HTTP2_KEYS, HTTP2_KEYS};
 use crate::log::{LOG_HEADER_KEYS, LOG_KEYS, SAMPLING_KEYS};
 use crate::passive::PASSIVE_KEYS;
 use crate::persistence::PERSISTENCE_KEYS;
@@ -89,6 +89,7 @@ pub fn keys() -> Vec<KeyInfo> {
     table("frontends.NAME.traceparent", TRACE_KEYS, &mut keys);
     table("frontends.NAME.compression", COMPRESSION_KEYS, &mut keys);
     table("frontends.NAME.compression.level", COMPRESSION_LEVEL_KEYS, &mut keys);
+    table("frontends.NAME.http2", FRONTEND_HTTP2_KEYS, &mut keys);
     table("frontends.NAME.rules", RULE_KEYS, &mut keys);
     table("frontends.NAME.rules.rewrite_path", REWRITE_KEYS, &mut keys);
     table("frontends.NAME.rules.set_timeouts", TIMEOUT_EDIT_KEYS, &mut keys);

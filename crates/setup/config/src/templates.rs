@@ -16,8 +16,8 @@ use crate::frontend::{HEADER_LIMIT_KEYS, mode};
 use crate::headers;
 use crate::log::LogDraft;
 use crate::model::{
-    Backend, BackendHttp2, BackendProtocol, BackendTimeouts, Frontend, FrontendLog, FrontendRules,
-    FrontendTimeouts, Mode, OnMarkedDown, Pages, PoolSettings, Retries,
+    Backend, BackendHttp2, BackendProtocol, BackendTimeouts, Frontend, FrontendHttp2, FrontendLog,
+    FrontendRules, FrontendTimeouts, Mode, OnMarkedDown, Pages, PoolSettings, Retries,
 };
 use crate::retries::{self, RETRY_BUDGET_KEYS};
 use crate::walk::{Key, key, set, walk};
@@ -46,6 +46,7 @@ impl Default for Templates {
             request_id: None,
             via: None,
             traceparent: None,
+            http2: FrontendHttp2::default(),
             compression: None,
             error_pages: Pages::default(),
             rules: FrontendRules::default(),

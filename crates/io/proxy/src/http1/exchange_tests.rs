@@ -99,6 +99,7 @@ fn snapshot(server: SocketAddr) -> Arc<Snapshot> {
             request_head: PATIENCE,
             request_body: PATIENCE,
             keep_alive: PATIENCE,
+            http2_lifetime: PATIENCE,
         },
         limits: Limits::default(),
         rules: Rules::default(),

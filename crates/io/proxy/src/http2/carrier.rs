@@ -29,6 +29,9 @@ pub(crate) trait End {
 
     fn is_flooding(&self) -> bool;
 
+    /// These bytes of the library go to the peer.
+    fn note_sent(&self, _: &[u8]) {}
+
     /// Takes note that the end has been sent; whether it had been before.
     fn note_finished(&self) -> bool;
 }
@@ -62,6 +65,7 @@ impl<E: End> Carrier<E> {
         ready!(socket.poll_flushed(context, QUEUED_BYTES_MAX))?;
         let mut bytes = self.shard.ring.take_vec();
         slices.iter().for_each(|slice| bytes.extend_from_slice(slice));
+        self.end.note_sent(&bytes);
         let written = bytes.len();
         socket.queue(SendBuf::Vec(bytes));
         Poll::Ready(Ok(written))

@@ -22,7 +22,7 @@ use super::errors::{ERROR_CODES, error_index};
 use super::outgoing::fields;
 use super::shared::Shared;
 use super::stream::Http2Stream;
-use super::{AGE_MAX, Piece, SHARD_STREAMS_MAX, STREAMS_TOTAL_MAX, settings};
+use super::{Piece, SHARD_STREAMS_MAX, STREAMS_TOTAL_MAX, settings};
 use crate::client::Client;
 use crate::command::{Event, EventKind};
 use crate::http1;
@@ -62,6 +62,7 @@ struct Conversation<'a> {
 struct ClientSide {
     client: Rc<Client>,
     shared: Rc<Shared>,
+    worker: Rc<Worker>,
 }
 
 impl End for ClientSide {
@@ -75,6 +76,18 @@ impl End for ClientSide {
 
     fn is_flooding(&self) -> bool {
         self.shared.is_flooding()
+    }
+
+    fn note_sent(&self, bytes: &[u8]) {
+        self.shared.resets.note_sent(bytes, |stream, reason| {
+            let code = error_index(reason);
+            let frontend = self.client.entrance.frontend();
+            frontend.stats.http2_stream_errors.increment(code);
+            let detail = format!("stream {stream}");
+            let event =
+                Event { detail, ..Event::new(EventKind::StreamMalformed, ERROR_CODES[code]) };
+            tell(&self.worker, &self.client, event);
+        });
     }
 
     fn note_finished(&self) -> bool {
@@ -109,7 +122,8 @@ pub(crate) async fn serve(
     frontend.stats.http2_connections_open.increment();
     worker.http2.tasks.borrow_mut().insert(task.0);
     let _listed = Listed(worker, task, client.clone());
-    let side = ClientSide { client: client.clone(), shared: shared.clone() };
+    let side =
+        ClientSide { client: client.clone(), shared: shared.clone(), worker: worker.clone() };
     let carrier = Carrier::new(side, &worker.shard, first);
     let deadline = alarm.now() + frontend.timeouts.request_head;
     let mut handshake = pin!(settings(&frontend.limits).handshake::<_, Piece>(carrier));
@@ -131,6 +145,13 @@ pub(crate) async fn serve(
         Err(_) => {}
     }
     http1::close_with_care(alarm, &client, alarm.now() + FAREWELL).await;
+}
+
+/// Tells the log what a client has done.
+fn tell(worker: &Worker, client: &Client, mut event: Event) {
+    event.frontend = Some(client.entrance.frontend().name.clone());
+    event.peer = Some(client.peer);
+    worker.report_event(event);
 }
 
 impl Conversation<'_> {
@@ -189,10 +210,7 @@ impl Conversation<'_> {
 
     /// Tells the log what the client has done.
     fn tell(&self, kind: EventKind, reason: &'static str) {
-        let mut event = Event::new(kind, reason);
-        event.frontend = Some(self.client.entrance.frontend().name.clone());
-        event.peer = Some(self.client.peer);
-        self.worker.report_event(event);
+        tell(self.worker, self.client, Event::new(kind, reason));
     }
 
     fn end(&mut self, connection: &mut Connection<Carrier<ClientSide>, Piece>, reason: Reason) {
@@ -224,7 +242,7 @@ impl Conversation<'_> {
         let now = self.alarm.now();
         let is_due = self.worker.is_draining()
             || self.client.requests.get() >= STREAMS_TOTAL_MAX
-            || now >= self.client.accepted + AGE_MAX
+            || now >= self.expires()
             || self.idle_deadline().is_some_and(|idle| now >= idle);
         if is_due {
             self.client.entrance.frontend().stats.http2_goaways.increment();
@@ -232,6 +250,11 @@ impl Conversation<'_> {
             self.phase = Phase::Leaving;
         }
         is_due
+    }
+
+    /// When it is as old as it may get, by the configuration of today.
+    fn expires(&self) -> Instant {
+        self.client.accepted + self.client.entrance.frontend().timeouts.http2_lifetime
     }
 
     /// When a connection without streams has been idle for too long.
@@ -253,8 +276,8 @@ impl Conversation<'_> {
         let now = self.alarm.now();
         let deadline = match self.phase {
             Phase::Open => {
-                let idle = self.idle_deadline().unwrap_or(self.client.accepted + AGE_MAX);
-                idle.min(self.client.accepted + AGE_MAX)
+                let expires = self.expires();
+                self.idle_deadline().map_or(expires, |idle| idle.min(expires))
             }
             Phase::Leaving if self.shared.streams_open() > 0 => {
                 self.left_at = None;
@@ -285,7 +308,7 @@ impl Conversation<'_> {
         let frontend = client.entrance.frontend();
         if self.worker.http2.streams_open.get() >= SHARD_STREAMS_MAX {
             frontend.stats.http2_streams_refused.increment();
-            return respond.send_reset(Reason::REFUSED_STREAM);
+            return self.shared.resets.reset(&mut respond, Reason::REFUSED_STREAM);
         }
         let mut head = self.worker.shard.ring.take_vec();
         match self.write(&request, body.is_end_stream(), &mut head) {
@@ -296,7 +319,7 @@ impl Conversation<'_> {
             }
             Err(malformed) => {
                 self.note_malformed(&request, malformed);
-                respond.send_reset(Reason::PROTOCOL_ERROR);
+                self.shared.resets.reset(&mut respond, Reason::PROTOCOL_ERROR);
                 self.worker.shard.ring.put_vec(head);
             }
         }

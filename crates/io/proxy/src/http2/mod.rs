@@ -11,6 +11,7 @@ mod errors;
 mod outgoing;
 mod piece;
 mod receiving;
+mod resets;
 pub(crate) mod servers;
 mod shared;
 mod stream;
@@ -42,9 +43,6 @@ const SHARD_STREAMS_MAX: u32 = 65_536;
 
 /// Streams that one connection carries before its client is told to make another one: far from the end of their numbers.
 const STREAMS_TOTAL_MAX: u32 = 10_000_000;
-
-/// The age at which a client is told to make another connection, so that none outlives every reload.
-const AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Bytes of one request's body that may be under way or wait here: enough for 20 MiB/s at a round trip of 12 ms, little enough
 /// for 100 slow servers.

@@ -14,6 +14,7 @@ use tidegate_ring::PeerAddress;
 use tidegate_shard::TaskId;
 
 use super::piece::Queued;
+use super::resets::Resets;
 use super::{CONNECTION_QUEUED_BYTES_MAX, STREAM_QUEUED_BYTES_LEAST};
 use crate::site::Entrance;
 use crate::stream::Facts;
@@ -30,6 +31,7 @@ pub(crate) struct Shared {
     pub(super) tls: Option<Arc<Facts>>,
     meter: RefCell<Meter>,
     flood: Cell<Option<Flood>>,
+    pub(super) resets: Resets,
     /// Room for the heads of responses.
     pub(super) head: RefCell<ResponseHead>,
     streams_open: Cell<u32>,
@@ -59,6 +61,7 @@ impl Shared {
             tls,
             meter: RefCell::new(Meter::new(now)),
             flood: Cell::new(None),
+            resets: Resets::default(),
             head: RefCell::default(),
             streams_open: Cell::new(0),
             queued: Rc::default(),

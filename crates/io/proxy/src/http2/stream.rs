@@ -194,7 +194,7 @@ impl Http2Stream {
     pub(crate) fn end_now(&self) {
         let output = &mut *self.output.borrow_mut();
         output.reason = Some(Reason::INTERNAL_ERROR);
-        output.respond.send_reset(Reason::INTERNAL_ERROR);
+        self.shared.resets.reset(&mut output.respond, Reason::INTERNAL_ERROR);
     }
 }
 
@@ -209,7 +209,7 @@ impl Drop for Http2Stream {
                 false if self.input.get_mut().head.is_some() => Reason::REFUSED_STREAM,
                 false => Reason::CANCEL,
             });
-            output.respond.send_reset(reason);
+            self.shared.resets.reset(&mut output.respond, reason);
         }
         self.shared.close_stream(answered && !output.is_gone);
     }

@@ -145,6 +145,8 @@ families! {
         "HTTP/2 connections that were ended because they cost more than they brought, by kind.";
     FRONTEND_HTTP2_ERRORS: Counter "tidegate_frontend_http2_errors_total" ["frontend", "reason"]
         "HTTP/2 connections that were ended because the client broke a rule of the protocol, by the error code that it was told.";
+    FRONTEND_HTTP2_STREAM_ERRORS: Counter "tidegate_frontend_http2_stream_errors_total" ["frontend", "reason"]
+        "HTTP/2 streams that were ended because the client broke a rule of the protocol or opened more than it may, before or beside what is decided about requests, by the error code that it was told.";
     FRONTEND_DURATION: Histogram "tidegate_frontend_request_duration_seconds" ["frontend"]
         "From the first byte of the request until the last byte of the response is handed to the kernel or queued behind bytes that are.";
 
@@ -401,6 +403,17 @@ fn of_control() -> impl Iterator<Item = &'static Family> {
     .into_iter()
 }
 
+/// What is counted of frontends by reason.
+const FRONTEND_REASONS: [&Family; 7] = [
+    &FRONTEND_REJECTED,
+    &FRONTEND_FAILED,
+    &FRONTEND_ANSWERED,
+    &FRONTEND_RULES_DROPPED,
+    &FRONTEND_HTTP2_FLOODS,
+    &FRONTEND_HTTP2_ERRORS,
+    &FRONTEND_HTTP2_STREAM_ERRORS,
+];
+
 /// Every family, in the order of `docs/METRICS.md`.
 pub(super) fn all() -> impl Iterator<Item = &'static Family> {
     [&BUILD_INFO, &START_TIME, &CPU_SECONDS, &RESIDENT_BYTES, &OPEN_FDS, &FDS_MAX]
@@ -413,13 +426,8 @@ pub(super) fn all() -> impl Iterator<Item = &'static Family> {
         .chain(of(FRONTEND_SHARD_SCALARS))
         .chain([&FRONTEND_REQUESTS])
         .chain(of(FRONTEND_SCALARS))
+        .chain(FRONTEND_REASONS)
         .chain([
-            &FRONTEND_REJECTED,
-            &FRONTEND_FAILED,
-            &FRONTEND_ANSWERED,
-            &FRONTEND_RULES_DROPPED,
-            &FRONTEND_HTTP2_FLOODS,
-            &FRONTEND_HTTP2_ERRORS,
             &FRONTEND_COMPRESSED,
             &FRONTEND_TLS_FAILED,
             &FRONTEND_TLS_DURATION,

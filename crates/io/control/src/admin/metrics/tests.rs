@@ -29,6 +29,7 @@ const REASONS: Reasons = Reasons {
     handshakes: &["timeout"],
     floods: &["pings"],
     http2_errors: &["protocol_error"],
+    http2_stream_errors: &["refused_stream"],
     server_endings: &["idle"],
     grpc: &["ok"],
 };
