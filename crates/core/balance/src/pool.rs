@@ -102,8 +102,8 @@ impl Pool {
     /// If no server is usable, or all that are are full.
     #[inline]
     pub fn pick<L: Loads>(&mut self, ask: &Ask<'_, L>) -> Result<ServerId, NoServer> {
-        if self.unsettled {
-            self.settle(ask);
+        if self.unsettled && (self.stale || self.slow_start.is_due(ask.now)) {
+            self.rebuild(ask.now, ask.loads);
         }
         let picked = self.algorithm.pick(&self.members, ask);
         match picked {
@@ -240,14 +240,7 @@ impl Pool {
         })
     }
 
-    /// Brings the members up to date, if it is time.
-    #[cold]
-    fn settle<L: Loads>(&mut self, ask: &Ask<'_, L>) {
-        if self.stale || self.slow_start.is_due(ask.now) {
-            self.rebuild(ask.now, ask.loads);
-        }
-    }
-
+    /// Brings the members up to date.
     #[cold]
     fn rebuild<L: Loads>(&mut self, now: Instant, loads: &L) {
         let backup = self.usable.primaries == 0;
