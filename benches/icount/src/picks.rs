@@ -9,30 +9,33 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use tidegate_balance::{
-    Ask, BalanceFactor, HashMethod, Loads, Plan, Policy, Pool, ServerId, ServerSettings, ShardId,
-    Weight, identity,
+    Ask, Availability, Backups, BalanceFactor, HashMethod, Loads, Plan, Policy, Pool, ServerId,
+    ServerSettings, ServerState, Settings, ShardId, Weight, identity,
 };
 
 use crate::cases::Case;
 
 macro_rules! cases {
-    ($($name:literal: $policy:expr, $shards:expr;)*) => {
+    ($($name:literal: $policy:expr, $shards:expr, $servers:expr;)*) => {
         /// Every algorithm at every size, and the loop around it.
         pub const CASES: &[(Case, &Case)] = &[$(
-            case!(concat!("pick_of_10_", $name), 10, $policy, $shards),
-            case!(concat!("pick_of_100_", $name), 100, $policy, $shards),
-            case!(concat!("pick_of_1000_", $name), 1000, $policy, $shards),
+            case!(concat!("pick_of_10_", $name), 10, $policy, $shards, $servers),
+            case!(concat!("pick_of_100_", $name), 100, $policy, $shards, $servers),
+            case!(concat!("pick_of_1000_", $name), 1000, $policy, $shards, $servers),
         )*];
     };
 }
 
 macro_rules! case {
-    ($name:expr, $servers:literal, $policy:expr, $shards:literal) => {
+    ($name:expr, $count:literal, $policy:expr, $shards:literal, $servers:expr) => {
         (
             Case {
                 name: $name,
                 iterations: 20_000,
-                run: |iterations| run(iterations, $servers, $policy, $shards, Pick::Server),
+                run: |iterations| {
+                    let backend = (($servers as fn(u16) -> Servers)($count), $policy);
+                    run(iterations, backend, $shards, Pick::Server);
+                },
             },
             &LOOPS[$shards - 1],
         )
@@ -44,12 +47,12 @@ pub const LOOPS: [Case; 2] = [
     Case {
         name: "pick_loop",
         iterations: 20_000,
-        run: |iterations| run(iterations, 10, Policy::RoundRobin, 1, Pick::Nothing),
+        run: |iterations| run(iterations, (Servers::Up(10), Policy::RoundRobin), 1, Pick::Nothing),
     },
     Case {
         name: "pick_loop_of_2_shards",
         iterations: 20_000,
-        run: |iterations| run(iterations, 10, Policy::RoundRobin, 2, Pick::Nothing),
+        run: |iterations| run(iterations, (Servers::Up(10), Policy::RoundRobin), 2, Pick::Nothing),
     },
 ];
 
@@ -61,19 +64,43 @@ enum Pick {
     Nothing,
 }
 
-cases! {
-    "least_conn": Policy::LeastConn, 1;
-    "least_conn_of_2_shards": Policy::LeastConn, 2;
-    "first": Policy::First, 1;
-    "random": Policy::Random { draws: 2 }, 1;
-    "peak_ewma": Policy::PeakEwma, 1;
-    "prequal": Policy::Prequal, 1;
-    "map": hash(HashMethod::Map), 1;
-    "consistent": hash(HashMethod::Consistent), 1;
-    "maglev": hash(HashMethod::Maglev), 1;
-    "maglev_bounded": bounded(HashMethod::Maglev), 1;
-    "round_robin": Policy::RoundRobin, 1;
+/// What the servers are, so many of them.
+#[derive(Clone, Copy)]
+enum Servers {
+    Up(u16),
+    /// One of ten has just come up and gets its share little by little.
+    Rising(u16),
+    /// Others, as many again, are down, and these are their backups.
+    Backups(u16),
 }
+
+cases! {
+    "least_conn": Policy::LeastConn, 1, Servers::Up;
+    "least_conn_of_2_shards": Policy::LeastConn, 2, Servers::Up;
+    "least_conn_rising": Policy::LeastConn, 1, Servers::Rising;
+    "least_conn_of_backups": Policy::LeastConn, 1, Servers::Backups;
+    "first": Policy::First, 1, Servers::Up;
+    "first_of_2_shards": Policy::First, 2, Servers::Up;
+    "random": RANDOM, 1, Servers::Up;
+    "random_of_2_shards": RANDOM, 2, Servers::Up;
+    "random_rising": RANDOM, 1, Servers::Rising;
+    "peak_ewma": Policy::PeakEwma, 1, Servers::Up;
+    "peak_ewma_of_2_shards": Policy::PeakEwma, 2, Servers::Up;
+    "peak_ewma_rising": Policy::PeakEwma, 1, Servers::Rising;
+    "prequal": Policy::Prequal, 1, Servers::Up;
+    "prequal_of_2_shards": Policy::Prequal, 2, Servers::Up;
+    "prequal_rising": Policy::Prequal, 1, Servers::Rising;
+    "map": hash(HashMethod::Map), 1, Servers::Up;
+    "consistent": hash(HashMethod::Consistent), 1, Servers::Up;
+    "maglev": hash(HashMethod::Maglev), 1, Servers::Up;
+    "maglev_bounded": bounded(HashMethod::Maglev), 1, Servers::Up;
+    "round_robin": Policy::RoundRobin, 1, Servers::Up;
+    "round_robin_of_2_shards": Policy::RoundRobin, 2, Servers::Up;
+    "round_robin_rising": Policy::RoundRobin, 1, Servers::Rising;
+    "round_robin_of_backups": Policy::RoundRobin, 1, Servers::Backups;
+}
+
+const RANDOM: Policy = Policy::Random { draws: 2 };
 
 const fn bounded(method: HashMethod) -> Policy {
     Policy::Hash { method, balance_factor: BalanceFactor::new(150) }
@@ -110,20 +137,35 @@ impl Loads for Counts {
 }
 
 /// Servers of three weights, and shards that pick in turns; what one picks, the others see.
-fn run(iterations: u64, servers_count: u16, policy: Policy, shards_count: u16, pick: Pick) {
+fn run(iterations: u64, (servers, policy): (Servers, Policy), shards_count: u16, pick: Pick) {
+    let (Servers::Up(count) | Servers::Rising(count) | Servers::Backups(count)) = servers;
+    let has_backups = matches!(servers, Servers::Backups(_));
+    let servers_count = if has_backups { 2 * count } else { count };
     let server = |index: u16| ServerSettings {
         weight: Weight::new(index % 3 + 1).expect("a small weight is valid"),
-        backup: false,
+        backup: index >= count,
         identity: identity(&format!("server{index}")),
     };
-    let servers: Vec<ServerSettings> = (0..servers_count).map(server).collect();
-    let plan = Plan::new(policy.into(), &servers);
+    let known: Vec<ServerSettings> = (0..servers_count).map(server).collect();
+    let slow_start = Duration::from_secs(10);
+    let settings = Settings { policy, slow_start, backups: Backups::All };
+    let plan = Plan::new(settings, &known);
     let now = Instant::now();
     let mut pools: Vec<Pool> =
         (0..shards_count).map(|shard| Pool::new(&plan, ShardId(shard), shards_count)).collect();
-    for server in 0..u32::from(servers_count) {
+    for (server, known) in (0..).zip(&known) {
         let latency = Duration::from_micros(10_000 + u64::from(server));
-        pools.iter_mut().for_each(|pool| pool.observe(ServerId(server), latency, now));
+        let down = server < count && has_backups;
+        let rises = server % 10 == 0 && matches!(servers, Servers::Rising(_));
+        let state = ServerState {
+            availability: if down { Availability::Down } else { Availability::Up },
+            weight: known.weight,
+            since: rises.then_some(now),
+        };
+        for pool in &mut pools {
+            pool.observe(ServerId(server.into()), latency, now);
+            pool.set_state(ServerId(server.into()), state);
+        }
     }
     let loads = Counts((0..servers_count).map(|_| Cell::new(0)).collect());
     match pick {

@@ -9,11 +9,10 @@ use std::time::{Duration, Instant};
 /// of two needs no division.
 const HALF_LIFE_MICROS: u64 = 1 << 23;
 
-/// How long a time is taken for the present one: a ten-thousandth of the half-life is not seen, and to reckon with
-/// [`Instant`]s costs as much as half a pick.
-const TICK: Duration = Duration::from_millis(1);
 /// Half-lives after which peaks are scaled anew, about 72 minutes: a scale stays below 2^513.
 const SCALE_MAX: u64 = 512;
+/// Distances are from a mean that may be off by this part of it.
+const LEVEL_STEP: u64 = 32;
 /// The peak of a server that was never heard of: above all others.
 const NEVER_HEARD_OF: f64 = f64::from_bits((1023 + 900) << 52);
 
@@ -23,15 +22,25 @@ pub(crate) struct Latencies {
     /// By server: its average times the [`scale`] of the time that it is of. All fade alike, so what is left of one compared
     /// with another does not depend on the present time.
     peaks: Vec<f64>,
+    /// By server: that scale; zero: it was never heard of.
+    scales: Vec<f64>,
     /// What the scales are counted from, in half-lives.
     scaled_from: u64,
     /// The mean of all, over the last hundred or so.
     mean_micros: u64,
+    /// The mean that distances are from: it follows in steps, so that not all of them change with each observation.
+    level_micros: u64,
     /// What times are counted from: the first observation.
     start: Option<Instant>,
-    /// The present time, and until when it is taken for that.
-    present: Micros,
-    until: Option<Instant>,
+}
+
+/// Whose distance an observation changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Changed {
+    /// That of the server that was observed.
+    One,
+    /// Those of all servers.
+    All,
 }
 
 /// A time in microseconds since the first observation.
@@ -52,42 +61,52 @@ impl Latencies {
             servers: vec![Latency::default(); servers_count],
             peaks: vec![NEVER_HEARD_OF; servers_count],
             scaled_from: 0,
+            scales: vec![0.0; servers_count],
             mean_micros: 0,
+            level_micros: 0,
             start: None,
-            present: Micros::default(),
-            until: None,
         }
     }
 
-    pub(crate) fn observe(&mut self, server: u32, latency: Duration, now: Instant) {
+    /// Takes note of how long a server took.
+    pub(crate) fn observe(&mut self, server: u32, latency: Duration, now: Instant) -> Changed {
         self.start.get_or_insert(now);
         let now = self.micros(now);
+        let mut changed = Changed::One;
         if now.0 / HALF_LIFE_MICROS - self.scaled_from >= SCALE_MAX {
             self.scale_anew(now);
+            changed = Changed::All;
         }
-        let Some(known) = self.servers.get_mut(server as usize) else { return };
+        let at = server as usize;
+        let Some(known) = self.servers.get_mut(at) else { return changed };
         let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).clamp(1, 1 << 32);
         let before = known.micros;
         known.micros = micros + faded(before.saturating_sub(micros), known.at, now);
         known.at = now;
-        if let Some(peak) = self.peaks.get_mut(server as usize) {
-            *peak = known.micros as f64 * scale(now, self.scaled_from);
+        let scale = scale(now, self.scaled_from);
+        if let (Some(peak), Some(of)) = (self.peaks.get_mut(at), self.scales.get_mut(at)) {
+            (*peak, *of) = (known.micros as f64 * scale, scale);
         }
         self.mean_micros = match self.mean_micros {
             0 => micros,
             mean => (mean * 127 + micros) / 128,
         };
+        if self.mean_micros.abs_diff(self.level_micros) > self.level_micros / LEVEL_STEP {
+            self.level_micros = self.mean_micros;
+            changed = Changed::All;
+        }
+        changed
     }
 
-    /// A time as these averages count it, exact to a [`TICK`].
-    #[inline]
-    pub(crate) fn present(&mut self, now: Instant) -> Micros {
-        if self.until.is_some_and(|until| now < until) {
-            return self.present;
+    /// Takes a server for one that was never heard of.
+    pub(crate) fn forget(&mut self, server: u32) {
+        let at = server as usize;
+        if let Some(known) = self.servers.get_mut(at) {
+            *known = Latency::default();
         }
-        self.present = self.micros(now);
-        self.until = Some(now + TICK);
-        self.present
+        if let (Some(peak), Some(scale)) = (self.peaks.get_mut(at), self.scales.get_mut(at)) {
+            (*peak, *scale) = (NEVER_HEARD_OF, 0.0);
+        }
     }
 
     /// A time as these averages count it.
@@ -108,15 +127,12 @@ impl Latencies {
         }
     }
 
-    /// The average in microseconds, nearer and nearer to that of all as nothing is heard.
-    #[inline]
-    pub(crate) fn levelling(&self, server: u32, now: Micros) -> u64 {
-        let mean = self.mean_micros;
-        let Some(&Latency { micros, at }) = self.servers.get(server as usize) else { return mean };
-        match micros {
-            0 => mean,
-            _ if micros > mean => mean + faded(micros - mean, at, now),
-            _ => mean - faded(mean - micros, at, now),
+    /// How far the average lies above that of all, less and less as nothing is heard, in a unit that is the same for all
+    /// servers; of one that was never heard of, nothing.
+    pub(crate) fn distance(&self, server: u32) -> f64 {
+        match (self.peaks.get(server as usize), self.scales.get(server as usize)) {
+            (Some(&peak), Some(&scale)) if scale > 0.0 => peak - self.level_micros as f64 * scale,
+            _ => 0.0,
         }
     }
 
@@ -125,8 +141,12 @@ impl Latencies {
     fn scale_anew(&mut self, now: Micros) {
         let from = now.0 / HALF_LIFE_MICROS;
         let passed = (from - self.scaled_from).min(1_000);
+        let less = f64::from_bits((1023 - passed) << 52);
         for peak in self.peaks.iter_mut().filter(|peak| **peak < NEVER_HEARD_OF) {
-            *peak *= f64::from_bits((1023 - passed) << 52);
+            *peak *= less;
+        }
+        for scale in &mut self.scales {
+            *scale *= less;
         }
         self.scaled_from = from;
     }
@@ -206,10 +226,12 @@ mod tests {
         for _ in 0..2_000 {
             latencies.observe(1, Duration::from_millis(10), start);
         }
-        let mean = latencies.levelling(2, latencies.micros(start));
-        assert!((10_000..10_200).contains(&mean), "{mean}");
-        assert_eq!(latencies.levelling(0, latencies.micros(start)), 100_000);
-        let later = latencies.levelling(0, latencies.micros(start + 20 * HALF_LIFE));
-        assert!((mean..mean + 10).contains(&later), "{later}");
+        let unit = scale(latencies.micros(start), latencies.scaled_from);
+        assert_eq!(latencies.distance(2), 0.0, "never heard of");
+        assert!((-500.0..0.0).contains(&(latencies.distance(1) / unit)), "nearly the mean");
+        assert!((89_000.0..90_000.0).contains(&(latencies.distance(0) / unit)));
+        latencies.observe(1, Duration::from_millis(10), start + 20 * HALF_LIFE);
+        let unit = scale(latencies.micros(start + 20 * HALF_LIFE), latencies.scaled_from);
+        assert!((0.0..1.0).contains(&(latencies.distance(0) / unit)), "it has faded");
     }
 }

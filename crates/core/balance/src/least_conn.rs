@@ -2,28 +2,28 @@
 //!
 //! Owns a tree of what each server's load was when it was last looked at, and the turns among equals. Other
 //! shards change loads without telling, so the tree is a memory: the server on top is looked at again before it
-//! is taken, and at each pick some others in rotation are, too. Loads that only grew are therefore exact: a
+//! is taken, and after as many picks as there are members all are. Loads that only grew are therefore exact: a
 //! memory is never above the truth, and the top has been checked. A load that fell on this shard is noted at
-//! once ([`LeastConn::refresh`]), on another one after at most as many picks as there
-//! are members, or half as many if they are more than [`FEW`].
+//! once ([`LeastConn::refresh`]), on another one after at most as many picks as there are members, or half as many if
+//! they are more than [`FEW`]. A top that is not as it was remembered has all looked at, too, if half of these have passed
+//! since: other shards go round as this one does, so that where one load has changed the next ones have, and to look at all
+//! costs a few instructions for each.
 //!
 //! Invariant: the tree has a word for each member, and a turn is never more than one stride behind the last taken.
 
 use crate::ask::{Ask, Loads};
 use crate::server::{Member, ServerId, ShardId};
-use crate::tournament::{PLACE_BITS, Tournament};
+use crate::tournament::{PLACE_BITS, Tournament, WORD_BITS};
 
-/// Corrections of the top in one pick. One shard alone needs none; a pick of each other shard makes one.
+/// Corrections of the top in one pick.
 const CORRECTIONS_MAX: usize = 32;
-/// What looking at all servers may cost, spread over the picks in between.
-const LOOKS_PER_PICK: usize = 4;
-/// So many servers are few: one of them is looked at in each pick besides the top. Of more, it is two.
+/// Of more servers than this, all are looked at after half as many picks.
 const FEW: usize = 64;
 /// Bits of a word for the turn, above those of the place. The load has the 27 above: 131,071 requests at a server of
 /// weight 1, and more do not count.
-const TURN_BITS: u32 = 22;
+const TURN_BITS: u32 = 19;
 const LOAD_SHIFT: u32 = TURN_BITS + PLACE_BITS;
-const LOAD_MAX: u64 = u64::MAX >> LOAD_SHIFT;
+const LOAD_MAX: u64 = (1 << (WORD_BITS - LOAD_SHIFT)) - 1;
 /// A quarter of the turns: they start over before they leave their bits.
 const TURN_MAX: u64 = 1 << (TURN_BITS - 2);
 /// Between two turns of a server of weight 1, and what one request counts there.
@@ -40,10 +40,10 @@ pub(crate) struct LeastConn {
     latest: u64,
     /// By server: its place among the members; those that are none have [`usize::MAX`].
     places: Vec<usize>,
-    /// Who is looked at next.
-    cursor: usize,
-    /// Since all were looked at.
-    picks_since_all: usize,
+    /// Until all are looked at.
+    picks_left: u32,
+    /// With so many left, a wrong top has all looked at.
+    picks_worth: u32,
 }
 
 /// What is known of a member.
@@ -79,8 +79,8 @@ impl LeastConn {
             turns: order.map(|turn| turn as u64 * STRIDE / servers_count as u64).collect(),
             latest: 0,
             places: vec![usize::MAX; servers_count],
-            cursor: 0,
-            picks_since_all: 0,
+            picks_left: 0,
+            picks_worth: 0,
         }
     }
 
@@ -98,47 +98,20 @@ impl LeastConn {
                 in_flight: 0,
             });
         }
-        self.cursor = 0;
-        self.look_at_all(loads);
+        self.plant(loads);
     }
 
     /// Nothing here is called and comes back, so that a pick that finds all as it was remembered needs no frame: whatever else
     /// there is to do, another function ends the pick.
     #[inline(never)]
     pub(crate) fn pick<L: Loads>(&mut self, ask: &Ask<'_, L>) -> Option<u32> {
-        let (from, count) = self.looks();
-        if self.has_changed(from, ask.loads) || (count > 1 && self.has_changed(from + 1, ask.loads))
-        {
-            return self.pick_looking(ask);
+        if self.picks_left == 0 {
+            return self.pick_of_all(ask);
         }
-        self.cursor = from + count;
-        self.pick_top(ask)
-    }
-
-    /// A pick that has to correct those that it looks at in rotation.
-    #[inline(never)]
-    fn pick_looking<L: Loads>(&mut self, ask: &Ask<'_, L>) -> Option<u32> {
-        let (from, count) = self.looks();
-        for place in from..from + count {
-            self.look_at(place, ask.loads);
-        }
-        self.cursor = from + count;
-        self.pick_top(ask)
-    }
-
-    /// Where the looks of a pick begin, and how many they are.
-    #[inline]
-    fn looks(&self) -> (usize, usize) {
-        let from = if self.cursor < self.seats.len() { self.cursor } else { 0 };
-        (from, if self.seats.len() > FEW { 2 } else { 1 })
-    }
-
-    #[inline(always)]
-    fn pick_top<L: Loads>(&mut self, ask: &Ask<'_, L>) -> Option<u32> {
         let place = self.tree.best();
         let seat = self.seats.get(place)?;
         if ask.loads.in_flight(ServerId(seat.server)) != seat.in_flight {
-            return self.pick_corrected(place, ask);
+            return self.pick_corrected(ask);
         }
         if ask.skips(seat.server) {
             return self.pick_other(ask);
@@ -151,7 +124,7 @@ impl LeastConn {
     #[inline(always)]
     fn take<L: Loads>(&mut self, place: usize, loads: &L) -> Option<u32> {
         let seat = self.seats.get_mut(place)?;
-        self.picks_since_all += 1;
+        self.picks_left = self.picks_left.wrapping_sub(1);
         self.latest = self.latest.max(seat.turn);
         seat.turn = self.latest + u64::from(seat.stride);
         seat.in_flight = seat.in_flight.wrapping_add(1);
@@ -163,44 +136,42 @@ impl LeastConn {
         Some(server)
     }
 
-    /// A pick whose top is not as it was remembered: looks at one top after the other until one is.
+    /// A pick after a look at all.
     #[inline(never)]
-    fn pick_corrected<L: Loads>(&mut self, top: usize, ask: &Ask<'_, L>) -> Option<u32> {
-        self.look_at(top, ask.loads);
-        // Most often the next one is right.
-        let mut place = self.tree.best();
-        if self.look_at(place, ask.loads) {
-            place = self.correct_many(top, place, ask.loads);
-        }
+    fn pick_of_all<L: Loads>(&mut self, ask: &Ask<'_, L>) -> Option<u32> {
+        self.look_at_all(ask.loads);
+        let place = self.tree.best();
         if ask.skips(self.seats.get(place)?.server) {
             return self.pick_other(ask);
         }
         self.take(place, ask.loads)
     }
 
-    /// The same after two that were not. A shard that slept while others picked finds many: it looks at all then, but
-    /// not so often that it costs more than [`LOOKS_PER_PICK`], and otherwise takes the best of those that it looked at.
+    /// A pick whose top is not as it was remembered: looks at one top after the other until one is, or at all, if that is worth
+    /// it. If neither helps, it takes the best of those that it looked at.
     #[inline(never)]
-    fn correct_many<L: Loads>(&mut self, first: usize, second: usize, loads: &L) -> usize {
-        let word = |seats: &[Seat], place: usize| {
-            seats.get(place).map_or(u64::MAX, |seat| seat.word(place))
-        };
-        let better = |seats: &[Seat], a: usize, b: usize| {
-            if word(seats, b) < word(seats, a) { b } else { a }
-        };
-        let mut best = better(&self.seats, first, second);
-        for _ in 2..CORRECTIONS_MAX {
-            let top = self.tree.best();
-            if !self.look_at(top, loads) {
-                return top;
+    fn pick_corrected<L: Loads>(&mut self, ask: &Ask<'_, L>) -> Option<u32> {
+        if self.picks_left <= self.picks_worth {
+            return self.pick_of_all(ask);
+        }
+        let (mut best, mut least) = (0, u64::MAX);
+        for _ in 0..CORRECTIONS_MAX {
+            let place = self.tree.best();
+            let seat = self.seats.get_mut(place)?;
+            let in_flight = ask.loads.in_flight(ServerId(seat.server));
+            if in_flight == seat.in_flight {
+                best = place;
+                break;
             }
-            best = better(&self.seats, best, top);
+            seat.in_flight = in_flight;
+            let word = seat.word(place);
+            self.tree.set(place, word);
+            (best, least) = if word < least { (place, word) } else { (best, least) };
         }
-        if self.picks_since_all * LOOKS_PER_PICK < self.seats.len() {
-            return best;
+        if ask.skips(self.seats.get(best)?.server) {
+            return self.pick_other(ask);
         }
-        self.look_at_all(loads);
-        self.tree.best()
+        self.take(best, ask.loads)
     }
 
     /// Looks at a server whose load is known to have changed.
@@ -211,33 +182,49 @@ impl LeastConn {
         }
     }
 
-    /// Whether one is not as it is remembered.
+    /// Corrects what is remembered of one.
     #[inline]
-    fn has_changed<L: Loads>(&self, place: usize, loads: &L) -> bool {
-        let seat = self.seats.get(place);
-        seat.is_some_and(|seat| loads.in_flight(ServerId(seat.server)) != seat.in_flight)
-    }
-
-    /// Corrects what is remembered of one; whether there was anything to correct.
-    #[inline]
-    fn look_at<L: Loads>(&mut self, place: usize, loads: &L) -> bool {
-        let Some(seat) = self.seats.get_mut(place) else { return false };
+    fn look_at<L: Loads>(&mut self, place: usize, loads: &L) {
+        let Some(seat) = self.seats.get_mut(place) else { return };
         let in_flight = loads.in_flight(ServerId(seat.server));
-        if in_flight == seat.in_flight {
-            return false;
+        if in_flight != seat.in_flight {
+            seat.in_flight = in_flight;
+            let word = seat.word(place);
+            self.tree.set(place, word);
         }
-        seat.in_flight = in_flight;
-        let word = seat.word(place);
-        self.tree.set(place, word);
-        true
     }
 
     fn look_at_all<L: Loads>(&mut self, loads: &L) {
-        for seat in &mut self.seats {
+        let seats = self.seats.as_mut_slice();
+        self.tree.update(|place| {
+            let seat = seats.get_mut(place)?;
+            let in_flight = loads.in_flight(ServerId(seat.server));
+            if in_flight == seat.in_flight {
+                return None;
+            }
+            seat.in_flight = in_flight;
+            Some(seat.word(place))
+        });
+        self.note_looked_at();
+    }
+
+    /// All have just been looked at.
+    fn note_looked_at(&mut self) {
+        let count = self.seats.len();
+        let picks = if count > FEW { count / 2 } else { count };
+        self.picks_left = u32::try_from(picks).unwrap_or(u32::MAX);
+        self.picks_worth = self.picks_left / 2;
+    }
+
+    /// Looks at all and makes the tree anew.
+    fn plant<L: Loads>(&mut self, loads: &L) {
+        let seats = self.seats.as_mut_slice();
+        self.tree.fill(seats.len(), |place| {
+            let Some(seat) = seats.get_mut(place) else { return u64::MAX };
             seat.in_flight = loads.in_flight(ServerId(seat.server));
-        }
-        self.tree.fill(self.seats.iter().enumerate().map(|(place, seat)| seat.word(place)));
-        self.picks_since_all = 0;
+            seat.word(place)
+        });
+        self.note_looked_at();
     }
 
     /// Ends a pick after which the turns would soon leave their bits.
@@ -248,7 +235,7 @@ impl LeastConn {
             *turn = turn.saturating_sub(self.latest);
         }
         self.latest = 0;
-        self.look_at_all(loads);
+        self.plant(loads);
         Some(server)
     }
 

@@ -102,8 +102,8 @@ impl Pool {
     /// If no server is usable, or all that are are full.
     #[inline]
     pub fn pick<L: Loads>(&mut self, ask: &Ask<'_, L>) -> Result<ServerId, NoServer> {
-        if self.unsettled {
-            self.settle(ask);
+        if self.unsettled && (self.stale || self.slow_start.is_due(ask.now)) {
+            self.rebuild(ask.now, ask.loads);
         }
         let picked = self.algorithm.pick(&self.members, ask);
         match picked {
@@ -133,8 +133,19 @@ impl Pool {
     #[inline]
     pub fn observe(&mut self, server: ServerId, latency: Duration, now: Instant) {
         match &mut self.algorithm {
-            Algorithm::PeakEwma(_, latencies) => latencies.observe(server.0, latency, now),
+            Algorithm::PeakEwma(_, latencies) => {
+                latencies.observe(server.0, latency, now);
+            }
             Algorithm::Prequal(prequal) => prequal.observe(server.0, latency, now),
+            _ => {}
+        }
+    }
+
+    /// Forgets how long a server took: another machine has taken its place.
+    pub fn forget(&mut self, server: ServerId) {
+        match &mut self.algorithm {
+            Algorithm::PeakEwma(_, latencies) => latencies.forget(server.0),
+            Algorithm::Prequal(prequal) => prequal.forget(server.0),
             _ => {}
         }
     }
@@ -208,13 +219,19 @@ impl Pool {
         self.servers.get(usize::try_from(server.0).ok()?)
     }
 
-    /// A server that was to be avoided, if there is no other; otherwise why there is none.
+    /// Another server than the pick has found, if need be one that was to be avoided; otherwise why there is none.
     #[cold]
     fn pick_avoided<L: Loads>(&mut self, ask: &Ask<'_, L>) -> Result<ServerId, NoServer> {
-        if !ask.avoid.is_empty()
-            && let Some(server) = self.algorithm.pick(&self.members, &Ask { avoid: &[], ..*ask })
-        {
+        let members = &self.members;
+        if let Some(server) = self.algorithm.pick_other(members, ask) {
             return Ok(ServerId(server));
+        }
+        if !ask.avoid.is_empty() {
+            let ask = &Ask { avoid: &[], ..*ask };
+            let any = self.algorithm.pick(members, ask);
+            if let Some(server) = any.or_else(|| self.algorithm.pick_other(members, ask)) {
+                return Ok(ServerId(server));
+            }
         }
         Err(match (self.servers.is_empty(), self.usable_count()) {
             (true, _) => NoServer::Empty,
@@ -223,14 +240,7 @@ impl Pool {
         })
     }
 
-    /// Brings the members up to date, if it is time.
-    #[cold]
-    fn settle<L: Loads>(&mut self, ask: &Ask<'_, L>) {
-        if self.stale || self.slow_start.is_due(ask.now) {
-            self.rebuild(ask.now, ask.loads);
-        }
-    }
-
+    /// Brings the members up to date.
     #[cold]
     fn rebuild<L: Loads>(&mut self, now: Instant, loads: &L) {
         let backup = self.usable.primaries == 0;
@@ -290,7 +300,15 @@ impl Algorithm {
                 };
                 drawn.best(2, ask.random, members, ask, cost)
             }
-            Self::Prequal(prequal) => prequal.pick(members, ask),
+            Self::Prequal(prequal) => prequal.pick(ask),
+        }
+    }
+
+    /// Where a pick finds none without having looked at all.
+    fn pick_other<L: Loads>(&self, members: &[Member], ask: &Ask<'_, L>) -> Option<u32> {
+        match self {
+            Self::Prequal(prequal) => prequal.pick_other(members, ask),
+            _ => None,
         }
     }
 

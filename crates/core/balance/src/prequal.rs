@@ -8,139 +8,163 @@
 //! The rule: of the probes in the pool, those whose requests in flight lie above the quantile of all seen lately are
 //! hot. If any is cold, the cold one with the least latency is taken; otherwise the hot one with the fewest requests.
 //!
-//! Invariant: the pool holds at most [`PROBES_MAX`] probes, the newest, none used more than [`USES_MAX`] times.
+//! Hot or cold is what a probe was when it was taken: a look later the quantile is hardly another one.
+//!
+//! Invariant: the pool holds at most [`PROBES_MAX`] probes, the newest. None is used more than twice: one of an earlier pick is not
+//! kept once it is used.
 
 use std::time::{Duration, Instant};
 
 use crate::ask::{Ask, Loads};
-use crate::latency::{Latencies, Micros};
+use crate::latency::{Changed, Latencies};
+use crate::pool::Pool;
 use crate::random::{Draws, another};
 use crate::server::{Member, ServerId};
 
-/// Probes in the pool. The paper has 16 for servers that are asked over a network; with a look at each pick, the
-/// oldest of 4 is four picks old.
-const PROBES_MAX: usize = 8;
+/// Probes in the pool. The paper has 16 for servers that are asked over a network; with two looks at each pick, the
+/// oldest of 6 is two picks old.
+const PROBES_MAX: usize = LOOKS * 3;
 /// Looks in each pick.
 const LOOKS: usize = 2;
-/// Picks that a probe serves for: it is out of date by then.
-const USES_MAX: u8 = 2;
-/// Of 32: the quantile of requests in flight above which a server is hot, 0.94. The paper found 0.6 to 0.9 good and higher
+/// Of 16: the quantile of requests in flight above which a server is hot, 0.94. The paper found 0.6 to 0.9 good and higher
 /// ones hardly worse; with few servers a burst makes all fast ones hot at once, and the slow one was left.
-const COLD_OF_32: u64 = 30;
+const COLD_OF_16: i64 = 15;
 /// A cost above all latencies.
 const HOT: u64 = 1 << 63;
-/// The cost of a probe that has served.
-const SERVED: u64 = u64::MAX;
-/// The lowest bits of a cost are the probe's place in the pool.
-const PLACE_BITS: u32 = PROBES_MAX.ilog2();
+/// The cost of no probe.
+const NONE: u64 = u64::MAX;
+/// The lowest bits of a cost are the server's.
+const SERVER_BITS: u32 = Pool::SERVERS_MAX.ilog2();
+const SERVER_MASK: u64 = Pool::SERVERS_MAX as u64 - 1;
 
-/// By place in the pool where it says so.
 #[derive(Debug)]
 pub(crate) struct Prequal {
-    /// What a probe costs if it is hot: [`HOT`], and its requests in flight for the share.
-    hot: [u64; PROBES_MAX],
-    /// What it costs if it is cold: its latency in microseconds.
-    cold: [u64; PROBES_MAX],
-    members: [u32; PROBES_MAX],
-    /// Picks that it still serves for.
-    uses_left: [u8; PROBES_MAX],
-    next: usize,
-    /// The quantile, in thirty-seconds of a load.
-    threshold: u64,
-    /// How far it rises with a load above it, and falls with another.
-    rise: u64,
-    fall: u64,
+    /// What the probes of earlier picks cost, the newest first. If one is hot, [`HOT`] and its load; otherwise what its
+    /// latency is worth.
+    probes: [u64; PROBES_MAX - LOOKS],
+    /// The quantile, in `1 / SERVERS_MAX` of a load, and how far it rises with a load above it and falls with another.
+    threshold: i64,
+    rise: i64,
+    fall: i64,
     draws: Draws,
+    /// By place among the members.
+    targets: Vec<Target>,
     latencies: Latencies,
+}
+
+/// Who may be looked at.
+#[derive(Clone, Copy, Debug)]
+struct Target {
+    /// What a probe costs that is cold: the less, the faster the server is.
+    cold: u64,
+    server: u32,
+    reciprocal: u32,
 }
 
 impl Prequal {
     pub(crate) fn new(servers_count: usize) -> Self {
         Self {
-            hot: [SERVED; PROBES_MAX],
-            cold: [0; PROBES_MAX],
-            members: [0; PROBES_MAX],
-            uses_left: [0; PROBES_MAX],
-            next: 0,
+            probes: [NONE; PROBES_MAX - LOOKS],
             threshold: 0,
             rise: 0,
             fall: 0,
             draws: Draws::default(),
+            targets: Vec::with_capacity(servers_count),
             latencies: Latencies::new(servers_count),
         }
     }
 
     pub(crate) fn rebuild(&mut self, members: &[Member]) {
-        self.hot = [SERVED; PROBES_MAX];
+        self.probes = [NONE; PROBES_MAX - LOOKS];
         let sum: u64 = members.iter().map(|member| u64::from(member.reciprocal)).sum();
         // What one request more is at the mean share; a step is an eighth of that.
-        let unit = (sum / members.len().max(1) as u64).max(1);
+        let unit = (sum / members.len().max(1) as u64) << SERVER_BITS;
+        let step = (unit / 8).cast_signed();
         // So that the stated part of the loads lies below.
-        (self.rise, self.fall) = (unit / 8 * COLD_OF_32, unit / 8 * (32 - COLD_OF_32));
+        (self.rise, self.fall) = (step / 16 * COLD_OF_16, step / 16 * (16 - COLD_OF_16));
         self.draws.rebuild(members);
+        let latencies = &self.latencies;
+        self.targets.clear();
+        self.targets.extend(members.iter().map(|&Member { server, reciprocal, .. }| Target {
+            cold: cold(server, latencies.distance(server)),
+            server,
+            reciprocal,
+        }));
     }
 
     /// Takes note of how long a server took.
-    #[inline]
     pub(crate) fn observe(&mut self, server: u32, latency: Duration, now: Instant) {
-        self.latencies.observe(server, latency, now);
+        match self.latencies.observe(server, latency, now) {
+            Changed::One => self.price(server),
+            Changed::All => self.price_all(),
+        }
     }
 
-    #[inline(never)]
-    pub(crate) fn pick<L: Loads>(&mut self, members: &[Member], ask: &Ask<'_, L>) -> Option<u32> {
-        let now = self.latencies.present(ask.now);
-        let mut number = ask.random;
-        for _ in 0..LOOKS {
-            let place = self.draws.draw(number);
-            number = another(number);
-            self.look(place, members.get(place as usize)?, now, ask);
-        }
-        let best = self.best();
-        if best != SERVED {
-            #[expect(clippy::cast_possible_truncation, reason = "below the length of the pool")]
-            let at = best as usize % PROBES_MAX;
-            let member = members.get(self.members[at] as usize)?;
-            self.uses_left[at] -= 1;
-            self.hot[at] = match self.uses_left[at] {
-                0 => SERVED,
-                _ => self.hot[at] + (u64::from(member.reciprocal) << PLACE_BITS),
-            };
-            if !ask.skips(member.server) {
-                return Some(member.server);
+    /// Forgets a server's latency and its probes.
+    pub(crate) fn forget(&mut self, server: u32) {
+        self.latencies.forget(server);
+        self.price(server);
+        for probe in &mut self.probes {
+            if *probe & SERVER_MASK == u64::from(server) {
+                *probe = NONE;
             }
         }
+    }
+
+    fn price(&mut self, server: u32) {
+        let place = self.targets.binary_search_by_key(&server, |target| target.server);
+        if let Some(target) = place.ok().and_then(|place| self.targets.get_mut(place)) {
+            target.cold = cold(server, self.latencies.distance(server));
+        }
+    }
+
+    fn price_all(&mut self) {
+        for target in &mut self.targets {
+            target.cold = cold(target.server, self.latencies.distance(target.server));
+        }
+    }
+
+    /// None where the best probe's server is skipped: another is then to be picked with [`Prequal::pick_other`].
+    #[inline(never)]
+    pub(crate) fn pick<L: Loads>(&mut self, ask: &Ask<'_, L>) -> Option<u32> {
+        let one = self.look(ask.random, ask)?;
+        let two = self.look(another(ask.random), ask)?;
+        let [three, four, five, six] = self.probes;
+        let best = one.min(two).min(three).min(four).min(five).min(six);
+        let unless_used = |probe| if probe == best { NONE } else { probe };
+        self.probes = [one, two, unless_used(three), unless_used(four)];
+        #[expect(clippy::cast_possible_truncation, reason = "the bits of a server are few")]
+        let server = (best & SERVER_MASK) as u32;
+        if ask.skips(server) { None } else { Some(server) }
+    }
+
+    /// What a probe of a server that is drawn costs.
+    #[inline(always)]
+    fn look<L: Loads>(&mut self, number: u64, ask: &Ask<'_, L>) -> Option<u64> {
+        let target = self.targets.get(self.draws.draw(number) as usize)?;
+        let in_flight = ask.loads.in_flight(ServerId(target.server));
+        let load = (u64::from(in_flight) * u64::from(target.reciprocal)) << SERVER_BITS;
+        if load.cast_signed() > self.threshold {
+            self.threshold += self.rise;
+            return Some(HOT | load | u64::from(target.server));
+        }
+        self.threshold -= self.fall;
+        Some(target.cold)
+    }
+
+    /// The less loaded of two that are not skipped.
+    pub(crate) fn pick_other<L: Loads>(&self, members: &[Member], ask: &Ask<'_, L>) -> Option<u32> {
+        let number = another(another(ask.random));
         self.draws.best(2, number, members, ask, |member, in_flight| {
             u64::from(in_flight) * u64::from(member.reciprocal)
         })
     }
+}
 
-    /// The cost of the best probe, with its place.
-    #[inline]
-    fn best(&self) -> u64 {
-        let threshold = HOT | (self.threshold / 32) << PLACE_BITS | (PROBES_MAX as u64 - 1);
-        let mut best = SERVED;
-        for (hot, cold) in self.hot.iter().zip(&self.cold) {
-            let cost = if *hot <= threshold { *cold } else { *hot };
-            best = if cost < best { cost } else { best };
-        }
-        best
-    }
-
-    /// Puts a probe in the place of the oldest one.
-    #[inline]
-    fn look<L: Loads>(&mut self, place: u32, member: &Member, now: Micros, ask: &Ask<'_, L>) {
-        let in_flight = ask.loads.in_flight(ServerId(member.server));
-        let load = u64::from(in_flight) * u64::from(member.reciprocal);
-        let at = self.next % PROBES_MAX;
-        self.hot[at] = HOT | load << PLACE_BITS | at as u64;
-        self.cold[at] = self.latencies.levelling(member.server, now) << PLACE_BITS | at as u64;
-        self.members[at] = place;
-        self.uses_left[at] = USES_MAX;
-        self.next = (self.next + 1) % PROBES_MAX;
-        self.threshold = if load > self.threshold / 32 {
-            self.threshold + self.rise
-        } else {
-            self.threshold.saturating_sub(self.fall)
-        };
-    }
+/// The cost of a cold probe: in the order of the distances, below [`HOT`].
+fn cold(server: u32, distance: f64) -> u64 {
+    let bits = distance.to_bits();
+    // Numbers with a sign are ordered backwards.
+    let ordered = if bits & HOT == 0 { bits | HOT } else { !bits };
+    ordered >> 1 & !SERVER_MASK | u64::from(server)
 }

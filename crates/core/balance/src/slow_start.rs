@@ -23,6 +23,7 @@ impl SlowStart {
         Self { period, due: None }
     }
 
+    #[inline]
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         self.due.is_some_and(|due| due <= now)
     }

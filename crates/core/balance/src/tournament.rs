@@ -1,118 +1,148 @@
 //! The least of many numbers that change one at a time.
 //!
 //! Owns a tree of the least over the places 0 to n - 1. The numbers say in their lowest bits which place they are of,
-//! so that a node is one word and ties are settled. Invariant: each word above the lowest level is the least of the group
-//! below it; the least of the highest words is looked for when it is asked for.
+//! so that a node is one word and ties are settled. Words are compared as floating-point numbers, whose bits are in the same
+//! order, because every processor finds the lesser of several such in one instruction. Invariant: each word above the
+//! lowest level is the least of the group below it; the least of the highest words is looked for when it is asked for.
 
 /// Bits of a word that are its place.
 pub(crate) const PLACE_BITS: u32 = 15;
 const PLACE_MASK: u64 = (1 << PLACE_BITS) - 1;
-/// Words whose least is one word in the next level. A group is one line of the cache.
+/// Bits of a word that its user may set: what is above says that it is a number that can be compared, and none of the tiny
+/// ones that take longer.
+pub(crate) const WORD_BITS: u32 = 61;
+const IS_NUMBER: u64 = 1 << WORD_BITS;
+/// Words whose least is one word in the next level: a line of the cache.
 const GROUP: usize = 8;
-/// Words at most in the highest level, which is two levels of fours: few servers have no level but this one.
+/// Words at most in the highest level: few servers have no level but this one.
 const TOP: usize = 16;
+/// More than each word.
+const NOBODY: f64 = f64::INFINITY;
+
+/// Words in pairs, as processors compare them: where they are so aligned, they need not be loaded before.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(16))]
+struct Words<const PAIRS: usize>([[f64; 2]; PAIRS]);
+
+impl<const PAIRS: usize> Words<PAIRS> {
+    const NOBODY: Self = Self([[NOBODY; 2]; PAIRS]);
+
+    /// Puts a word at its place, counted from a multiple of their number.
+    #[inline(always)]
+    fn put(&mut self, at: usize, word: f64) {
+        self.0[at / 2 % PAIRS][at % 2] = word;
+    }
+
+    #[inline(always)]
+    fn least(&self) -> f64 {
+        let mut least = self.0[0];
+        for pair in &self.0[1..] {
+            least = [lesser(least[0], pair[0]), lesser(least[1], pair[1])];
+        }
+        lesser(least[0], least[1])
+    }
+}
 
 #[derive(Debug)]
 pub(crate) struct Tournament {
-    /// From the places upwards; what is beyond the last word of a level is [`u64::MAX`].
-    levels: Vec<Vec<[u64; GROUP]>>,
-    top: Top,
-}
-
-/// The least words of the groups of the highest level, or the words of the places, if they are few.
-#[derive(Debug)]
-struct Top {
-    words: [[u64; 4]; 4],
-    /// The least of each four.
-    least: [u64; 4],
-}
-
-impl Top {
-    const EMPTY: Self = Self { words: [[u64::MAX; 4]; 4], least: [u64::MAX; 4] };
-
-    /// Changes a word, below [`TOP`].
-    #[inline]
-    fn set(&mut self, at: usize, word: u64) {
-        let fours = (at / 4) % 4;
-        let words = &mut self.words[fours];
-        words[at % 4] = word;
-        self.least[fours] = least(*words);
-    }
+    /// From the places upwards; what is beyond the last word of a level is [`NOBODY`].
+    levels: Vec<Vec<Words<{ GROUP / 2 }>>>,
+    /// The least words of the groups of the highest level, or the words of the places, if they are few.
+    top: Words<{ TOP / 2 }>,
+    places_count: usize,
 }
 
 impl Default for Tournament {
     fn default() -> Self {
-        Self { levels: Vec::new(), top: Top::EMPTY }
+        Self { levels: Vec::new(), top: Words::NOBODY, places_count: 0 }
     }
 }
 
 impl Tournament {
-    /// Starts over with these words, which have their places in their lowest bits.
-    pub(crate) fn fill(&mut self, words: impl ExactSizeIterator<Item = u64>) {
-        let mut count = words.len();
-        let mut depth = 0;
+    /// Starts over with so many words, which have their places in their lowest bits.
+    pub(crate) fn fill(&mut self, places_count: usize, mut word: impl FnMut(usize) -> u64) {
+        self.resize(places_count);
+        self.update(|place| Some(word(place)));
+    }
+
+    /// Changes the words of those places for which there is another one.
+    #[inline]
+    pub(crate) fn update(&mut self, mut changed: impl FnMut(usize) -> Option<u64>) {
+        let count = self.places_count;
+        let Some((places, above)) = self.levels.split_first_mut() else {
+            for place in 0..count {
+                if let Some(word) = changed(place) {
+                    self.top.put(place, number(word));
+                }
+            }
+            return;
+        };
+        for (group, first) in places.iter_mut().zip((0..).step_by(GROUP)) {
+            for place in first..count.min(first + GROUP) {
+                if let Some(word) = changed(place) {
+                    group.put(place, number(word));
+                }
+            }
+        }
+        let mut below = places;
+        for level in above {
+            for (at, group) in below.iter().enumerate() {
+                level[at / GROUP].put(at, group.least());
+            }
+            below = level;
+        }
+        for (at, group) in below.iter().enumerate() {
+            self.top.put(at, group.least());
+        }
+    }
+
+    /// Makes the levels for so many places, with nobody there.
+    fn resize(&mut self, places_count: usize) {
+        let (mut count, mut depth) = (places_count, 0);
         while count > TOP {
             count = count.div_ceil(GROUP);
             if self.levels.len() == depth {
                 self.levels.push(Vec::new());
             }
             self.levels[depth].clear();
-            self.levels[depth].resize(count, [u64::MAX; GROUP]);
+            self.levels[depth].resize(count, Words::NOBODY);
             depth += 1;
         }
         self.levels.truncate(depth);
-        self.top = Top::EMPTY;
-        for (place, word) in words.enumerate() {
-            self.store(place, word);
-        }
-        for level in 1..=depth {
-            for group in 0..self.levels[level - 1].len() {
-                let least = least_of_group(&self.levels[level - 1][group]);
-                match self.levels.get_mut(level) {
-                    Some(above) => above[group / GROUP][group % GROUP] = least,
-                    None => self.top.set(group, least),
-                }
-            }
-        }
-    }
-
-    /// Puts a word at its place and changes nothing above it.
-    fn store(&mut self, place: usize, word: u64) {
-        match self.levels.first_mut() {
-            Some(places) => places[place / GROUP][place % GROUP] = word,
-            None => self.top.set(place, word),
-        }
+        self.top = Words::NOBODY;
+        self.places_count = places_count;
     }
 
     /// The place with the least word.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn best(&self) -> usize {
-        (least(self.top.least) & PLACE_MASK) as usize
+        (self.top.least().to_bits() & PLACE_MASK) as usize
     }
 
     /// Changes the word of a place.
     #[inline(always)]
     pub(crate) fn set(&mut self, place: usize, word: u64) {
-        let (mut at, mut word) = (place, word);
+        let (mut at, mut word) = (place, number(word));
         for level in &mut self.levels {
             let Some(group) = level.get_mut(at / GROUP) else { return };
-            group[at % GROUP] = word;
-            word = least_of_group(group);
+            group.put(at, word);
+            word = group.least();
             at /= GROUP;
         }
-        self.top.set(at, word);
+        self.top.put(at, word);
     }
 }
 
-#[inline]
-fn least_of_group(words: &[u64; GROUP]) -> u64 {
-    let [a, b, c, d, e, f, g, h] = *words;
-    least([a, b, c, d]).min(least([e, f, g, h]))
+/// A word as what it is compared as.
+#[inline(always)]
+fn number(word: u64) -> f64 {
+    f64::from_bits(word | IS_NUMBER)
 }
 
-#[inline]
-fn least([a, b, c, d]: [u64; 4]) -> u64 {
-    a.min(b).min(c.min(d))
+/// As processors do it: [`f64::min`] asks about what is no number, too.
+#[inline(always)]
+fn lesser(a: f64, b: f64) -> f64 {
+    if a < b { a } else { b }
 }
 
 #[cfg(test)]
@@ -130,13 +160,20 @@ mod tests {
         for count in [1_u64, 2, 7, 16, 17, 100, 128, 129, 1_000, 1_025, 9_000, 3] {
             let word = |number: u64, place: u64| number << PLACE_BITS | place;
             let mut words: Vec<u64> = (0..count).map(|place| word(next() % 8, place)).collect();
-            tree.fill(words.iter().copied());
+            tree.fill(words.len(), |place| words[place]);
             for _ in 0..500 {
                 let least = *words.iter().min().expect("at least one");
                 assert_eq!(words[tree.best()], least);
                 let place = usize::try_from(next() % count).expect("few");
                 words[place] = word(next() % 8, place as u64);
                 tree.set(place, words[place]);
+                if place % 8 == 0 {
+                    let changed: Vec<bool> = words.iter().map(|_| next() % 3 == 0).collect();
+                    for (at, _) in changed.iter().enumerate().filter(|(_, changed)| **changed) {
+                        words[at] = word(next() % 8, at as u64);
+                    }
+                    tree.update(|at| changed[at].then_some(words[at]));
+                }
             }
         }
     }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use common::{Counts, Random, pool, servers, set_availability, set_weight, shards};
 use proptest::prelude::*;
 use tidegate_balance::{
-    Ask, Availability, Backups, NoServer, Policy, ServerId, ServerSettings, ServerState, Settings,
-    Weight,
+    Ask, Availability, Backups, NoServer, Policy, Pool, ServerId, ServerSettings, ServerState,
+    Settings, Weight,
 };
 
 const RANDOM: Policy = Policy::Random { draws: 2 };
@@ -212,6 +212,37 @@ fn who_knows_latencies_leaves_the_slow_server_alone() {
         assert!(counts[1..].iter().all(|&count| count > 3_000), "{policy:?}: {counts:?}");
     }
     assert_eq!(served(Policy::RoundRobin, 20_000)[0], 4_000);
+}
+
+/// Each of five servers in turn is slow; then it is another machine.
+#[test]
+fn a_server_whose_latency_is_forgotten_gets_requests_as_one_that_was_never_heard_of() {
+    for policy in [Policy::PeakEwma, Policy::Prequal] {
+        for slow in 0..5 {
+            let (mut pool, loads) = (pool(policy, &servers(&[1; 5])), Counts::new(5));
+            let (mut random, now) = (Random(7), Instant::now());
+            pool.observe(ServerId(slow), Duration::from_millis(5_000), now);
+            for server in (0..5).cycle().take(3_000).filter(|server| *server != slow) {
+                let latency = Duration::from_millis(10 + u64::from(server));
+                pool.observe(ServerId(server), latency, now);
+            }
+            let mut picks = |pool: &mut Pool| {
+                let mut count = 0;
+                for _ in 0..1_000 {
+                    let random = random.next();
+                    let ask = Ask { now, random, key: None, avoid: &[], loads: &loads };
+                    count += u32::from(pool.pick(&ask) == Ok(ServerId(slow)));
+                }
+                count
+            };
+            assert!(picks(&mut pool) < 50, "{policy:?}: it is slow");
+            pool.forget(ServerId(slow));
+            let after = picks(&mut pool);
+            // Some of the others are better than the mean that it is taken for.
+            let least = if policy == Policy::PeakEwma { 300 } else { 10 };
+            assert!(after > least, "{policy:?}, server {slow}: {after}");
+        }
+    }
 }
 
 #[test]

@@ -97,7 +97,7 @@ struct Member {
     outlier: Outlier,
     /// None: it is nowhere, if it has a name.
     address: Option<Standby>,
-    /// It is at another address than when it was last settled.
+    /// It has not been well yet since it is at another address.
     has_moved: bool,
     /// What was last settled.
     standing: Standing,
@@ -357,8 +357,9 @@ impl Group {
                 }
             };
             let before = member.standing;
-            let has_moved = std::mem::take(&mut member.has_moved);
-            let since = if healthy && (has_moved || before.availability == Availability::Down) {
+            // It comes up there when it is well there.
+            let has_moved = healthy && std::mem::take(&mut member.has_moved);
+            let since = if has_moved || (healthy && before.availability == Availability::Down) {
                 Some(now)
             } else {
                 before.since

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use tidegate_balance::{Availability, Weight};
 use tidegate_health::{
-    Failure, Fault, Group, GroupSettings, Initial, MemberSettings, Named, Outcome, Standby, Timing,
-    What,
+    Failure, Fault, Group, GroupSettings, Initial, MemberSettings, Named, Outcome, PassiveSettings,
+    Sample, Standby, StatusSet, Timing, What,
 };
 
 fn member(group: usize) -> MemberSettings {
@@ -108,4 +108,57 @@ fn of_another_address_nothing_is_known() {
     group.set_address(0, at(0, 256), true);
     assert_eq!(settled(&mut group), "U", "as a server that begins");
     assert!(group.standing(0).is_some_and(|standing| standing.since.is_some()), "it starts slowly");
+}
+
+#[test]
+fn what_traffic_said_of_another_address_is_forgotten() {
+    let passive = PassiveSettings {
+        errors: None,
+        consecutive_errors: Some(3),
+        error_percent: None,
+        latency: None,
+        requests_min: 10,
+        window: Duration::from_secs(10),
+        eject_for: Duration::from_secs(5),
+        eject_for_max: Duration::from_secs(5),
+        max_ejected_percent: 100,
+        statuses: StatusSet::range(500, 599),
+    };
+    let settings = GroupSettings { panic_threshold: 0, passive: Some(passive) };
+    let mut group = Group::new(settings, &[member(1), member(1)]);
+    let now = Instant::now();
+    (0..2).for_each(|server| group.set_address(server, at(0, 256), false));
+    let errors = |errors| Sample { errors, errors_in_a_row: errors, ..Sample::default() };
+    let look = |group: &mut Group, server, count| {
+        group.observed(server, std::iter::once(errors(count)), now);
+    };
+    for server in 0..2 {
+        look(&mut group, server, 0);
+        look(&mut group, server, 2);
+    }
+    group.set_address(0, at(0, 256), true);
+    for server in 0..2 {
+        look(&mut group, server, 2);
+        look(&mut group, server, 3);
+    }
+    assert_eq!(settled(&mut group), "U.", "one error there, three at the one that stayed");
+    group.set_address(1, at(0, 256), true);
+    assert_eq!(settled(&mut group), "UU", "who is there now was not ejected");
+}
+
+#[test]
+fn who_moves_while_it_is_not_well_starts_slowly_once_it_is() {
+    let settings = GroupSettings { panic_threshold: 100, passive: None };
+    let mut group = Group::new(settings, &[member(1)]);
+    group.set_address(0, at(0, 256), false);
+    settled(&mut group);
+    // Tried anyway: it is never down for those who pick.
+    group.set_address(0, at(0, 256), true);
+    group.checked(0, &refused());
+    assert_eq!(settled(&mut group), "U");
+    let since = |group: &Group| group.standing(0).and_then(|standing| standing.since);
+    let before = since(&group);
+    group.checked(0, &Outcome::Passed);
+    assert_eq!(settled(&mut group), "U");
+    assert!(since(&group).is_some() && since(&group) != before);
 }

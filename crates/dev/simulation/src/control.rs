@@ -116,7 +116,9 @@ impl World<'_> {
     pub(crate) fn change_limit(&mut self) {
         let server = self.rng.below(self.setup.servers.len());
         if let Some(limit) = &self.shared.limits[server] {
-            limit.set_max(*self.rng.choose(&[1, 2, 3, 8]));
+            let max = *self.rng.choose(&[1, 2, 3, 8]);
+            limit.set_max(max);
+            self.watch.note_limit(server, max);
             for shard in 0..self.shards.len() {
                 let at = self.told_at(shard);
                 self.plan(at, Event::LimitChanged { shard, server });

@@ -11,6 +11,7 @@ use tidegate_health::What;
 use crate::chance::Micros;
 use crate::control::COMMAND_DELAY_MAX;
 use crate::driver::{Request, Wait, server_id};
+use crate::load::Body;
 use crate::setup::Setup;
 use crate::shard::{Queue, RequestId};
 use crate::world::{PARCEL_DELAY_MAX, WAKE_DELAY_MAX, World};
@@ -63,6 +64,8 @@ pub(crate) struct Watch {
     repeats: Vec<VecDeque<Micros>>,
     budget_percent: usize,
     budget_least: usize,
+    /// By server: the limit as the world has set it.
+    limits: Vec<u32>,
     /// By server: the most slots that may be taken now, those beyond a lowered limit included.
     bounds: Vec<u32>,
     /// By server: since when a slot is there that somebody waits for.
@@ -78,6 +81,7 @@ impl Watch {
         let percent = setup.group.passive.map_or(0, |passive| passive.max_ejected_percent);
         let share = count * usize::from(percent) / 100;
         let least = setup.budget.per_second_min as usize * 10;
+        let limits: Vec<u32> = setup.servers.iter().map(|it| it.limit.unwrap_or(0)).collect();
         Watch {
             report: Report::default(),
             ended: 0,
@@ -85,7 +89,8 @@ impl Watch {
             repeats: vec![VecDeque::new(); setup.shards_count],
             budget_percent: setup.budget.percent.into(),
             budget_least: least,
-            bounds: setup.servers.iter().map(|server| server.limit.unwrap_or(0)).collect(),
+            bounds: limits.clone(),
+            limits,
             stuck: vec![None; count],
             ejected_max: if count > 1 { share.max(1) } else { share },
             served: Vec::new(),
@@ -112,6 +117,10 @@ impl Watch {
         self.served.push(wait);
     }
 
+    pub(crate) fn note_limit(&mut self, server: usize, max: u32) {
+        self.limits[server] = max;
+    }
+
     /// A request is sent once more although a server may have acted on it.
     pub(crate) fn note_repeat(&mut self, shard: usize, now: Micros) {
         self.report.repeats += 1;
@@ -129,8 +138,9 @@ impl Watch {
     }
 
     pub(crate) fn check_sends(&self, request: &Request<'_>, policy: &Policy) {
+        let is_repeatable = request.repeatable && request.body != Body::Lost;
         // One for a connection that was dead, and one beside the first.
-        let most = if request.repeatable { u32::from(policy.retries_max) + 3 } else { 1 };
+        let most = if is_repeatable { u32::from(policy.retries_max) + 3 } else { 1 };
         assert!(request.sends <= most, "request {} is sent {} times", request.id, request.sends);
     }
 
@@ -181,10 +191,13 @@ impl World<'_> {
         let Some(limit) = &self.shared.limits[server] else { return };
         let (taken, open) = (limit.taken(), self.shared.truths[server].open());
         assert!(open <= taken, "server {server} has {open} connections and {taken} slots");
-        // Slots beyond a lowered limit stay until they are given back, and come not again.
+        // What is beyond a lowered limit stays until it is given back, and comes not again.
+        let max = self.watch.limits[server];
         let bound = &mut self.watch.bounds[server];
-        assert!(taken <= (*bound).max(limit.max()), "server {server}: {taken} slots are taken");
-        *bound = limit.max().max(taken);
+        let most = (*bound).max(max);
+        assert!(open <= most, "server {server}: {open} of {most} connections are open");
+        assert!(taken <= most, "server {server}: {taken} of {most} slots are taken");
+        *bound = max.max(taken);
         let idle: usize = self.shards.iter().map(|shard| shard.idle_count(server)).sum();
         let used = self.shared.requests_at(server) as usize;
         assert!(idle + used <= taken as usize, "server {server}: more are used than taken");

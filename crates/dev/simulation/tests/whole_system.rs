@@ -6,7 +6,7 @@ use tidegate_simulation::{Report, Setup, World};
 use tidegate_testkit::{Rng, SEED_VARIABLE, seed};
 
 /// Histories of one run, a few thousand requests each at most.
-const HISTORIES: u64 = 40;
+const HISTORIES: u64 = 50;
 
 fn run(seed: u64) -> Report {
     let mut rng = Rng::new(seed);

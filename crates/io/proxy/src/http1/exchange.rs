@@ -51,6 +51,8 @@ pub(super) struct Driver<'a> {
     pub(super) hedge: Cell<Option<Box<Hedge>>>,
     /// The server picked last, for the log.
     pub(super) last_server: Cell<Option<u32>>,
+    /// Which of its addresses that was.
+    pub(super) last_epoch: Cell<u32>,
     /// The status that reached the client.
     pub(super) status: Cell<u16>,
     /// The rest of what the log says.
@@ -420,6 +422,7 @@ impl Server {
             wanted: if incoming.upgrade { Wanted::Http1 } else { Wanted::Any },
             hedge: Cell::new(None),
             last_server: Cell::new(None),
+            last_epoch: Cell::new(0),
             status: Cell::new(0),
             marks: Marks::default(),
         };

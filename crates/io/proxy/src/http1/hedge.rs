@@ -165,6 +165,7 @@ impl Driver<'_> {
         let Hedge { state: State::Sent(sent), .. } = *self.hedge.take()? else { return None };
         self.backend.stats.hedges_won.increment();
         self.last_server.set(Some(sent.server));
+        self.last_epoch.set(sent.attempt.slot.epoch());
         self.marks.note_pick(sent.server, self.alarm.now(), true);
         Some(sent)
     }

@@ -23,6 +23,10 @@ impl Driver<'_> {
         let (Some(server), Some(picked)) = (self.last_server.get(), self.marks.picked.get()) else {
             return;
         };
+        let known = self.backend.servers.get(server as usize);
+        if known.is_some_and(|known| known.place.epoch() != self.last_epoch.get()) {
+            return;
+        }
         let now = self.alarm.now();
         let answered = self.marks.answered.get().unwrap_or(now);
         let took = answered.saturating_duration_since(picked);
@@ -47,6 +51,9 @@ impl Driver<'_> {
     ) {
         slot.server.stats.connects_failed.increment();
         slot.server.stats.failures.increment(FailureKind::Connect(failure).index());
+        if !slot.is_of_now() {
+            return;
+        }
         if let Some(index) = index {
             self.backend.observe(ServerId(index), FAILED_LATENCY, self.alarm.now());
         }
@@ -73,7 +80,7 @@ impl Driver<'_> {
     /// Counts an attempt that a server has failed. What its status says was noted with its answer.
     pub(super) fn count_attempt_failure(&self, slot: &Slot, kind: FailureKind) {
         slot.server.stats.failures.increment(kind.index());
-        if kind.origin() == Origin::Server && !is_no_error(kind) {
+        if kind.origin() == Origin::Server && !is_no_error(kind) && slot.is_of_now() {
             self.backend.note_error(&slot.server);
         }
     }

@@ -154,6 +154,7 @@ impl Driver<'_> {
             self.backend.stats.redispatches.increment();
         }
         self.last_server.set(Some(index));
+        self.last_epoch.set(slot.epoch());
         self.marks.note_pick(index, self.alarm.now(), connection.is_some());
         let action = self.input(Input::Picked { server: index, reused: connection.is_some() });
         (action, Some(slot), connection)

@@ -44,7 +44,9 @@ impl Relay<'_, '_> {
             let now = self.driver.alarm.now();
             let sent = self.driver.marks.connected.get().unwrap_or(now);
             let latency = now.saturating_duration_since(sent);
-            self.driver.backend.note_answer(&self.attempt.slot.server, status, latency);
+            if self.attempt.slot.is_of_now() {
+                self.driver.backend.note_answer(&self.attempt.slot.server, status, latency);
+            }
         }
         if let Some(Grpc { status, is_alone: true }) = self.attempt.grpc().filter(|_| !interim) {
             let action = self.driver.input(Input::GrpcStatus(status));

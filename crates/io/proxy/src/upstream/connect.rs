@@ -30,12 +30,27 @@ use crate::upstream::queue::{Handed, Pass};
 pub(crate) struct Slot {
     pub(crate) server: Rc<Server>,
     pass: Option<Pass>,
+    /// Which of the server's addresses it is for.
+    epoch: u32,
 }
 
 impl Slot {
     pub(crate) fn new(server: Rc<Server>, pass: Option<Pass>) -> Slot {
         server.stats.in_flight.increment();
-        Slot { server, pass }
+        let epoch = server.place.epoch();
+        Slot { server, pass, epoch }
+    }
+
+    /// Which of the server's addresses it was picked at.
+    #[inline]
+    pub(crate) fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// Whether the server is still there. What comes of a request to the address before says nothing of what is there now.
+    #[inline]
+    pub(crate) fn is_of_now(&self) -> bool {
+        self.epoch == self.server.place.epoch()
     }
 
     /// The slot goes on with the connection.

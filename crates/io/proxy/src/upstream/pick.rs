@@ -61,6 +61,13 @@ impl Backend {
         self.balance.borrow_mut().observe(server, latency, now);
     }
 
+    /// A server is at another address: how long it took says nothing any more.
+    pub(crate) fn forget(&self, index: usize) {
+        if let Ok(index) = u32::try_from(index) {
+            self.balance.borrow_mut().forget(ServerId(index));
+        }
+    }
+
     /// Takes note that a request at a server has ended and is not counted any more.
     #[inline]
     pub(crate) fn ended(&self, server: ServerId, now: Instant) {

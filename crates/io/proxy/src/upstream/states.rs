@@ -39,7 +39,7 @@ impl Worker {
             let Some(server) = backend.servers.get(change.server) else { continue };
             let (was_down, took) = (server.down.get(), backend.takes_new(change.server));
             if server.place.move_to(change.spot) {
-                self.close_idle(server);
+                self.server_moved(backend, change.server, server);
             }
             backend.set_standing(change.server, &change.standing);
             has_moved |= took != backend.takes_new(change.server);
@@ -59,6 +59,14 @@ impl Worker {
         changed.filter(|server| !server.down.get()).for_each(|server| self.muster(server));
     }
 
+    /// What was known of the machine at the address before is not true of the one that is there now.
+    fn server_moved(&self, backend: &Backend, index: usize, server: &Rc<Server>) {
+        self.close_idle(server);
+        server.note_response(true);
+        server.trunks.forget();
+        backend.forget(index);
+    }
+
     fn server_fell(&self, server: &Rc<Server>) {
         self.close_idle(server);
         server.in_use.abort(&self.shard.ring);
@@ -73,11 +81,12 @@ impl Worker {
     /// Takes from a new snapshot which servers have moved since this shard was last told.
     pub(crate) fn follow_names(&self, site: &Site) {
         for (settings, backend) in site.snapshot.backends.iter().zip(&*site.backends) {
-            for (settings, server) in settings.servers.iter().zip(&backend.servers) {
+            let servers = settings.servers.iter().zip(&backend.servers).enumerate();
+            for (index, (settings, server)) in servers {
                 if let Location::Named { spot, .. } = settings.address
                     && server.place.move_to(spot)
                 {
-                    self.close_idle(server);
+                    self.server_moved(backend, index, server);
                 }
             }
         }

@@ -106,6 +106,12 @@ impl Trunks {
         self.is_spoken.set(is);
     }
 
+    /// Forgets what the server was found to speak and allow: another has taken its place.
+    pub(crate) fn forget(&self) {
+        self.is_spoken.set(false);
+        self.allowed.set(None);
+    }
+
     fn note_allowed(&self, streams: u32) {
         self.allowed.set(Some(streams));
     }
