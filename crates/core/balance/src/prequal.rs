@@ -133,7 +133,6 @@ impl Prequal {
         let best = one.min(two).min(three).min(four).min(five).min(six);
         let unless_used = |probe| if probe == best { NONE } else { probe };
         self.probes = [one, two, unless_used(three), unless_used(four)];
-        #[expect(clippy::cast_possible_truncation, reason = "the bits of a server are few")]
         let server = (best & SERVER_MASK) as u32;
         if ask.skips(server) { None } else { Some(server) }
     }

@@ -152,6 +152,8 @@ pub const TABLE: &[Row] = &[
             "bytes",
             "h2",
             "http",
+            // For the feature that silences libraries.
+            "log",
             "rustix",
             "socket2",
             "tidegate-access-log",
@@ -176,6 +178,7 @@ pub const TABLE: &[Row] = &[
             "tidegate-tls",
             "tidegate-tls-records",
             "tokio",
+            "tracing",
         ],
         &["stats_alloc", "tidegate-testkit"],
     ),
