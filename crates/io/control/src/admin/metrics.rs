@@ -31,7 +31,7 @@ use families::{
     FRONTEND_HTTP2_FLOODS, FRONTEND_HTTP2_STREAM_ERRORS, FRONTEND_REJECTED, FRONTEND_REQUESTS,
     FRONTEND_RULES_DROPPED, FRONTEND_SCALARS, FRONTEND_SHARD_SCALARS, FRONTEND_TLS_DURATION,
     FRONTEND_TLS_FAILED, Family, Kind, LOG_SUPPRESSED, LOOKUPS_DELAYED, NAME_ADDRESSES, NAME_HELD,
-    NAME_RESOLUTIONS, NAME_SURPLUS, OPEN_FDS, RESIDENT_BYTES, RESOLVER_TRIES,
+    NAME_RESOLUTIONS, NAME_SURPLUS, OPEN_FDS, RESIDENT_BYTES, RESOLVER_TRIES, SCRAPES_REFUSED,
     SERVER_AGENT_CONNECTIONS, SERVER_CHECK_DURATION, SERVER_CHECKS, SERVER_EJECTED,
     SERVER_EJECTIONS, SERVER_FAILED, SERVER_HTTP2_ENDED, SERVER_REQUESTS, SERVER_SCALARS,
     SERVER_UP, SHARD_CHANGE_DELAY, SHARD_CHANGE_DELAY_MAX, SHARD_SCALARS, START_TIME, Scalar,
@@ -63,6 +63,8 @@ pub struct ProcessInfo {
     pub fds_open: Option<u64>,
     /// The soft limit of file descriptors; `None` when there is none.
     pub fds_max: Option<u64>,
+    /// Scrapes that were refused because too many waited to be written.
+    pub scrapes_refused: u64,
 }
 
 impl ProcessInfo {
@@ -77,6 +79,7 @@ impl ProcessInfo {
             resident_bytes: resident_bytes(),
             fds_open: fds_open(),
             fds_max: rustix::process::getrlimit(rustix::process::Resource::Nofile).current,
+            scrapes_refused: 0,
         }
     }
 }
@@ -238,6 +241,7 @@ impl Scrape {
                 self.gauge(family, value as f64, Vec::new());
             }
         }
+        self.counter(&SCRAPES_REFUSED, process.scrapes_refused, Vec::new());
     }
 
     fn control(&self, figures: &Figures) {

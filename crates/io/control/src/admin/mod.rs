@@ -158,7 +158,10 @@ impl<S: Status + 'static> Admin<S> {
     }
 
     async fn scrape(&self, alarm: &Alarm) -> Answer {
-        let process = ProcessInfo::read(env!("CARGO_PKG_VERSION"), self.started);
+        let process = ProcessInfo {
+            scrapes_refused: self.scribe.refused(),
+            ..ProcessInfo::read(env!("CARGO_PKG_VERSION"), self.started)
+        };
         let material = self.status.material(process);
         let asked = poll_fn(|context| Poll::Ready(context.waker().clone())).await;
         let Some(pending) = self.scribe.ask(material, asked) else {

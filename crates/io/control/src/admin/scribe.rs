@@ -4,6 +4,7 @@
 //! second or two, in which the control executor has servers to check and shards to tell. Invariant: the executor only gathers
 //! what is to be written; who asked is woken when the text is there.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::task::{Poll, Waker};
@@ -32,6 +33,7 @@ struct Job {
 /// Writes scrapes, one after the other.
 pub(crate) struct Scribe {
     jobs: SyncSender<Job>,
+    refused: Cell<u64>,
 }
 
 /// A scrape that was asked for.
@@ -45,14 +47,23 @@ impl Scribe {
     pub(crate) fn start(queued_max: usize) -> std::io::Result<Scribe> {
         let (jobs, waiting) = sync_channel(queued_max);
         std::thread::Builder::new().name("metrics".into()).spawn(move || work(&waiting))?;
-        Ok(Scribe { jobs })
+        Ok(Scribe { jobs, refused: Cell::new(0) })
     }
 
-    /// Asks for a scrape; `waker` is called when it is written. `None`: too many wait.
+    /// Scrapes for which there was no room.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.get()
+    }
+
+    /// Asks for a scrape; `waker` is called when it is written. `None`: too many wait, which is counted.
     pub(crate) fn ask(&self, material: Material, waker: Waker) -> Option<Pending> {
         let (text, written) = sync_channel(1);
         let job = Job { material: Box::new(material), text, waker };
-        self.jobs.try_send(job).ok().map(|()| Pending(written))
+        if self.jobs.try_send(job).is_err() {
+            self.refused.set(self.refused.get() + 1);
+            return None;
+        }
+        Some(Pending(written))
     }
 }
 

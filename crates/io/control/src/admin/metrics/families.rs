@@ -79,6 +79,8 @@ families! {
         "File descriptors open now.";
     FDS_MAX: Gauge "process_max_fds" []
         "File descriptors that may be open: the soft limit.";
+    SCRAPES_REFUSED: Counter "tidegate_admin_scrapes_refused_total" []
+        "Scrapes that were answered with 503 because too many waited to be written.";
 
     CONFIG_GENERATION: Gauge "tidegate_config_generation" []
         "The newest configuration: 1 is that of the start, and each reload that is taken counts one more.";
@@ -416,7 +418,7 @@ const FRONTEND_REASONS: [&Family; 7] = [
 
 /// Every family, in the order of `docs/METRICS.md`.
 pub(super) fn all() -> impl Iterator<Item = &'static Family> {
-    [&BUILD_INFO, &START_TIME, &CPU_SECONDS, &RESIDENT_BYTES, &OPEN_FDS, &FDS_MAX]
+    [&BUILD_INFO, &START_TIME, &CPU_SECONDS, &RESIDENT_BYTES, &OPEN_FDS, &FDS_MAX, &SCRAPES_REFUSED]
         .into_iter()
         .chain(of_control())
         .chain(of(ACCESS_LOG_SCALARS))

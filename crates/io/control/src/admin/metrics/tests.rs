@@ -42,6 +42,7 @@ fn process() -> ProcessInfo {
         resident_bytes: Some(4_096),
         fds_open: Some(7),
         fds_max: Some(1_024),
+        scrapes_refused: 3,
     }
 }
 
@@ -189,6 +190,7 @@ fn series_show_the_counts_of_their_shard_or_the_sum() {
         ("tidegate_config_shard_generation", &[("shard", "1")], 2.0),
         ("tidegate_config_shard_commands_held_total", &[("shard", "1")], 7.0),
         ("tidegate_log_lines_suppressed_total", &[("event", "request_failed")], 5.0),
+        ("tidegate_admin_scrapes_refused_total", &[], 3.0),
         ("tidegate_access_log_lines_written_total", &[], 11.0),
         ("tidegate_access_log_lines_dropped_total", &[("cause", "slow")], 1.0),
         ("tidegate_build_info", &[("version", "1.2.3")], 1.0),
@@ -241,6 +243,7 @@ fn a_registry_without_names_is_a_valid_scrape() {
         || name.starts_with("tidegate_shard_")
         || name.starts_with("tidegate_config_")
         || name.starts_with("tidegate_health_")
+        || name.starts_with("tidegate_admin_")
         || name.starts_with("tidegate_log_")
         || name.starts_with("tidegate_tls_")
         || name.starts_with("tidegate_acme_")
@@ -336,6 +339,20 @@ fn the_scribe_writes_each_scrape_that_was_asked_for_and_wakes_who_asked() {
         .map(|registry| Exposition::new().render(&registry, &process(), &figures()));
     assert!(here.len() > empty.len());
     assert_eq!(written, [here, empty]);
+}
+
+#[test]
+fn a_scrape_that_finds_no_room_is_refused_and_counted() {
+    let scribe = Scribe::start(1).expect("a thread");
+    let ask = || {
+        let material = Material { registry: registry(), process: process(), figures: figures() };
+        scribe.ask(material, Waker::noop().clone())
+    };
+    // Asking takes less than writing.
+    while ask().is_some() {
+        assert_eq!(scribe.refused(), 0);
+    }
+    assert_eq!(scribe.refused(), 1);
 }
 
 #[test]
