@@ -152,6 +152,19 @@ fn an_inbox_that_overflows_loses_nothing() {
 }
 
 #[test]
+fn who_waits_behind_a_full_inbox_is_served_by_the_slots_that_found_no_room() {
+    let mut history = History::new(2, 1, 2000);
+    (0..2000).for_each(|_| history.step(0, 0, 1));
+    (0..1500).for_each(|_| history.step(0, 1, 1));
+    while let Some((shard, grant)) = history.used.pop() {
+        history.shards[shard].close(grant);
+    }
+    // No request ends any more that could bring another slot.
+    history.rest();
+    assert_eq!(history.waiting.len(), 0, "slots are free and waited for");
+}
+
+#[test]
 fn a_queue_takes_as_many_as_it_may() {
     let line = crate::Line::new(2, 2);
     assert_eq!((line.enter(), line.enter(), line.enter()), (Ok(0), Ok(1), Err(crate::Full)));
