@@ -192,9 +192,9 @@ fn a_slot_beyond_a_lowered_limit_goes_to_nobody_who_waits() {
         shared.servers[0].limit.set_max(1);
         for (grant, is_last) in used.into_iter().zip([false, true]) {
             if keeps {
-                one.keep(grant)
+                one.keep(grant);
             } else {
-                one.close(grant)
+                one.close(grant);
             }
             while other.receive() {}
             assert_eq!(shared.servers[0].limit.taken(), 1, "as many as may");
