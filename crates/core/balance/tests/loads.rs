@@ -312,6 +312,19 @@ fn a_server_that_came_up_gets_its_share_step_by_step() {
     assert_eq!((share_at(16.6), share_at(1e6)), (0.5, 0.5));
 }
 
+/// Also in the picks that look at all servers first.
+#[test]
+fn the_least_loaded_for_its_weight_is_passed_over_while_it_is_full() {
+    let (mut pool, loads) = (pool(Policy::LeastConn, &servers(&[20, 1])), Counts::limited(2, 2));
+    for server in [0, 0, 1] {
+        loads.add(ServerId(server));
+    }
+    for _ in 0..10 {
+        let ask = Ask { now: Instant::now(), random: 0, key: None, avoid: &[], loads: &loads };
+        assert_eq!(pool.pick(&ask), Ok(ServerId(1)));
+    }
+}
+
 proptest! {
     #[test]
     fn full_and_avoided_servers_are_passed_over_while_there_are_others(
