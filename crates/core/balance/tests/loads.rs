@@ -312,6 +312,17 @@ fn a_server_that_came_up_gets_its_share_step_by_step() {
     assert_eq!((share_at(16.6), share_at(1e6)), (0.5, 0.5));
 }
 
+/// Also in the picks that look at all servers first.
+#[test]
+fn the_least_loaded_for_its_weight_is_passed_over_while_it_is_full() {
+    let (mut pool, loads) = (pool(Policy::LeastConn, &servers(&[20, 1])), Counts::limited(2, 2));
+    loads.add(ServerId(1));
+    // After as many picks as there are servers all are looked at.
+    for expected in [0, 0, 1] {
+        assert_eq!(loads.send(&mut pool, 0, None), Ok(ServerId(expected)));
+    }
+}
+
 proptest! {
     #[test]
     fn full_and_avoided_servers_are_passed_over_while_there_are_others(

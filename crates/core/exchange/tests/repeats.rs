@@ -111,10 +111,13 @@ fn a_try_has_its_own_time_if_another_one_can_follow() {
     assert_eq!(trace.expire(), ".");
     assert_eq!(trace.left(), Some(policy.server_timeout - Duration::from_secs(2)));
     assert_eq!(trace.expire(), "504");
-    // One that cannot be repeated too.
-    let mut trace = Trace::new(&policy, false).after(&sent);
-    assert_eq!(trace.expire(), ".");
-    assert_eq!(trace.expire(), "504");
+    // One that cannot be repeated too, and one for which the budget has nothing left.
+    let nothing = BudgetSettings { percent: 0, per_second_min: 0 };
+    for (budget, repeatable) in [(BudgetSettings::default(), false), (nothing, true)] {
+        let mut trace = Trace::with_budget(&policy, budget, repeatable).after(&sent);
+        assert_eq!(trace.expire(), ".");
+        assert_eq!(trace.expire(), "504");
+    }
     // A response that has begun is no try any more.
     let trace = Trace::new(&policy, true).after(&sent).after(&[OK]);
     assert_eq!(trace.left(), Some(policy.server_timeout));

@@ -10,6 +10,8 @@ mod chores;
 mod client;
 mod command;
 mod compression;
+#[cfg(test)]
+mod fixtures;
 mod flow;
 mod http1;
 mod http2;

@@ -126,7 +126,7 @@ pub(crate) struct Server {
 /// Small responses in a row after which a server's connections receive as bytes come. Until then, and again after a large one,
 /// they receive one buffer at a time: a server that sends much would fill the shared buffers on behalf of slow clients before
 /// the first head was looked at. Receiving as bytes come saves 3 % of a small request.
-const SMALL_RESPONSES_MIN: u8 = 16;
+pub(crate) const SMALL_RESPONSES_MIN: u8 = 16;
 
 impl Server {
     /// Requests at the server, those of other shards as of a moment ago.

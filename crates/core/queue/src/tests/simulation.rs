@@ -152,6 +152,58 @@ fn an_inbox_that_overflows_loses_nothing() {
 }
 
 #[test]
+fn who_waits_behind_a_full_inbox_is_served_by_the_slots_that_found_no_room() {
+    let mut history = History::new(2, 1, 2000);
+    (0..2000).for_each(|_| history.step(0, 0, 1));
+    (0..1500).for_each(|_| history.step(0, 1, 1));
+    while let Some((shard, grant)) = history.used.pop() {
+        history.shards[shard].close(grant);
+    }
+    // No request ends any more that could bring another slot.
+    history.rest();
+    assert_eq!(history.waiting.len(), 0, "slots are free and waited for");
+}
+
+#[test]
+fn who_finds_a_free_slot_that_others_wait_for_goes_behind_them() {
+    let shared = Shared::new(2, 1, 1);
+    let [one, other] = [0, 1].map(|index| Shard::new(&shared, index));
+    let Came::Served(_used) = one.come(Wish::Any, 0) else { panic!("nobody is there") };
+    let Came::Waits(wish, first, _) = other.come(Wish::Any, 0) else { panic!("it is full") };
+    // No shard has heard of it yet.
+    shared.servers[0].limit.set_max(2);
+    let Came::Waits(_, later, _) = one.come(Wish::Any, 0) else { panic!("it overtakes") };
+    while other.receive() {}
+    assert!(other.look(wish, first).is_some(), "it has waited longest");
+    assert!(one.look(wish, later).is_none(), "there was one slot");
+}
+
+#[test]
+fn a_slot_beyond_a_lowered_limit_goes_to_nobody_who_waits() {
+    for keeps in [false, true] {
+        let shared = Shared::new(2, 1, 2);
+        let [one, other] = [0, 1].map(|index| Shard::new(&shared, index));
+        let served = |came| match came {
+            Came::Served(grant) => grant,
+            Came::Waits(..) => panic!("there is room"),
+        };
+        let used = [served(one.come(Wish::Any, 0)), served(one.come(Wish::Any, 0))];
+        let Came::Waits(wish, id, _) = other.come(Wish::Any, 0) else { panic!("it is full") };
+        shared.servers[0].limit.set_max(1);
+        for (grant, is_last) in used.into_iter().zip([false, true]) {
+            if keeps {
+                one.keep(grant);
+            } else {
+                one.close(grant);
+            }
+            while other.receive() {}
+            assert_eq!(shared.servers[0].limit.taken(), 1, "as many as may");
+            assert_eq!(other.look(wish, id).is_some(), is_last, "keeps: {keeps}");
+        }
+    }
+}
+
+#[test]
 fn a_queue_takes_as_many_as_it_may() {
     let line = crate::Line::new(2, 2);
     assert_eq!((line.enter(), line.enter(), line.enter()), (Ok(0), Ok(1), Err(crate::Full)));

@@ -5,127 +5,29 @@
 //! from the reset to the pick nothing waits, so each run is the same race.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::rc::Rc;
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use socket2::SockRef;
-use tidegate_balance::{Availability, Plan, Policy as Balance, ServerSettings as Balanced, Weight};
-use tidegate_exchange::Policy;
-use tidegate_health::Standing;
-use tidegate_http1::Limits;
+use tidegate_balance::Policy as Balance;
 use tidegate_log::Logs;
-use tidegate_queue::Hub;
 use tidegate_ring::{PeerAddress, Settings};
-use tidegate_routing::Rules;
 use tidegate_shard::{Shard, drive, queue, spawn};
-use tidegate_telemetry::Registry;
 
-use crate::budget::Budget;
 use crate::client::Client;
 use crate::command::ListenerId;
+use crate::fixtures::{PATIENCE, snapshot};
 use crate::http1::Server;
-use crate::settings::{
-    BackendProtocol, BackendSettings, BindSettings, ClientTimeouts, FrontendSettings,
-    HandshakeLimits, OnMarkedDown, OwnFieldSettings, PoolSettings, RepeatSettings,
-    ServerHttp2Settings, ServerSettings, Snapshot, reasons,
-};
+use crate::settings::BindSettings;
 use crate::site::Entrance;
 use crate::upstream::connect::Connection;
 use crate::worker::Worker;
 
-const PATIENCE: Duration = Duration::from_secs(20);
-
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-
-const POOL: PoolSettings =
-    PoolSettings { idle_max: 16, idle_timeout: PATIENCE, max_lifetime: None, max_requests: None };
-
-fn up() -> Standing {
-    Standing {
-        availability: Availability::Up,
-        weight: Weight::default(),
-        since: None,
-        healthy: true,
-        max_connections: None,
-    }
-}
-
-const HTTP2: ServerHttp2Settings =
-    ServerHttp2Settings { streams_max: 100, ping_after: PATIENCE, ping_timeout: PATIENCE };
-
-fn snapshot(server: SocketAddr) -> Arc<Snapshot> {
-    let mut registry = Registry::new(1, reasons());
-    let backend = BackendSettings {
-        name: "app".into(),
-        balance: Plan::new(Balance::RoundRobin.into(), &[Balanced::default()]),
-        balance_key: None,
-        servers: vec![ServerSettings {
-            shelf: Arc::default(),
-            limit: None,
-            name: "a".into(),
-            address: server.into(),
-            tls_name: None,
-            standing: up(),
-            stats: registry.server("app", "a").clone(),
-        }],
-        tls: None,
-        protocol: BackendProtocol::default(),
-        http2: HTTP2,
-        exchange: Policy::default(),
-        persistence: None,
-        stick: None,
-        repeats: RepeatSettings::default(),
-        tunnel_timeout: PATIENCE,
-        reuse: true,
-        error_pages: Arc::default(),
-        compression: None,
-        error_statuses: None,
-        on_marked_down: OnMarkedDown::default(),
-        pool: POOL,
-        line: None,
-        stats: registry.backend("app").clone(),
-    };
-    let frontend = FrontendSettings {
-        name: "web".into(),
-        default_backend: Some(0),
-        binds: vec![BindSettings::default()],
-        timeouts: ClientTimeouts {
-            tls_handshake: Duration::from_secs(10),
-            client: PATIENCE,
-            request_head: PATIENCE,
-            request_body: PATIENCE,
-            keep_alive: PATIENCE,
-            http2_lifetime: PATIENCE,
-        },
-        limits: Limits::default(),
-        rules: Rules::default(),
-        response_rules: Rules::default(),
-        error_pages: Arc::default(),
-        own_fields: OwnFieldSettings::default(),
-        compression: None,
-        log: None,
-        connections: Arc::new(Budget::new(u32::MAX)),
-        stats: registry.frontend("web").clone(),
-    };
-    Arc::new(Snapshot {
-        generation: 1,
-        shards_count: 1,
-        accept_burst_max: 16,
-        frontends: vec![frontend],
-        backends: vec![backend],
-        tables: Arc::default(),
-        verifier: None,
-        challenges: Arc::default(),
-        hub: Arc::new(Hub::new(1)),
-        connections: Arc::new(Budget::new(u32::MAX)),
-        handshakes: HandshakeLimits { concurrent_max: 100, share_percent: 50 },
-        shards: registry.shards().clone(),
-    })
-}
 
 /// A server that gives its first connection away and answers the others; an empty one ends it. What came on those.
 fn start_server(listener: TcpListener, first: mpsc::Sender<TcpStream>) -> JoinHandle<Vec<Vec<u8>>> {
@@ -205,7 +107,7 @@ fn run(request: &'static [u8]) -> (String, Vec<Vec<u8>>) {
     let (accepted, _) = front.accept().expect("the client has connected");
     let (_commands, for_shard) = queue(1);
     let (from_shard, _reports) = queue(64);
-    let snapshot = snapshot(server);
+    let snapshot = snapshot(1, Balance::RoundRobin, &[("a", server.into())]);
     let shard = spawn("shard", None, move || async move {
         let shard = Shard::new(&Settings::default()).expect("io_uring");
         let (_logs, mut writers) = Logs::start(1, |_| {}).expect("a thread");

@@ -127,6 +127,16 @@ impl Dialing {
         }
     }
 
+    /// Which of the server's addresses it goes to.
+    pub(crate) fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// Whether that is where the server is now.
+    pub(crate) fn is_of_now(&self, server: &Server) -> bool {
+        self.epoch == server.place.epoch()
+    }
+
     /// Ready when the connection is there, or cannot be made.
     pub(crate) fn poll(&mut self, context: &Context<'_>) -> Poll<Result<(), DialError>> {
         let stream = self.stream.as_ref().expect("taken only by established, which consumes it");

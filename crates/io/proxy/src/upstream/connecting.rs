@@ -91,7 +91,9 @@ impl Connecting {
                         return Poll::Ready(Ok(()));
                     }
                     let speaks = dialing.agreed() == Some(Protocol::Http2);
-                    self.server.trunks.note_spoken(speaks);
+                    if dialing.is_of_now(&self.server) {
+                        self.server.trunks.note_spoken(speaks);
+                    }
                     if !speaks {
                         return Poll::Ready(Ok(()));
                     }
@@ -120,7 +122,7 @@ impl Connecting {
         self.way = match self.server.trunks.open(&self.worker) {
             Some(stream) => Way::There(stream),
             None => {
-                let trunk = self.worker.adopt_trunk(&self.server, dialing.into_stream());
+                let trunk = self.worker.adopt_trunk(&self.server, dialing);
                 Way::Shared(Wait::new(trunk))
             }
         };

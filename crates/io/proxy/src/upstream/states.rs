@@ -92,3 +92,7 @@ impl Worker {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "states_tests.rs"]
+mod tests;

@@ -20,7 +20,7 @@ pub(crate) use trunk::{Ended, Outcome, Trunk, Wait};
 
 use crate::settings::PoolSettings;
 use crate::site::Server;
-use crate::stream::Stream;
+use crate::upstream::connect::Dialing;
 use crate::worker::Worker;
 
 /// Bytes of one response's body that may be under way or wait here: what a slow client can make a shard hold.
@@ -162,19 +162,29 @@ impl Worker {
             return Ok(trunk);
         }
         let socket = server.place.connect(&self.shard.ring)?;
-        Ok(self.begin_trunk(server, task::Start::Dial(Box::new(socket))))
+        let epoch = server.place.epoch();
+        Ok(self.begin_trunk(server, epoch, task::Start::Dial(Box::new(socket))))
     }
 
-    /// Speaks HTTP/2 on a connection that has been made for one request.
-    pub(crate) fn adopt_trunk(self: &Rc<Self>, server: &Rc<Server>, stream: Stream) -> Rc<Trunk> {
-        self.begin_trunk(server, task::Start::Speak(Box::new(stream)))
+    /// Speaks HTTP/2 on a connection that has been made for one request. The server may have moved since that began.
+    pub(crate) fn adopt_trunk(self: &Rc<Self>, server: &Rc<Server>, made: Dialing) -> Rc<Trunk> {
+        let epoch = made.epoch();
+        self.begin_trunk(server, epoch, task::Start::Speak(Box::new(made.into_stream())))
     }
 
-    fn begin_trunk(self: &Rc<Self>, server: &Rc<Server>, start: task::Start) -> Rc<Trunk> {
-        let trunk = Trunk::new(self, server);
+    fn begin_trunk(
+        self: &Rc<Self>,
+        server: &Rc<Server>,
+        epoch: u32,
+        start: task::Start,
+    ) -> Rc<Trunk> {
+        let trunk = Trunk::new(self, server, epoch);
         server.trunks.add(&trunk);
         let task = task::run(self.clone(), trunk.clone(), start);
         trunk.set_task(self.shard.tasks.spawn(task));
         trunk
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -138,7 +138,7 @@ fn speaks_http2(trunk: &Trunk, stream: &Stream) -> bool {
     }
     // RFC 9113 §3.2
     match trunk.server.protocol {
-        BackendProtocol::Auto => trunk.server.trunks.note_spoken(false),
+        BackendProtocol::Auto => trunk.note_refused(),
         BackendProtocol::Http1 | BackendProtocol::Http2 => {
             let detail = "the server did not agree on h2 by ALPN".to_owned();
             fail(trunk, DialError::Protocol(detail));
@@ -265,8 +265,9 @@ impl Life<'_> {
             State::Dialing if heard.settings && streams_max > 0 => {
                 let now = self.alarm.now();
                 self.trunk.active_at.set(now);
-                self.trunk.server.trunks.note_allowed(self.trunk.streams_max.get());
-                self.trunk.set_state(if heard.goaway { State::Leaving } else { State::Open });
+                self.trunk.note_allowed(self.trunk.streams_max.get());
+                let is_for_none = heard.goaway || !self.trunk.is_of_now();
+                self.trunk.set_state(if is_for_none { State::Leaving } else { State::Open });
             }
             State::Open if heard.goaway => self.trunk.set_state(State::Leaving),
             _ => {}

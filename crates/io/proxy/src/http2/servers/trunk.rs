@@ -105,7 +105,7 @@ pub(crate) struct Trunk {
 }
 
 impl Trunk {
-    pub(super) fn new(worker: &Rc<Worker>, server: &Rc<Server>) -> Rc<Trunk> {
+    pub(super) fn new(worker: &Rc<Worker>, server: &Rc<Server>, epoch: u32) -> Rc<Trunk> {
         let now = worker.shard.clock.now();
         Rc::new(Trunk {
             server: server.clone(),
@@ -113,7 +113,7 @@ impl Trunk {
             task: Cell::new(None),
             opened: now,
             settings: server.trunks.settings().expect("a server has them from its making"),
-            epoch: server.place.epoch(),
+            epoch,
             state: Cell::new(State::Dialing),
             send: RefCell::new(None),
             streams: Cell::new(0),
@@ -179,11 +179,30 @@ impl Trunk {
         }
     }
 
+    /// Whether it goes to where the server is now.
+    pub(super) fn is_of_now(&self) -> bool {
+        self.epoch == self.server.place.epoch()
+    }
+
+    /// Takes note of how many streams the server allows. What another machine allowed that was there before says nothing.
+    pub(super) fn note_allowed(&self, streams: u32) {
+        if self.is_of_now() {
+            self.server.trunks.note_allowed(streams);
+        }
+    }
+
+    /// Takes note that the server has not chosen HTTP/2.
+    pub(super) fn note_refused(&self) {
+        if self.is_of_now() {
+            self.server.trunks.note_spoken(false);
+        }
+    }
+
     /// Whether a stream can be opened on it.
     pub(super) fn has_room(&self, now: Instant) -> bool {
         self.state.get() == State::Open
             && self.streams.get() < self.streams_max.get().min(self.settings.http2.streams_max)
-            && self.epoch == self.server.place.epoch()
+            && self.is_of_now()
             && !self.heard().goaway
             && self.settings.pool.may_carry_more(self, now)
     }
@@ -192,7 +211,7 @@ impl Trunk {
     pub(super) fn may_be_waited_for(&self, allowed: u32) -> bool {
         self.state.get() == State::Dialing
             && self.waiting.get() < self.settings.http2.streams_max.min(allowed)
-            && self.epoch == self.server.place.epoch()
+            && self.is_of_now()
     }
 
     /// Takes a place.
