@@ -365,11 +365,21 @@ fn three_hundred_reloads_leave_memory_and_descriptors_as_they_were() {
     };
     let tidegate = tidegate().start(&config(0));
     let mut kept = Client::connect(tidegate.address("web"));
+    tidegate.wait_metrics("it is accepted", |metrics| {
+        metrics.count("tidegate_frontend_connections_open", &[]) == 1
+    });
+    let fds_idle = tidegate.open_fds();
     let mut round = 0;
     let mut reload_times = |count: usize| {
         for _ in 0..count {
             round += 1;
             reload(&tidegate, &config(round));
+            if round % 10 == 0 {
+                // An address that goes stays for a moment, with its configuration: only so many at a time, however fast this is.
+                tidegate.process().wait_until("what went is closed", || {
+                    (tidegate.open_fds() <= fds_idle).then_some(())
+                });
+            }
         }
         let bytes = tidegate.process().resident_bytes();
         (bytes, tidegate.open_fds())

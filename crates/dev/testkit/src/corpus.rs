@@ -18,7 +18,7 @@ const CHANGED_COUNT: usize = 64;
 /// Bytes of an input that is changed.
 const CHANGED_BYTES_MAX: usize = 4_096;
 
-/// Calls `check` with each seed of the fuzz target `target`, and then with changed ones: a few, or for as long as [`FUZZ_VARIABLE`] says.
+/// Calls `check` with each seed of the fuzz target `target`, and then with changed ones: a few, or for as long as `TIDEGATE_FUZZ_SECONDS` says.
 ///
 /// # Panics
 /// If the corpus is not there or has no seed, and where `check` does: the input is on standard error.
