@@ -43,7 +43,8 @@ impl Worker {
                 drop(client);
                 self.clients_open.set(self.clients_open.get() - 1);
             } else if let Some(worker) = self.this.upgrade() {
-                // Still taking the end of its last response.
+                // Still taking the end of its last response. Its place is another's from now on, so its token must not come any more.
+                client.socket.unpark();
                 self.shard.tasks.spawn(async move {
                     http1::close_idle(&worker, &client).await;
                     drop(client);
