@@ -24,7 +24,7 @@ impl Driver<'_> {
             return;
         };
         let known = self.backend.servers.get(server as usize);
-        if known.is_some_and(|known| known.place.epoch() != self.last_epoch.get()) {
+        if known.is_some_and(|known| !known.place.is_at(self.last_epoch.get())) {
             return;
         }
         let now = self.alarm.now();
@@ -51,7 +51,7 @@ impl Driver<'_> {
     ) {
         slot.server.stats.connects_failed.increment();
         slot.server.stats.failures.increment(FailureKind::Connect(failure).index());
-        if !slot.is_of_now() {
+        if !slot.is_current() {
             return;
         }
         if let Some(index) = index {
@@ -80,7 +80,7 @@ impl Driver<'_> {
     /// Counts an attempt that a server has failed. What its status says was noted with its answer.
     pub(super) fn count_attempt_failure(&self, slot: &Slot, kind: FailureKind) {
         slot.server.stats.failures.increment(kind.index());
-        if kind.origin() == Origin::Server && !is_no_error(kind) && slot.is_of_now() {
+        if kind.origin() == Origin::Server && !is_no_error(kind) && slot.is_current() {
             self.backend.note_error(&slot.server);
         }
     }

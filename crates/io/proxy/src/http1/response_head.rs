@@ -44,7 +44,7 @@ impl Relay<'_, '_> {
             let now = self.driver.alarm.now();
             let sent = self.driver.marks.connected.get().unwrap_or(now);
             let latency = now.saturating_duration_since(sent);
-            if self.attempt.slot.is_of_now() {
+            if self.attempt.slot.is_current() {
                 self.driver.backend.note_answer(&self.attempt.slot.server, status, latency);
             }
         }

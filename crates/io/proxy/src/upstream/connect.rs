@@ -49,8 +49,8 @@ impl Slot {
 
     /// Whether the server is still there. What comes of a request to the address before says nothing of what is there now.
     #[inline]
-    pub(crate) fn is_of_now(&self) -> bool {
-        self.epoch == self.server.place.epoch()
+    pub(crate) fn is_current(&self) -> bool {
+        self.server.place.is_at(self.epoch)
     }
 
     /// The slot goes on with the connection.
@@ -133,8 +133,8 @@ impl Dialing {
     }
 
     /// Whether that is where the server is now.
-    pub(crate) fn is_of_now(&self, server: &Server) -> bool {
-        self.epoch == server.place.epoch()
+    pub(crate) fn is_current(&self, server: &Server) -> bool {
+        server.place.is_at(self.epoch)
     }
 
     /// Ready when the connection is there, or cannot be made.
@@ -266,7 +266,7 @@ impl Connection {
     /// Whether it goes to where the server is now.
     #[inline]
     pub(crate) fn is_current(&self) -> bool {
-        self.held().epoch == self.server.place.epoch()
+        self.server.place.is_at(self.held().epoch)
     }
 
     /// Counts a connection that another shard has established.

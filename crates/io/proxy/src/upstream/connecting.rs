@@ -91,7 +91,7 @@ impl Connecting {
                         return Poll::Ready(Ok(()));
                     }
                     let speaks = dialing.agreed() == Some(Protocol::Http2);
-                    if dialing.is_of_now(&self.server) {
+                    if dialing.is_current(&self.server) {
                         self.server.trunks.note_spoken(speaks);
                     }
                     if !speaks {

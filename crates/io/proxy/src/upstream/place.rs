@@ -94,6 +94,12 @@ impl Place {
         self.epoch.get()
     }
 
+    /// Whether what went to the place of this epoch goes to where the server is now.
+    #[inline]
+    pub(crate) fn is_at(&self, epoch: u32) -> bool {
+        self.epoch.get() == epoch
+    }
+
     /// Starts connecting.
     ///
     /// # Errors

@@ -50,7 +50,7 @@ impl Worker {
         while let Some(handed) = shelf.take() {
             server.stats.connections_unshelved.increment();
             if !pool.may_carry_more(&handed, self.shard.clock.now())
-                || handed.epoch != server.place.epoch()
+                || !server.place.is_at(handed.epoch)
                 || !handed.connection.is_silent()
             {
                 continue;

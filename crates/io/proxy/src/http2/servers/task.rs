@@ -266,7 +266,7 @@ impl Life<'_> {
                 let now = self.alarm.now();
                 self.trunk.active_at.set(now);
                 self.trunk.note_allowed(self.trunk.streams_max.get());
-                let is_for_none = heard.goaway || !self.trunk.is_of_now();
+                let is_for_none = heard.goaway || !self.trunk.is_current();
                 self.trunk.set_state(if is_for_none { State::Leaving } else { State::Open });
             }
             State::Open if heard.goaway => self.trunk.set_state(State::Leaving),

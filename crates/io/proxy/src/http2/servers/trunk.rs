@@ -180,20 +180,20 @@ impl Trunk {
     }
 
     /// Whether it goes to where the server is now.
-    pub(super) fn is_of_now(&self) -> bool {
-        self.epoch == self.server.place.epoch()
+    pub(super) fn is_current(&self) -> bool {
+        self.server.place.is_at(self.epoch)
     }
 
     /// Takes note of how many streams the server allows. What another machine allowed that was there before says nothing.
     pub(super) fn note_allowed(&self, streams: u32) {
-        if self.is_of_now() {
+        if self.is_current() {
             self.server.trunks.note_allowed(streams);
         }
     }
 
     /// Takes note that the server has not chosen HTTP/2.
     pub(super) fn note_refused(&self) {
-        if self.is_of_now() {
+        if self.is_current() {
             self.server.trunks.note_spoken(false);
         }
     }
@@ -202,7 +202,7 @@ impl Trunk {
     pub(super) fn has_room(&self, now: Instant) -> bool {
         self.state.get() == State::Open
             && self.streams.get() < self.streams_max.get().min(self.settings.http2.streams_max)
-            && self.is_of_now()
+            && self.is_current()
             && !self.heard().goaway
             && self.settings.pool.may_carry_more(self, now)
     }
@@ -211,7 +211,7 @@ impl Trunk {
     pub(super) fn may_be_waited_for(&self, allowed: u32) -> bool {
         self.state.get() == State::Dialing
             && self.waiting.get() < self.settings.http2.streams_max.min(allowed)
-            && self.is_of_now()
+            && self.is_current()
     }
 
     /// Takes a place.
