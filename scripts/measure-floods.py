@@ -9,15 +9,14 @@ CLIENTS connections at a time send somewhat more than is allowed, at once, and a
 without. The program has core 0, all others the rest; those who flood have only time there that nobody else wants. TIDEGATE and LOAD name the
 programs; by default those of target/release. Loopback only.
 """
-import json, os, socket, subprocess, sys, tempfile, time
+import json, os, socket, subprocess, sys, time
 
-TIDEGATE = os.environ.get("TIDEGATE", "target/release/tidegate")
-LOAD = os.environ.get("LOAD", "target/release/tidegate-load")
+from measuring import DIRECTORY, LOAD, STARTED, TIDEGATE, nginx, port, ready, start
+
 RATE, CLIENTS = os.environ.get("RATE", "3000"), int(os.environ.get("CLIENTS", "8"))
 CONNECTIONS = int(os.environ.get("CONNECTIONS", "200"))
 SECONDS, ROUNDS = int(os.environ.get("SECONDS_EACH", "3")), int(os.environ.get("ROUNDS", "2"))
 OTHERS = ",".join(str(core) for core in range(1, os.cpu_count())) or "0"
-STARTED, DIRECTORY = [], tempfile.mkdtemp(prefix="measure-floods-")
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 
 
@@ -68,43 +67,22 @@ def attack(kind, port):
     print(made)
 
 
-def port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def start(cores, *arguments, **more):
-    command = ["taskset", "-c", cores, *arguments]
-    STARTED.append(subprocess.Popen(command, **{"stderr": subprocess.DEVNULL, **more}))
-    return STARTED[-1]
-
-
-def ready(number):
-    for _ in range(500):
-        try:
-            return socket.create_connection(("127.0.0.1", number), 1).close()
-        except OSError:
-            time.sleep(0.01)
-    sys.exit(f"nothing listens on {number}")
+def on(cores):
+    """What a command begins with to run there."""
+    return ("taskset", "-c", cores)
 
 
 def serve():
-    origin, web, admin = port(), port(), port()
-    with open(f"{DIRECTORY}/nginx.conf", "w") as file:
-        file.write(
-            f"daemon off; master_process off; pid {DIRECTORY}/nginx.pid; error_log /dev/null; events {{ }}\n"
-            f"http {{ access_log off; keepalive_requests 1000000000; server {{ listen 127.0.0.1:{origin}; location / {{ return 200 'x'; }} }} }}\n"
-        )
-    start(OTHERS, "nginx", "-p", DIRECTORY, "-c", f"{DIRECTORY}/nginx.conf")
+    web, admin = port(), port()
+    _, origin = nginx("location / { return 200 'x'; }", before=on(OTHERS))
     with open(f"{DIRECTORY}/tidegate.toml", "w") as file:
         file.write(
             f'global.cores = [0]\nadmin.bind = ["127.0.0.1:{admin}"]\nfrontends.web.default_backend = "app"\n'
             f'frontends.web.bind = [{{ address = "127.0.0.1:{web}", protocols = ["h2", "http/1.1"] }}]\n'
             f'backends.app.servers.s1 = "127.0.0.1:{origin}"\n'
         )
-    program = start("0", TIDEGATE, "run", "--config", f"{DIRECTORY}/tidegate.toml")
-    ready(origin), ready(web)
+    program = start(*on("0"), TIDEGATE, "run", "--config", f"{DIRECTORY}/tidegate.toml")
+    ready(web)
     return web, program.pid
 
 
@@ -118,10 +96,10 @@ def measure(web, pid, kind=None):
     floods, before = [], cpu_us(pid)
     if kind:
         clients = range(CLIENTS)
-        floods = [start(OTHERS, "chrt", "-i", "0", sys.executable, __file__, "attack", kind, str(web), stdout=subprocess.PIPE, text=True) for _ in clients]
+        floods = [start(*on(OTHERS), "chrt", "-i", "0", sys.executable, __file__, "attack", kind, str(web), stdout=subprocess.PIPE, text=True) for _ in clients]
         time.sleep(0.5)
     run = start(
-        OTHERS, LOAD, "run", "--target", f"127.0.0.1:{web}", "--path", "/", "--expect-bytes", "1", "--json", "--rate", RATE,
+        *on(OTHERS), LOAD, "run", "--target", f"127.0.0.1:{web}", "--path", "/", "--expect-bytes", "1", "--json", "--rate", RATE,
         "--connections", "32", "--warmup", "500ms", "--duration", f"{SECONDS - 1}s", stdout=subprocess.PIPE, text=True,
     )
     figures = json.loads(run.communicate()[0])
@@ -143,7 +121,6 @@ def main(kinds):
         spent = sum(pair[1][2] - pair[0][2] for pair in pairs) / max(made, 1)
         ratio, rate = beside[1] / alone[1], made / (ROUNDS * SECONDS)
         print(f"| {kind} | {alone[0]} | {alone[1]} | {beside[0]} | {beside[1]} | {ratio:.2f} × | {rate:.0f} | {spent:.0f} |", flush=True)
-
 
 
 if __name__ == "__main__":
