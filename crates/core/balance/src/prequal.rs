@@ -167,3 +167,54 @@ fn cold(server: u32, distance: f64) -> u64 {
     let ordered = if bits & HOT == 0 { bits | HOT } else { !bits };
     ordered >> 1 & !SERVER_MASK | u64::from(server)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ask::Idle;
+    use crate::server::Share;
+
+    /// Four servers, the higher the number the slower; `seen` hears of the probes before and after each of a few picks.
+    fn picked(mut seen: impl FnMut([u64; 4], [u64; 4])) -> Prequal {
+        let (now, share) = (Instant::now(), Share(Share::PER_WEIGHT));
+        let reciprocal = u32::try_from(share.reciprocal()).expect("small");
+        let members = [0, 1, 2, 3].map(|server| Member { server, share, reciprocal });
+        let mut prequal = Prequal::new(4);
+        prequal.rebuild(&members);
+        for server in (0..4).cycle().take(400) {
+            prequal.observe(server, Duration::from_millis(10 + u64::from(server)), now);
+        }
+        for number in 1..200_u64 {
+            let random = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let before = prequal.probes;
+            let ask = Ask { now, random, key: None, avoid: &[], loads: &Idle };
+            assert!(prequal.pick(&ask).is_some());
+            seen(before, prequal.probes);
+        }
+        prequal
+    }
+
+    #[test]
+    fn a_probe_of_an_earlier_pick_is_not_kept_once_it_is_used() {
+        let mut used_count = 0;
+        picked(|before, after| {
+            let used = *before.iter().min().expect("four");
+            if used < after[0].min(after[1]) {
+                used_count += 1;
+                assert!(!after.contains(&used));
+            }
+        });
+        assert!(used_count > 20, "{used_count}");
+    }
+
+    #[test]
+    fn no_probe_of_a_server_that_is_forgotten_is_left() {
+        let mut prequal = picked(|_, _| {});
+        for server in 0..4 {
+            let is_of = |probe: &u64| *probe != NONE && probe & SERVER_MASK == u64::from(server);
+            prequal.probes[0] = cold(server, 1.0);
+            prequal.forget(server);
+            assert!(!prequal.probes.iter().any(is_of));
+        }
+    }
+}
